@@ -1,0 +1,37 @@
+# The commands. `make` alone lists them.
+CARGO ?= cargo
+BIN := target/debug/roost
+
+.PHONY: help setup build test check wall wasm clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: ## install what a bare machine with Rust lacks
+	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
+	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+
+build: ## build everything once, debug
+	$(CARGO) build --workspace --all-targets --locked
+
+check: ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+wall: ## the node and the bridge, each alone: they must build without the means to decrypt
+	$(CARGO) check --locked --target-dir target/wall -p roost-node
+	$(CARGO) check --locked --target-dir target/wall -p roost-web-bridge
+	! $(CARGO) tree --locked -e normal,features -p roost-web-bridge | grep -qE 'roost-crypto feature "device"|roost-client'
+
+wasm: ## the device core for the browser
+	$(CARGO) check --locked --target-dir target/wasm --target wasm32-unknown-unknown -p roost-client --no-default-features
+
+test: ## everything that CI proves
+	@start=$$(date +%s); \
+	$(CARGO) build --workspace --all-targets --locked && \
+	$(CARGO) nextest run --workspace --locked --no-fail-fast && \
+	echo "tests: $$(( $$(date +%s) - start )) s with the build"
+
+clean: ## remove what builds produce
+	$(CARGO) clean

@@ -1,0 +1,3 @@
+//! The one binary of Roost; its commands follow.
+
+fn main() {}

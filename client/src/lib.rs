@@ -1,0 +1,1 @@
+//! The crate's place in the layout; its parts follow.
