@@ -1,0 +1,48 @@
+//! Every number of the protocol, with its unit and why it is what it is.
+
+/// Sealed text, bytes: longer than any message a person types.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Payload of a message entry, bytes: the text, feed heads, MLS framing and padding.
+pub const PAYLOAD_BYTES_MAX: usize = 24 * 1024;
+/// A commit with its Welcomes, GroupInfo and logs, bytes: 50 adds.
+pub const COMMIT_BYTES_MAX: usize = 96 * 1024;
+/// A WebSocket message and each of its frames, bytes: a commit and its envelope.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 128 * 1024;
+/// A DHT value, bytes: fits a Kademlia packet (16 KiB) with its keys and peers.
+pub const DHT_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// A request or a response between nodes, bytes.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Entries of one `Deliver`: one fsync at the receiver covers them.
+pub const DELIVER_ENTRIES_MAX: usize = 64;
+/// Bytes of payload after which a `Deliver` is closed even if more entries wait: half a request.
+pub const DELIVER_BYTES_MAX: usize = 512 * 1024;
+/// `Deliver` requests in flight to one node: hides the round trip, bounds what must be repeated.
+pub const DELIVER_WINDOW: usize = 4;
+/// Key packages kept for a device: one is used up by each new conversation.
+pub const KEY_PACKAGES_MAX: usize = 100;
+/// Devices of an account.
+pub const DEVICES_MAX: usize = 5;
+/// Homes of an account on the wire; this version accepts exactly one.
+pub const HOMES_MAX: usize = 2;
+/// Nodes of an organisation's record: it must fit [`DHT_VALUE_BYTES_MAX`].
+pub const ORG_NODES_MAX: usize = 8;
+/// Addresses of one node in an organisation's record.
+pub const NODE_ADDRESSES_MAX: usize = 8;
+/// Claims to one name that are kept side by side.
+pub const NAME_CLAIMS_MAX: usize = 4;
+/// Waiting inbox entries of an account, after which its home answers `later` and the sender keeps the message.
+pub const INBOX_ENTRIES_MAX: u64 = 10_000;
+/// Inbox entries sent to a device before it must acknowledge: bounds what a slow reader costs.
+pub const INBOX_WINDOW: u64 = 256;
+/// Longest life of a signed record, seconds: 30 days. A node renews at half of it.
+pub const RECORD_LIFE_S_MAX: u64 = 30 * 24 * 3600;
+/// Clock skew that a signed time may show, milliseconds: five minutes.
+pub const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1000;
+/// Retention of payloads at their writer, milliseconds, whatever custody says: 30 days.
+pub const RETENTION_MS: u64 = 30 * 24 * 3600 * 1000;
+/// First pause before a failed delivery is repeated, milliseconds.
+pub const RETRY_DELAY_MS_MIN: u64 = 500;
+/// Longest pause before a failed delivery is repeated, milliseconds: a node that returns is found within a minute.
+pub const RETRY_DELAY_MS_MAX: u64 = 30_000;
+/// Feed heads inside one message: the feeds of a conversation with two homes each, and former ones.
+pub const FEED_HEADS_MAX: usize = 16;

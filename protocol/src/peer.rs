@@ -1,0 +1,116 @@
+//! What nodes ask each other, one request-response exchange each: CBOR, preceded by its length (4 bytes, big-endian).
+//!
+//! A time-out leaves open whether a request was carried out, so every one of them is idempotent.
+
+use crate::conversation::Creation;
+use crate::feed::Entry;
+use crate::ids::{ConversationId, FeedId, Incarnation};
+use crate::records::SignedOrgRecord;
+use crate::refusal::Refusal;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::signed::Signed;
+use serde::{Deserialize, Serialize};
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeRequest {
+    /// First on every connection, from both sides.
+    Hello(NodeHello),
+    /// Entries of one feed, contiguous, for accounts whose home is the receiver.
+    Deliver(Deliver),
+    /// Entries of a feed, asked of any holder.
+    Fetch {
+        /// The feed.
+        feed: FeedId,
+        /// First position wanted.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// To the hub: create if absent.
+    Create(Creation),
+    /// One key package of each device of an account, handed out once each.
+    KeyPackages {
+        /// Whose.
+        account: AccountId,
+        /// For whom.
+        requester: AccountId,
+    },
+    /// The newest identity log of an account whose home is the receiver.
+    Log {
+        /// Whose.
+        account: AccountId,
+    },
+}
+
+/// Who speaks, in which version, in which life of its store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHello {
+    /// Protocol majors that it speaks.
+    pub versions: Vec<u32>,
+    /// Feature names; unknown ones are ignored.
+    pub features: Vec<String>,
+    /// The organisation record that lists it.
+    pub org: SignedOrgRecord,
+    /// A new one voids every custody that an earlier life gave.
+    pub incarnation: Incarnation,
+}
+
+/// A batch of entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    /// The conversation, so that an unknown one is named in the answer.
+    pub conversation: ConversationId,
+    /// The entries, at most [`crate::limits::DELIVER_ENTRIES_MAX`], ascending and contiguous.
+    pub entries: Vec<Entry>,
+    /// For whom custody is asked.
+    pub accounts: Vec<AccountId>,
+    /// The sender's identity log, when the receiver may lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<IdentityLog>,
+}
+
+/// An answer.
+#[expect(clippy::large_enum_variant, reason = "answers are moved once, from the rules into the codec")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeResponse {
+    /// To `Hello`.
+    Hello(NodeHello),
+    /// To `Deliver`: durably held.
+    Custody(Vec<Custody>),
+    /// To `Fetch`.
+    Entries(Vec<Entry>),
+    /// To `Create`: the hub's head and the creation that stands, ours or another's.
+    Created {
+        /// [`crate::conversation::ConversationHead`], signed by the hub.
+        head: Signed,
+        /// The creation that the head is about.
+        creation: Creation,
+    },
+    /// To `KeyPackages`.
+    KeyPackages {
+        /// The newest log.
+        log: IdentityLog,
+        /// One a device.
+        packages: Vec<(DeviceId, Bytes)>,
+    },
+    /// To `Log`.
+    Log(IdentityLog),
+    /// To anything.
+    Refused(Refusal),
+}
+
+/// Entries of `feed` up to `seq` are durably held for `account`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custody {
+    /// For whom.
+    pub account: AccountId,
+    /// Of which feed.
+    pub feed: FeedId,
+    /// Up to and including.
+    pub seq: u64,
+}

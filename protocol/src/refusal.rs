@@ -1,0 +1,85 @@
+//! Refusals: what went wrong, whether trying again can help, and what to do.
+
+use serde::{Deserialize, Serialize};
+
+/// The cause, stable for programs. New ones may come; an unknown one reads as [`Code::Unknown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// No common protocol version.
+    Version,
+    /// Bytes that are no frame or request of this protocol.
+    Malformed,
+    /// Over a size limit.
+    TooLarge,
+    /// Needs a signed-in device.
+    NotSignedIn,
+    /// The answer to the challenge does not verify.
+    BadSignIn,
+    /// The invite is unknown, used up or expired.
+    BadInvite,
+    /// The handle belongs to another account.
+    HandleTaken,
+    /// No such handle, account or organisation was found.
+    NotFound,
+    /// Two organisations claim one name; the operator has to pin one.
+    NameConflict,
+    /// The account has no home here.
+    NotHome,
+    /// An identity log that breaks a rule or branches from the known one.
+    BadLog,
+    /// The account's device has no key package left.
+    NoKeyPackage,
+    /// The conversation is not known here; introduce it.
+    UnknownConversation,
+    /// This node is not the conversation's hub.
+    NotHub,
+    /// The hub lost its store since; it gives no verdict.
+    Sealed,
+    /// The account takes no part in the conversation.
+    NotMember,
+    /// The epoch is not the current one.
+    WrongEpoch,
+    /// Sequence number or chain does not continue the feed.
+    OutOfOrder,
+    /// A queue or an inbox is full, or a rate is exceeded.
+    Busy,
+    /// The peer cannot be reached now.
+    Unreachable,
+    /// The operation exists on the wire but not in this version.
+    Unsupported,
+    /// A bug or a lost disk at the one who answers.
+    Internal,
+    /// A cause that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A refusal, the same on every interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The cause.
+    pub code: Code,
+    /// Whether the same bytes may be accepted later; otherwise never.
+    pub later: bool,
+    /// What happened, for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Not before this many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// The same bytes will never be accepted.
+    pub fn never(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, later: false, message: message.into(), hint: hint.into(), retry_after_ms: None }
+    }
+
+    /// The same bytes may be accepted later.
+    pub fn later(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, later: true, message: message.into(), hint: hint.into(), retry_after_ms: None }
+    }
+}

@@ -1,0 +1,304 @@
+//! What a device and its home say over the WebSocket, the same types in CBOR and JSON.
+//!
+//! A request carries an `id` of the client's choice, echoed in its one answer. Frames without an `id` are events.
+
+use crate::conversation::Creation;
+use crate::feed::Entry;
+use crate::handle::Handle;
+use crate::ids::{FeedId, GroupId, Incarnation, MessageId};
+use crate::records::SignedOrgRecord;
+use crate::refusal::Refusal;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec;
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
+use roost_crypto::keys::{PublicKey, SecretKey, Signature};
+use roost_crypto::labels;
+use roost_crypto::signed::Signed;
+use serde::{Deserialize, Serialize};
+
+/// From a device to its home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientFrame {
+    /// Makes the account of `log` known here and gives it a handle. Before `SignIn`.
+    SignUp {
+        /// Echoed.
+        id: u64,
+        /// The wanted part before the `@`.
+        handle: String,
+        /// The invite; empty where registration is open.
+        invite: String,
+        /// The log whose genesis names this node as home.
+        log: IdentityLog,
+    },
+    /// Makes an account known again to a home that lost its store, by the home's own word.
+    Restore {
+        /// Echoed.
+        id: u64,
+        /// The handle record that this organisation signed.
+        handle_record: Signed,
+        /// The account's log.
+        log: IdentityLog,
+    },
+    /// Answers the challenge of `Hello`.
+    SignIn {
+        /// Echoed.
+        id: u64,
+        /// The account.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+        /// By [`sign_in_signature`].
+        signature: Signature,
+    },
+    /// Adds key packages to the device's pool.
+    PutKeyPackages {
+        /// Echoed.
+        id: u64,
+        /// One-time packages.
+        packages: Vec<Bytes>,
+        /// Handed out when the pool is empty; replaces the previous one.
+        last_resort: Option<Bytes>,
+    },
+    /// Finds an account by its handle.
+    Resolve {
+        /// Echoed.
+        id: u64,
+        /// The handle.
+        handle: Handle,
+    },
+    /// One key package of each device of an account.
+    FetchKeyPackages {
+        /// Echoed.
+        id: u64,
+        /// Whose.
+        account: AccountId,
+    },
+    /// Creates a conversation if absent; the answer holds the creation that stands.
+    Create {
+        /// Echoed.
+        id: u64,
+        /// The whole of it.
+        creation: Creation,
+    },
+    /// Shows a conversation to a home that lacks it.
+    Introduce {
+        /// Echoed.
+        id: u64,
+        /// [`crate::conversation::ConversationHead`], signed by the hub.
+        head: Signed,
+        /// The creation the head is about.
+        creation: Creation,
+    },
+    /// Submits a sealed message.
+    Submit {
+        /// Echoed.
+        id: u64,
+        /// The group.
+        group: GroupId,
+        /// The epoch it is sealed in.
+        epoch: u64,
+        /// Its id.
+        message: MessageId,
+        /// How often it was sealed before.
+        attempt: u32,
+        /// MLS PrivateMessage.
+        payload: Bytes,
+    },
+    /// Asks for the inbox behind `after`, and for live entries from then on.
+    Resume {
+        /// Echoed.
+        id: u64,
+        /// The life of the store that `after` belongs to.
+        incarnation: Incarnation,
+        /// The last inbox position that the device holds; 0 for all.
+        after: u64,
+    },
+    /// The device durably holds the inbox up to here.
+    Ack {
+        /// Inbox position.
+        inbox: u64,
+    },
+}
+
+/// From a home to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// First on every connection.
+    Hello {
+        /// Protocol majors.
+        versions: Vec<u32>,
+        /// Feature names.
+        features: Vec<String>,
+        /// The node.
+        node: NodeId,
+        /// The organisation.
+        org: OrgId,
+        /// Its name.
+        name: String,
+        /// To be signed: random, for this connection only.
+        challenge: Bytes,
+        /// The life of the store.
+        incarnation: Incarnation,
+    },
+    /// To `SignUp` and `Restore`.
+    SignedUp {
+        /// Echoed.
+        id: u64,
+        /// The handle record, signed by the organisation: keep it, it brings the account back after a lost store.
+        handle_record: Signed,
+        /// The organisation's record.
+        org: SignedOrgRecord,
+    },
+    /// To `SignIn`.
+    SignedIn {
+        /// Echoed.
+        id: u64,
+        /// The last inbox position given out.
+        inbox: u64,
+        /// Key packages left in the device's pool.
+        key_packages: u32,
+        /// Whether a last-resort package is there.
+        last_resort: bool,
+    },
+    /// To requests that have nothing more to say.
+    Done {
+        /// Echoed.
+        id: u64,
+    },
+    /// To `Resolve`.
+    Resolved {
+        /// Echoed.
+        id: u64,
+        /// The record that binds the handle to the account.
+        handle_record: Signed,
+        /// The account's log.
+        log: IdentityLog,
+        /// How it was found.
+        lookup: LookupReport,
+    },
+    /// To `FetchKeyPackages`.
+    KeyPackages {
+        /// Echoed.
+        id: u64,
+        /// The newest log that the account's home holds.
+        log: IdentityLog,
+        /// One a device.
+        packages: Vec<(DeviceId, Bytes)>,
+    },
+    /// To `Create`: what stands, ours or another's.
+    Created {
+        /// Echoed.
+        id: u64,
+        /// [`crate::conversation::ConversationHead`], signed by the hub.
+        head: Signed,
+        /// The creation that it is about.
+        creation: Creation,
+    },
+    /// To `Submit`: on disk at this node.
+    Accepted {
+        /// Echoed.
+        id: u64,
+        /// The feed it is in.
+        feed: FeedId,
+        /// Its position.
+        seq: u64,
+    },
+    /// To anything that is refused.
+    Refused {
+        /// Echoed; absent where the frame could not be read.
+        id: Option<u64>,
+        /// Why.
+        error: Refusal,
+    },
+    /// An inbox entry; comes after `Resume`.
+    Entry {
+        /// Inbox position, once on disk.
+        inbox: Option<u64>,
+        /// The entry.
+        entry: Entry,
+    },
+    /// A message of this device is durably held for `account`.
+    Custody {
+        /// For whom.
+        account: AccountId,
+        /// Of which group.
+        group: GroupId,
+        /// Which messages.
+        messages: Vec<MessageId>,
+    },
+}
+
+/// How an account was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupReport {
+    /// Where the answer came from.
+    pub source: LookupSource,
+    /// Rounds of the longest Kademlia query.
+    pub hops: u32,
+    /// Requests sent for it.
+    pub messages: u32,
+    /// How long it took.
+    pub ms: u64,
+}
+
+/// Where a lookup's answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LookupSource {
+    /// The directory.
+    Dht,
+    /// An earlier answer.
+    Cache,
+    /// The account lives here.
+    Local,
+}
+
+impl ClientFrame {
+    /// The id to echo.
+    pub fn id(&self) -> Option<u64> {
+        match self {
+            Self::SignUp { id, .. }
+            | Self::Restore { id, .. }
+            | Self::SignIn { id, .. }
+            | Self::PutKeyPackages { id, .. }
+            | Self::Resolve { id, .. }
+            | Self::FetchKeyPackages { id, .. }
+            | Self::Create { id, .. }
+            | Self::Introduce { id, .. }
+            | Self::Submit { id, .. }
+            | Self::Resume { id, .. } => Some(*id),
+            Self::Ack { .. } => None,
+        }
+    }
+}
+
+/// What a device signs to sign in: bound to the node and to this connection's challenge.
+pub fn sign_in_bytes(node: &NodeId, challenge: &[u8], account: &AccountId, device: &DeviceId) -> Vec<u8> {
+    codec::encode(&(node, Bytes(challenge.to_vec()), account, device))
+}
+
+/// Signs in.
+pub fn sign_in_signature(
+    key: &SecretKey,
+    node: &NodeId,
+    challenge: &[u8],
+    account: &AccountId,
+    device: &DeviceId,
+) -> Signature {
+    key.sign(labels::SIGN_IN, &sign_in_bytes(node, challenge, account, device))
+}
+
+/// Whether a sign-in answer fits.
+pub fn verify_sign_in(
+    key: &PublicKey,
+    node: &NodeId,
+    challenge: &[u8],
+    account: &AccountId,
+    device: &DeviceId,
+    signature: &Signature,
+) -> bool {
+    key.verify(labels::SIGN_IN, &sign_in_bytes(node, challenge, account, device), signature).is_ok()
+}
