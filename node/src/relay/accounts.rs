@@ -1,0 +1,370 @@
+//! Accounts of this home: sign-up by invite, return after a lost store, sign-in, key packages.
+
+use super::rows;
+use super::{ConnectionId, Failure, Output, Relay, Step};
+use crate::store::Read as _;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::group::inspect_key_package;
+use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
+use roost_crypto::keys::Signature;
+use roost_crypto::labels;
+use roost_crypto::signed::Signed;
+use roost_protocol::handle::Handle;
+use roost_protocol::limits;
+use roost_protocol::records::HandleRecord;
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::{ServerFrame, verify_sign_in};
+use serde::{Deserialize, Serialize};
+
+/// What a home keeps of an account.
+#[derive(Serialize, Deserialize)]
+pub struct AccountRow {
+    /// Its newest identity log.
+    pub log: IdentityLog,
+    /// The handle record, signed by this organisation.
+    pub handle_record: Signed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InviteRow {
+    uses: u32,
+    expires_ms: u64,
+}
+
+/// The row key of an invite's token.
+pub fn new_invite(token: &str) -> [u8; 32] {
+    labels::hash(labels::INVITE, &[token.as_bytes()])
+}
+
+pub(super) fn put_invite(step: &mut Step<'_, '_>, hash: [u8; 32], uses: u32, expires_ms: u64) {
+    rows::put(step.rows, rows::key(rows::INVITE, &[&hash]), &InviteRow { uses, expires_ms });
+}
+
+impl Relay {
+    pub(super) fn sign_up(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        local: &str,
+        invite: &str,
+        log: &IdentityLog,
+    ) -> Result<(), Failure> {
+        let log = verified(log)?;
+        self.check_home(&log)?;
+        let handle = Handle::new(local, &self.identity.name)
+            .map_err(|error| Refusal::never(Code::Malformed, error.to_string(), "choose another name"))?;
+        let account = log.account();
+        let handle_key = rows::key(rows::HANDLE, &[handle.local().as_bytes()]);
+        match rows::get::<AccountId>(step.rows, &handle_key)? {
+            Some(owner) if owner == account => {}
+            Some(_) => {
+                return Err(Refusal::never(Code::HandleTaken, "the name is taken", "choose another name").into());
+            }
+            None => self.use_invite(step, invite)?,
+        }
+        if rows::get::<AccountRow>(step.rows, &rows::account(&account))?.is_none() {
+            let record = HandleRecord {
+                root: self.identity.org_key.public_key(),
+                handle,
+                account,
+                seq: step.now_ms / 1000,
+                expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+            };
+            let handle_record = record.sign(&self.identity.org_key);
+            rows::put(step.rows, handle_key, &account);
+            rows::put(step.rows, rows::account(&account), &AccountRow { log: log.log().clone(), handle_record });
+        }
+        self.signed_up(step, connection, id, &account)
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        handle_record: Signed,
+        log: &IdentityLog,
+    ) -> Result<(), Failure> {
+        let log = verified(log)?;
+        self.check_home(&log)?;
+        let account = log.account();
+        let bad =
+            || Refusal::never(Code::BadInvite, "this record is not of this organisation and account", "sign up anew");
+        // Its end is not asked for: the record proves that this organisation admitted the account, not that it is fresh.
+        let root = self.identity.org_key.public_key();
+        let record: HandleRecord =
+            handle_record.open(labels::SIGN_HANDLE_RECORD, &root, limits::DHT_VALUE_BYTES_MAX).map_err(|_| bad())?;
+        if record.account != account || OrgId::of(&record.root) != self.org {
+            return Err(bad().into());
+        }
+        let handle_key = rows::key(rows::HANDLE, &[record.handle.local().as_bytes()]);
+        match rows::get::<AccountId>(step.rows, &handle_key)? {
+            Some(owner) if owner != account => {
+                return Err(Refusal::never(Code::HandleTaken, "the name is taken", "ask the operator").into());
+            }
+            Some(_) => {}
+            None => {
+                let renewed = HandleRecord {
+                    seq: record.seq.max(step.now_ms / 1000) + 1,
+                    expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+                    ..record
+                };
+                let handle_record = renewed.sign(&self.identity.org_key);
+                rows::put(step.rows, handle_key, &account);
+                rows::put(step.rows, rows::account(&account), &AccountRow { log: log.log().clone(), handle_record });
+            }
+        }
+        self.signed_up(step, connection, id, &account)
+    }
+
+    pub(super) fn sign_in(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: AccountId,
+        device: DeviceId,
+        signature: &Signature,
+    ) -> Result<(), Failure> {
+        let log = verified(&home_log(step, &account)?)?;
+        let bad = || {
+            Refusal::never(
+                Code::BadSignIn,
+                "the answer to the challenge does not fit",
+                "sign this connection's challenge with an active device key",
+            )
+        };
+        let (key, _) = log.device_keys().get(&device).ok_or_else(bad)?;
+        let known = self.connections.get_mut(&connection).ok_or_else(bad)?;
+        if !verify_sign_in(key, &self.node, &known.challenge, &account, &device, signature) {
+            return Err(bad().into());
+        }
+        known.device = Some((account, device));
+        // One connection a device: the newest wins, a half-open one does not hold it up.
+        let older: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(other, state)| **other != connection && state.device == Some((account, device)))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in older {
+            self.connections.remove(&other);
+            self.outputs.push(Output::Close(other));
+        }
+        let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+        let key_packages = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
+        let last_resort = step.rows.get(&rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]))?;
+        let inbox = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
+        let frame = ServerFrame::SignedIn {
+            id,
+            inbox,
+            key_packages: u32::try_from(key_packages).unwrap_or(u32::MAX),
+            last_resort: last_resort.is_some(),
+        };
+        self.send(connection, frame);
+        Ok(())
+    }
+
+    fn signed_up(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: &AccountId,
+    ) -> Result<(), Failure> {
+        let Some(AccountRow { log, handle_record }) = rows::get(step.rows, &rows::account(account))? else {
+            return Err(Refusal::never(Code::NotHome, "the account is not known here", "sign up first").into());
+        };
+        let org = self.own_hello()?.org;
+        self.outputs.push(Output::Publish { log, handle_record: handle_record.clone() });
+        self.send(connection, ServerFrame::SignedUp { id, handle_record, org });
+        Ok(())
+    }
+
+    /// Publishes every account again: called when the node starts and every few hours.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`].
+    pub fn publish_accounts(&self, rows: &crate::store::Overlay<'_>) -> Result<Vec<Output>, crate::store::StoreError> {
+        let prefix = [rows::ACCOUNT];
+        let mut outputs = Vec::new();
+        for (key, value) in rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
+            let AccountRow { log, handle_record } = rows::decode(&key, &value)?;
+            outputs.push(Output::Publish { log, handle_record });
+        }
+        Ok(outputs)
+    }
+
+    fn check_home(&self, log: &VerifiedLog) -> Result<(), Failure> {
+        if log.homes().contains(&self.node) {
+            Ok(())
+        } else {
+            Err(Refusal::never(
+                Code::NotHome,
+                "the identity log names another home",
+                "name this node in the log's genesis",
+            )
+            .into())
+        }
+    }
+
+    fn use_invite(&self, step: &mut Step<'_, '_>, invite: &str) -> Result<(), Failure> {
+        if self.identity.open {
+            return Ok(());
+        }
+        let key = rows::key(rows::INVITE, &[&new_invite(invite)]);
+        let bad = || {
+            Refusal::never(
+                Code::BadInvite,
+                "the invite is unknown, used up or expired",
+                "ask the operator for a new one",
+            )
+        };
+        let mut row: InviteRow = rows::get(step.rows, &key)?.ok_or_else(bad)?;
+        if row.uses == 0 || row.expires_ms < step.now_ms {
+            return Err(bad().into());
+        }
+        row.uses -= 1;
+        rows::put(step.rows, key, &row);
+        Ok(())
+    }
+}
+
+pub(super) fn put_key_packages(
+    step: &mut Step<'_, '_>,
+    account: AccountId,
+    device: DeviceId,
+    packages: &[Bytes],
+    last_resort: Option<&Bytes>,
+) -> Result<(), Failure> {
+    let log = verified(&home_log(step, &account)?)?;
+    let bad = |what: &str| Refusal::never(Code::Malformed, what.to_owned(), "make key packages with this device's key");
+    for package in packages.iter().chain(last_resort) {
+        let info = inspect_key_package(package.as_slice()).map_err(|error| bad(&error.to_string()))?;
+        let fits = info.member.credential.account == account
+            && info.member.credential.device == device
+            && log.device_keys().get(&device).is_some_and(|(key, _)| *key == info.member.key);
+        if !fits {
+            return Err(bad("the key package is of another device").into());
+        }
+    }
+    let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+    let held = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
+    if held + packages.len() > limits::KEY_PACKAGES_MAX {
+        return Err(Refusal::never(Code::TooLarge, "the pool holds at most 100 key packages", "upload fewer").into());
+    }
+    let next = match step.rows.last(&pool, &rows::end_of(&pool))? {
+        Some((key, _)) => key.get(pool.len()..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes) + 1,
+        None => step.now_ms << 8,
+    };
+    for (number, package) in (next..).zip(packages) {
+        step.rows.put([&pool[..], &rows::position(number)].concat(), package.0.clone());
+    }
+    if let Some(package) = last_resort {
+        step.rows.put(rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]), package.0.clone());
+    }
+    Ok(())
+}
+
+/// One package of each device; a one-time package leaves the store in the same batch, so it is never handed out twice.
+pub(super) fn take_key_packages(
+    step: &mut Step<'_, '_>,
+    account: AccountId,
+) -> Result<(IdentityLog, Vec<(DeviceId, Bytes)>), Failure> {
+    let log = verified(&home_log(step, &account)?)?;
+    let mut packages = Vec::new();
+    for device in log.device_keys().keys() {
+        let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+        let first = step.rows.scan(&pool, &rows::end_of(&pool), 1)?.into_iter().next();
+        let last_resort = rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]);
+        if let Some((key, package)) = first {
+            step.rows.delete(key);
+            packages.push((*device, Bytes(package)));
+        } else if let Some(package) = step.rows.get(&last_resort)? {
+            packages.push((*device, Bytes(package)));
+        }
+    }
+    if packages.is_empty() {
+        return Err(Refusal::later(
+            Code::NoKeyPackage,
+            "no device of the account has a key package here",
+            "wait until it has been online",
+        )
+        .into());
+    }
+    Ok((log.log().clone(), packages))
+}
+
+/// The log of an account that lives here.
+pub(super) fn home_log(step: &Step<'_, '_>, account: &AccountId) -> Result<IdentityLog, Failure> {
+    match rows::get::<AccountRow>(step.rows, &rows::account(account))? {
+        Some(row) => Ok(row.log),
+        None => Err(Refusal::never(
+            Code::NotHome,
+            "the account is not known here",
+            "look its home up again; its own device restores it",
+        )
+        .into()),
+    }
+}
+
+pub(super) fn local_handle(step: &Step<'_, '_>, handle: &Handle) -> Result<(Signed, IdentityLog), Failure> {
+    let missing = || Refusal::never(Code::NotFound, format!("{handle} is not known"), "check the spelling");
+    let key = rows::key(rows::HANDLE, &[handle.local().as_bytes()]);
+    let account: AccountId = rows::get(step.rows, &key)?.ok_or_else(missing)?;
+    let row: AccountRow = rows::get(step.rows, &rows::account(&account))?.ok_or_else(missing)?;
+    Ok((row.handle_record, row.log))
+}
+
+/// Keeps the newer of the known and the given log of an account, wherever it lives.
+pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<VerifiedLog, Failure> {
+    let log = verified(log)?;
+    match known_log(step, &log.account())? {
+        None => {
+            rows::put(step.rows, rows::peer_log(&log.account()), log.log());
+            Ok(log)
+        }
+        Some(known) => match known.relation(&log) {
+            Relation::Extended => {
+                let at_home = rows::account(&log.account());
+                if let Some(mut row) = rows::get::<AccountRow>(step.rows, &at_home)? {
+                    row.log = log.log().clone();
+                    rows::put(step.rows, at_home, &row);
+                } else {
+                    rows::put(step.rows, rows::peer_log(&log.account()), log.log());
+                }
+                Ok(log)
+            }
+            Relation::Same | Relation::Behind => Ok(known),
+            Relation::Branched | Relation::OtherAccount => Err(Refusal::never(
+                Code::BadLog,
+                "the identity log branches from the one known here",
+                "compare safety numbers; the account's recovery code resets its log",
+            )
+            .into()),
+        },
+    }
+}
+
+pub(super) fn known_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Option<VerifiedLog>, Failure> {
+    let log = match rows::get::<AccountRow>(step.rows, &rows::account(account))? {
+        Some(row) => Some(row.log),
+        None => rows::get::<IdentityLog>(step.rows, &rows::peer_log(account))?,
+    };
+    log.map(|log| verified(&log)).transpose()
+}
+
+/// The first home of an account whose log is known.
+pub(super) fn home_of(step: &Step<'_, '_>, account: &AccountId) -> Result<NodeId, Failure> {
+    known_log(step, account)?.and_then(|log| log.homes().first().copied()).ok_or_else(|| {
+        Refusal::later(Code::NotFound, "the account's home is not known here", "resolve its handle first").into()
+    })
+}
+
+pub(super) fn verified(log: &IdentityLog) -> Result<VerifiedLog, Failure> {
+    VerifiedLog::verify(log).map_err(|error| {
+        Refusal::never(Code::BadLog, error.to_string(), "send the whole identity log, unchanged").into()
+    })
+}

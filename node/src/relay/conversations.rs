@@ -1,0 +1,299 @@
+//! Conversations: created once at their hub, known to the homes of their participants, and the admission of messages.
+
+use super::accounts::{home_of, learn_log};
+use super::feeds::{self, Author};
+use super::rows;
+use super::{ConnectionId, Failure, Output, Pending, Relay, Step};
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec;
+use roost_crypto::group::inspect_creation;
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{ConversationHead, Creation, Policy};
+use roost_protocol::feed::{EntryKind, FirstContact};
+use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId};
+use roost_protocol::limits;
+use roost_protocol::peer::NodeRequest;
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::ServerFrame;
+use serde::{Deserialize, Serialize};
+
+/// What a node keeps of a group.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GroupRow {
+    pub head: ConversationHead,
+    pub signed: Signed,
+    pub creation: Creation,
+}
+
+impl Relay {
+    /// A device wants a conversation: decided here if this node is its hub, else asked of the hub.
+    pub(super) fn create(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: AccountId,
+        creation: Creation,
+    ) -> Result<(), Failure> {
+        if !creation.state.has(&account) {
+            return Err(not_member());
+        }
+        for log in &creation.logs {
+            learn_log(step, log)?;
+        }
+        if creation.state.hub == self.node {
+            let (head, creation) = self.create_here(step, creation)?;
+            self.send(connection, ServerFrame::Created { id, head, creation });
+        } else {
+            let hub = creation.state.hub;
+            let token = self.expect(Pending::Create { connection, id, creation: Box::new(creation.clone()) });
+            self.outputs.push(Output::Ask(token, hub, NodeRequest::Create(creation)));
+        }
+        Ok(())
+    }
+
+    /// Create if absent, as the hub; the verdict is recorded with the entry, in one batch.
+    pub(super) fn create_here(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        creation: Creation,
+    ) -> Result<(Signed, Creation), Failure> {
+        check_creation(step, &creation)?;
+        if creation.state.hub != self.node || self.hub_of(step, &creation)? != self.node {
+            return Err(Refusal::never(
+                Code::NotHub,
+                "this node is not the conversation's hub",
+                "ask the first home of the smaller account id",
+            )
+            .into());
+        }
+        let standing: Option<GroupId> = match rows::get(step.rows, &rows::verdict(&creation.operation))? {
+            Some(group) => Some(group),
+            None => rows::get(step.rows, &rows::conversation(&creation.state.conversation))?,
+        };
+        if let Some(row) = standing.map(|group| group_row(step, &group)).transpose()? {
+            rows::put(step.rows, rows::verdict(&creation.operation), &row.head.group);
+            return Ok((row.signed, row.creation));
+        }
+        let head = ConversationHead {
+            group: creation.group,
+            state: creation.state.clone(),
+            epoch: 1,
+            made_by: creation.hash(),
+        };
+        let signed = head.sign(&self.identity.node_key);
+        rows::put(step.rows, rows::verdict(&creation.operation), &creation.group);
+        self.know(step, &head, &signed, &creation)?;
+        self.append_first_contact(step, &head, &signed, &creation)?;
+        Ok((signed, creation))
+    }
+
+    /// The hub answered a creation of one of our devices.
+    pub(super) fn created_elsewhere(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        asked: &Creation,
+        signed: &Signed,
+        stands: &Creation,
+    ) -> Result<(), Failure> {
+        let head = check_head(signed, stands)?;
+        check_creation(step, stands)?;
+        if head.state.conversation != asked.state.conversation || head.state.hub != asked.state.hub {
+            return Err(
+                Refusal::later(Code::Malformed, "the hub answered for another conversation", "try again").into()
+            );
+        }
+        self.know(step, &head, signed, stands)
+    }
+
+    /// A device shows a conversation that this home lacks: after its store was lost.
+    pub(super) fn introduce(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: AccountId,
+        signed: &Signed,
+        creation: &Creation,
+    ) -> Result<(), Failure> {
+        let head = check_head(signed, creation)?;
+        if !head.state.has(&account) {
+            return Err(not_member());
+        }
+        check_creation(step, creation)?;
+        self.know(step, &head, signed, creation)?;
+        let own = self.own_feed(&head.group);
+        if head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0 {
+            self.append_first_contact(step, &head, signed, creation)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers a conversation whose head was checked; the first group of a conversation stands.
+    pub(super) fn know(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        signed: &Signed,
+        creation: &Creation,
+    ) -> Result<(), Failure> {
+        for log in &creation.logs {
+            learn_log(step, log)?;
+        }
+        let key = rows::group(&head.group);
+        if rows::get::<GroupRow>(step.rows, &key)?.is_none() {
+            let row = GroupRow { head: head.clone(), signed: signed.clone(), creation: creation.clone() };
+            rows::put(step.rows, key, &row);
+        }
+        let by_conversation = rows::conversation(&head.state.conversation);
+        let standing: Option<GroupId> = rows::get(step.rows, &by_conversation)?;
+        if standing.is_none_or(|standing| head.group < standing) {
+            rows::put(step.rows, by_conversation, &head.group);
+        }
+        Ok(())
+    }
+
+    pub(super) fn own_feed(&self, group: &GroupId) -> FeedId {
+        FeedId { group: *group, node: self.node, incarnation: self.identity.incarnation }
+    }
+
+    fn append_first_contact(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        signed: &Signed,
+        creation: &Creation,
+    ) -> Result<(), Failure> {
+        let payload = Bytes(codec::encode(&FirstContact { head: signed.clone(), creation: creation.clone() }));
+        if payload.len() > limits::COMMIT_BYTES_MAX {
+            return Err(
+                Refusal::never(Code::TooLarge, "the creation is over 96 KiB", "create with fewer members").into()
+            );
+        }
+        let feed = self.own_feed(&head.group);
+        // The hub's own entry: its author is the conversation, not a device.
+        let author = Author {
+            account: AccountId([0; 32]),
+            device: DeviceId([0; 32]),
+            message: MessageId::of(step.now_ms, head.made_by.as_bytes()),
+            attempt: 0,
+        };
+        let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
+        self.spread(step, &head.state, feed, seq, None)
+    }
+
+    /// A sealed message of a device: admitted, appended, spread; accepted once the batch is durable.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one frame")]
+    pub(super) fn submit(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        group: GroupId,
+        epoch: u64,
+        author: Author,
+        payload: Bytes,
+    ) -> Result<(), Failure> {
+        if payload.len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(Refusal::never(Code::TooLarge, "the message is over 24 KiB", "send a shorter one").into());
+        }
+        let feed = self.own_feed(&group);
+        let dedupe = rows::submitted(&author.device, &author.message, author.attempt);
+        let row = group_row(step, &group)?;
+        if !row.head.state.has(&author.account) {
+            return Err(not_member());
+        }
+        let seq = match rows::get::<u64>(step.rows, &dedupe)? {
+            Some(seq) => seq,
+            None => {
+                if epoch != row.head.epoch {
+                    let message = format!("the conversation is at epoch {}, the message at {epoch}", row.head.epoch);
+                    return Err(
+                        Refusal::never(Code::WrongEpoch, message, "merge what the inbox holds and seal again").into()
+                    );
+                }
+                let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
+                rows::put(step.rows, dedupe, &seq);
+                self.spread(step, &row.head.state, feed, seq, Some(&author.account))?;
+                seq
+            }
+        };
+        self.send(connection, ServerFrame::Accepted { id, feed, seq });
+        for participant in row.head.state.participants.iter().map(|participant| participant.account) {
+            if participant != author.account && self.custody_of(step, &feed, &participant)? >= seq {
+                let frame = ServerFrame::Custody { account: participant, group, messages: vec![author.message] };
+                self.send(connection, frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// The hub that the participants' logs say: the first home of the smaller account id.
+    fn hub_of(&self, step: &Step<'_, '_>, creation: &Creation) -> Result<roost_crypto::ids::NodeId, Failure> {
+        let smallest = creation.state.participants.iter().map(|participant| participant.account).min();
+        smallest.map_or_else(|| Err(not_member()), |account| home_of(step, &account))
+    }
+}
+
+pub(super) fn group_row(step: &Step<'_, '_>, group: &GroupId) -> Result<GroupRow, Failure> {
+    rows::get(step.rows, &rows::group(group))?.ok_or_else(|| {
+        Refusal::later(Code::UnknownConversation, "the conversation is not known here", "introduce it with its head")
+            .into()
+    })
+}
+
+pub(super) fn check_head(signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {
+    let bad =
+        |message: &str| Failure::from(Refusal::never(Code::Malformed, message, "show the head that the hub signed"));
+    let head = ConversationHead::verify(signed).map_err(|error| bad(&error.to_string()))?;
+    if head.made_by != creation.hash() || head.group != creation.group || head.state != creation.state {
+        return Err(bad("the head is about another creation"));
+    }
+    Ok(head)
+}
+
+/// Everything that can be checked of a creation without being a member.
+pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
+    let bad = |message: String| Failure::from(Refusal::never(Code::Malformed, message, "create the conversation anew"));
+    let state = &creation.state;
+    let [low, high] = state.participants.as_slice() else {
+        return Err(bad(format!("expected 2 participants, got {}", state.participants.len())));
+    };
+    let direct = state.policy == Policy::Direct
+        && state.generation == 0
+        && state.term == 0
+        && low.account < high.account
+        && state.conversation == ConversationId::direct(&low.account, &high.account);
+    if !direct {
+        return Err(bad("not the state of a 1:1 conversation".into()));
+    }
+    let view = inspect_creation(creation.group_info.as_slice(), creation.tree.as_slice())
+        .map_err(|error| bad(error.to_string()))?;
+    if view.group_id != creation.group.as_bytes()
+        || view.epoch != 1
+        || view.conv_state.as_slice() != codec::encode(state)
+    {
+        return Err(bad("the group's context does not say what the creation says".into()));
+    }
+    let mut logs = Vec::new();
+    for log in &creation.logs {
+        logs.push(learn_log(step, log)?);
+    }
+    for member in &view.members {
+        let admitted = logs.iter().any(|log| {
+            log.account() == member.credential.account
+                && log.device_keys().get(&member.credential.device).is_some_and(|(key, _)| *key == member.key)
+        });
+        if !admitted || !state.has(&member.credential.account) {
+            return Err(bad("a leaf is not a device that a participant's identity log admits".into()));
+        }
+    }
+    let all_there = state
+        .participants
+        .iter()
+        .all(|participant| view.members.iter().any(|member| member.credential.account == participant.account));
+    if all_there { Ok(()) } else { Err(bad("a participant has no device in the group".into())) }
+}
+
+pub(super) fn not_member() -> Failure {
+    Refusal::never(Code::NotMember, "the account takes no part in the conversation", "ask a member to add it").into()
+}

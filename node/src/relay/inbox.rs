@@ -1,0 +1,115 @@
+//! Inboxes: per account, references to feed entries in the order in which its devices must see them.
+
+use super::feeds;
+use super::rows;
+use super::{ConnectionId, Relay, Step};
+use crate::store::{Read as _, RowKey, StoreError};
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_protocol::ids::{FeedId, Incarnation};
+use roost_protocol::limits;
+use roost_protocol::socket::ServerFrame;
+
+impl Relay {
+    /// Puts an entry that is held into an account's inbox, once.
+    pub(super) fn put_into_inbox(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: &AccountId,
+        feed: &FeedId,
+        seq: u64,
+    ) -> Result<(), StoreError> {
+        let held_key = rows::held(account, feed);
+        let held: u64 = rows::get(step.rows, &held_key)?.unwrap_or(0);
+        if seq <= held {
+            return Ok(());
+        }
+        let head_key = rows::inbox_head(account);
+        let next = rows::get::<u64>(step.rows, &head_key)?.unwrap_or(0) + 1;
+        rows::put(step.rows, rows::inbox(account, next), &(*feed, seq));
+        rows::put(step.rows, head_key, &next);
+        rows::put(step.rows, held_key, &seq);
+        Ok(())
+    }
+
+    pub(super) fn inbox_is_full(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<bool, StoreError> {
+        let head: u64 = rows::get(step.rows, &rows::inbox_head(account))?.unwrap_or(0);
+        let start = rows::inbox(account, 0);
+        let first = step.rows.scan(&start, &rows::inbox(account, u64::MAX), 1)?.into_iter().next();
+        let oldest = first.and_then(|(key, _)| position_of(&key)).unwrap_or(head + 1);
+        Ok(head + 1 - oldest >= limits::INBOX_ENTRIES_MAX)
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        account: AccountId,
+        device: DeviceId,
+        incarnation: Incarnation,
+        after: u64,
+    ) -> Result<(), StoreError> {
+        // A position of another life means nothing: everything that is held is sent, the device knows what it has.
+        let after = if incarnation == self.identity.incarnation { after } else { 0 };
+        self.ack(step, connection, account, device, after)?;
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.sent = Some(after);
+            state.acked = after;
+        }
+        Ok(())
+    }
+
+    /// The device durably holds the inbox up to `inbox`: the references up to there are not needed any more.
+    pub(super) fn ack(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        account: AccountId,
+        device: DeviceId,
+        inbox: u64,
+    ) -> Result<(), StoreError> {
+        let head: u64 = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
+        let inbox = inbox.min(head);
+        if let Some(state) = self.connections.get_mut(&connection) {
+            state.acked = state.acked.max(inbox);
+        }
+        let key = rows::cursor(&account, &device);
+        if rows::get::<u64>(step.rows, &key)?.unwrap_or(0) < inbox {
+            rows::put(step.rows, key, &inbox);
+            let end = rows::inbox(&account, inbox + 1);
+            for (key, _) in step.rows.scan(&rows::inbox(&account, 0), &end, usize::MAX)? {
+                step.rows.delete(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what resumed connections may get: in order, and no more than a window ahead of what they acknowledged.
+    pub(super) fn pump_inboxes(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
+        let mut frames = Vec::new();
+        for (connection, state) in &mut self.connections {
+            let (Some((account, _)), Some(sent)) = (state.device, state.sent) else { continue };
+            let room = (state.acked + limits::INBOX_WINDOW).saturating_sub(sent);
+            if room == 0 {
+                continue;
+            }
+            let end = rows::inbox(&account, u64::MAX);
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            for (key, value) in step.rows.scan(&rows::inbox(&account, sent + 1), &end, room)? {
+                let (feed, seq): (FeedId, u64) = rows::decode(&key, &value)?;
+                let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
+                let inbox = position_of(&key).ok_or_else(corrupt)?;
+                let entry = feeds::get(step.rows, &feed, seq)?.ok_or_else(corrupt)?;
+                frames.push((*connection, ServerFrame::Entry { inbox: Some(inbox), entry }));
+                state.sent = Some(inbox);
+            }
+        }
+        for (connection, frame) in frames {
+            self.send(connection, frame);
+        }
+        Ok(())
+    }
+}
+
+fn position_of(key: &[u8]) -> Option<u64> {
+    key.get(33..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes)
+}

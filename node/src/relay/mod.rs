@@ -1,0 +1,481 @@
+//! The relay: every rule of a node, pure. Time, randomness, network answers and the store's rows are inputs.
+//!
+//! Contract: call [`Relay::handle`] with one input and an overlay over the store, commit what the overlay collected, and only
+//! then let the outputs leave. Never reads a clock, never touches a socket or a file.
+//!
+//! Implements `docs/protocol.md`, sections "Between device and home" and "Between nodes".
+
+mod accounts;
+mod conversations;
+mod delivery;
+mod feeds;
+mod inbox;
+mod rows;
+
+pub use accounts::{AccountRow, new_invite};
+pub use delivery::Destination;
+
+use crate::store::{Overlay, StoreError};
+use roost_crypto::bytes::Bytes;
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
+use roost_crypto::keys::SecretKey;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::Creation;
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{FeedId, Incarnation};
+use roost_protocol::peer::{NodeRequest, NodeResponse};
+use roost_protocol::records::SignedOrgRecord;
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
+use std::collections::BTreeMap;
+
+/// One WebSocket connection, numbered by the bridge.
+pub type ConnectionId = u64;
+/// One request to another node or the directory, numbered by the relay.
+pub type RequestToken = u64;
+/// One request of another node, numbered by the driver.
+pub type InboundToken = u64;
+
+/// Who this node is.
+pub struct Identity {
+    /// The organisation's root key.
+    pub org_key: SecretKey,
+    /// The node's key.
+    pub node_key: SecretKey,
+    /// The organisation's name.
+    pub name: String,
+    /// Whether sign-up needs no invite.
+    pub open: bool,
+    /// The life of the store.
+    pub incarnation: Incarnation,
+}
+
+/// What happens to a node.
+pub enum Input {
+    /// A device connected; `challenge` is 32 random bytes.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// To be signed by the device.
+        challenge: [u8; 32],
+    },
+    /// A frame of a device.
+    Frame {
+        /// The connection.
+        connection: ConnectionId,
+        /// The frame.
+        frame: ClientFrame,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Another node asks.
+    Asked {
+        /// To answer under.
+        token: InboundToken,
+        /// Who.
+        peer: NodeId,
+        /// What.
+        request: NodeRequest,
+    },
+    /// Another node answered, or could not be reached.
+    Answered {
+        /// The request.
+        token: RequestToken,
+        /// The answer; `None` for a time-out or a lost connection.
+        response: Option<NodeResponse>,
+    },
+    /// The directory answered for a handle.
+    Resolved {
+        /// The request.
+        token: RequestToken,
+        /// Record, log, report; or why not.
+        result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
+    },
+    /// The node's own record, made anew.
+    OwnRecord(SignedOrgRecord),
+    /// An invite for sign-ups, made by the operator.
+    Invite {
+        /// Hash of its token.
+        hash: [u8; 32],
+        /// How many accounts it admits.
+        uses: u32,
+        /// End of validity, milliseconds since 1970.
+        expires_ms: u64,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What a node does, after its rows are durable.
+#[derive(Debug)]
+pub enum Output {
+    /// To a device.
+    Send(ConnectionId, ServerFrame),
+    /// A new connection of the same device replaces this one, or it broke the protocol.
+    Close(ConnectionId),
+    /// To a node that asked.
+    Answer(InboundToken, NodeResponse),
+    /// To another node.
+    Ask(RequestToken, NodeId, NodeRequest),
+    /// To the directory.
+    Resolve(RequestToken, Handle),
+    /// Into the directory: an account of ours and its handle record.
+    Publish {
+        /// The log.
+        log: IdentityLog,
+        /// The handle record.
+        handle_record: Signed,
+    },
+}
+
+/// A device's connection.
+struct Connection {
+    challenge: [u8; 32],
+    device: Option<(AccountId, DeviceId)>,
+    /// Inbox position sent so far; `None` before `Resume`.
+    sent: Option<u64>,
+    acked: u64,
+}
+
+/// What an answer is for.
+enum Pending {
+    Deliver { peer: NodeId, account: AccountId, feed: FeedId },
+    Create { connection: ConnectionId, id: u64, creation: Box<Creation> },
+    KeyPackages { connection: ConnectionId, id: u64 },
+    Resolve { connection: ConnectionId, id: u64 },
+}
+
+/// A node's rules and what they remember between inputs; all of it can be rebuilt from the store.
+pub struct Relay {
+    identity: Identity,
+    node: NodeId,
+    org: OrgId,
+    own_record: Option<SignedOrgRecord>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    pending: BTreeMap<RequestToken, Pending>,
+    destinations: BTreeMap<NodeId, Destination>,
+    next_token: RequestToken,
+    outputs: Vec<Output>,
+}
+
+/// One input's view of time and store.
+pub(crate) struct Step<'a, 'b> {
+    pub(crate) rows: &'a mut Overlay<'b>,
+    pub(crate) now_ms: u64,
+}
+
+/// Why a frame or request has no positive answer: told, or the disk's fault.
+pub(crate) enum Failure {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Relay {
+    /// Rebuilds what is to be delivered from the rows.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the engine.
+    pub fn open(identity: Identity, rows: &mut Overlay<'_>) -> Result<Self, StoreError> {
+        let node = NodeId::of(identity.node_key.public_key());
+        let org = OrgId::of(&identity.org_key.public_key());
+        let mut relay = Self {
+            identity,
+            node,
+            org,
+            own_record: None,
+            connections: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+            next_token: 1,
+            outputs: Vec::new(),
+        };
+        relay.load_outbox(rows)?;
+        Ok(relay)
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Takes one input. The outputs of the returned list may leave once `rows` is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing of this input may be acknowledged; the node stops.
+    pub fn handle(&mut self, input: Input, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
+        let mut step = Step { rows, now_ms };
+        match input {
+            Input::Connected { connection, challenge } => self.connected(connection, challenge),
+            Input::Frame { connection, frame } => {
+                let id = frame.id();
+                match self.frame(&mut step, connection, frame) {
+                    Ok(()) => {}
+                    Err(Failure::Refused(error)) => self.send(connection, ServerFrame::Refused { id, error }),
+                    Err(Failure::Store(error)) => return Err(error),
+                }
+            }
+            Input::Closed { connection } => {
+                self.connections.remove(&connection);
+            }
+            Input::Asked { token, peer, request } => {
+                let response = match self.asked(&mut step, peer, request) {
+                    Ok(response) => response,
+                    Err(Failure::Refused(refusal)) => NodeResponse::Refused(refusal),
+                    Err(Failure::Store(error)) => return Err(error),
+                };
+                self.outputs.push(Output::Answer(token, response));
+            }
+            Input::Answered { token, response } => self.answered(&mut step, token, response)?,
+            Input::Resolved { token, result } => self.resolved(&mut step, token, result)?,
+            Input::OwnRecord(record) => self.own_record = Some(record),
+            Input::Invite { hash, uses, expires_ms } => accounts::put_invite(&mut step, hash, uses, expires_ms),
+            Input::Tick => {}
+        }
+        self.pump_deliveries(&mut step)?;
+        self.pump_inboxes(&mut step)?;
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    /// When a delivery wants to be tried again, milliseconds since 1970.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.destinations.values().filter_map(Destination::wake_at).min()
+    }
+
+    fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
+        self.connections.insert(connection, Connection { challenge, device: None, sent: None, acked: 0 });
+        let hello = ServerFrame::Hello {
+            versions: vec![roost_protocol::VERSION],
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            node: self.node,
+            org: self.org,
+            name: self.identity.name.clone(),
+            challenge: Bytes(challenge.to_vec()),
+            incarnation: self.identity.incarnation,
+        };
+        self.send(connection, hello);
+    }
+
+    fn frame(&mut self, step: &mut Step<'_, '_>, connection: ConnectionId, frame: ClientFrame) -> Result<(), Failure> {
+        match frame {
+            ClientFrame::SignUp { id, handle, invite, log } => {
+                self.sign_up(step, connection, id, &handle, &invite, &log)
+            }
+            ClientFrame::Restore { id, handle_record, log } => self.restore(step, connection, id, handle_record, &log),
+            ClientFrame::SignIn { id, account, device, signature } => {
+                self.sign_in(step, connection, id, account, device, &signature)
+            }
+            other => {
+                let device = self.device_of(connection)?;
+                self.device_frame(step, connection, device, other)
+            }
+        }
+    }
+
+    fn device_frame(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        (account, device): (AccountId, DeviceId),
+        frame: ClientFrame,
+    ) -> Result<(), Failure> {
+        match frame {
+            ClientFrame::PutKeyPackages { id, packages, last_resort } => {
+                accounts::put_key_packages(step, account, device, &packages, last_resort.as_ref())?;
+                self.send(connection, ServerFrame::Done { id });
+                Ok(())
+            }
+            ClientFrame::Resolve { id, handle } => self.resolve(step, connection, id, handle),
+            ClientFrame::FetchKeyPackages { id, account: of } => {
+                self.fetch_key_packages(step, connection, id, of, account)
+            }
+            ClientFrame::Create { id, creation } => self.create(step, connection, id, account, creation),
+            ClientFrame::Introduce { id, head, creation } => {
+                self.introduce(step, account, &head, &creation)?;
+                self.send(connection, ServerFrame::Done { id });
+                Ok(())
+            }
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
+                let author = feeds::Author { account, device, message, attempt };
+                self.submit(step, connection, id, group, epoch, author, payload)
+            }
+            ClientFrame::Resume { id, incarnation, after } => {
+                self.resume(step, connection, account, device, incarnation, after)?;
+                self.send(connection, ServerFrame::Done { id });
+                Ok(())
+            }
+            ClientFrame::Ack { inbox } => Ok(self.ack(step, connection, account, device, inbox)?),
+            ClientFrame::SignUp { .. } | ClientFrame::Restore { .. } | ClientFrame::SignIn { .. } => Ok(()),
+        }
+    }
+
+    fn asked(&mut self, step: &mut Step<'_, '_>, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, Failure> {
+        match request {
+            NodeRequest::Hello(hello) => {
+                self.met(step, peer, hello.incarnation)?;
+                self.own_hello().map(NodeResponse::Hello)
+            }
+            NodeRequest::Deliver(deliver) => self.delivered(step, peer, deliver).map(NodeResponse::Custody),
+            NodeRequest::Fetch { feed, from, limit } => {
+                Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
+            }
+            NodeRequest::Create(creation) => {
+                let (head, creation) = self.create_here(step, creation)?;
+                Ok(NodeResponse::Created { head, creation })
+            }
+            NodeRequest::KeyPackages { account, requester: _ } => {
+                let (log, packages) = accounts::take_key_packages(step, account)?;
+                Ok(NodeResponse::KeyPackages { log, packages })
+            }
+            NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        token: RequestToken,
+        response: Option<NodeResponse>,
+    ) -> Result<(), StoreError> {
+        let Some(pending) = self.pending.remove(&token) else { return Ok(()) };
+        let unreachable = || Refusal::later(Code::Unreachable, "the other node did not answer", "it is tried again");
+        match (pending, response) {
+            (Pending::Deliver { peer, account, feed }, response) => {
+                self.delivery_answered(step, peer, account, feed, response)
+            }
+            (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
+                match self.created_elsewhere(step, &creation, &head, &stands) {
+                    Ok(()) => self.send(connection, ServerFrame::Created { id, head, creation: stands }),
+                    Err(Failure::Refused(error)) => {
+                        self.send(connection, ServerFrame::Refused { id: Some(id), error });
+                    }
+                    Err(Failure::Store(error)) => return Err(error),
+                }
+                Ok(())
+            }
+            (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
+                self.send(connection, ServerFrame::KeyPackages { id, log, packages });
+                Ok(())
+            }
+            (
+                Pending::Create { connection, id, .. }
+                | Pending::KeyPackages { connection, id }
+                | Pending::Resolve { connection, id },
+                response,
+            ) => {
+                let error = match response {
+                    Some(NodeResponse::Refused(refusal)) => refusal,
+                    _ => unreachable(),
+                };
+                self.send(connection, ServerFrame::Refused { id: Some(id), error });
+                Ok(())
+            }
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        handle: Handle,
+    ) -> Result<(), Failure> {
+        if handle.org() == self.identity.name {
+            let (handle_record, log) = accounts::local_handle(step, &handle)?;
+            let lookup =
+                LookupReport { source: roost_protocol::socket::LookupSource::Local, hops: 0, messages: 0, ms: 0 };
+            self.send(connection, ServerFrame::Resolved { id, handle_record, log, lookup });
+        } else {
+            let token = self.expect(Pending::Resolve { connection, id });
+            self.outputs.push(Output::Resolve(token, handle));
+        }
+        Ok(())
+    }
+
+    fn resolved(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        token: RequestToken,
+        result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
+    ) -> Result<(), StoreError> {
+        let Some(Pending::Resolve { connection, id }) = self.pending.remove(&token) else { return Ok(()) };
+        match result {
+            Ok((handle_record, log, lookup)) => {
+                if let Err(Failure::Store(error)) = accounts::learn_log(step, &log) {
+                    return Err(error);
+                }
+                self.send(connection, ServerFrame::Resolved { id, handle_record, log, lookup });
+            }
+            Err(error) => self.send(connection, ServerFrame::Refused { id: Some(id), error }),
+        }
+        Ok(())
+    }
+
+    fn fetch_key_packages(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: AccountId,
+        requester: AccountId,
+    ) -> Result<(), Failure> {
+        let home = accounts::home_of(step, &account)?;
+        if home == self.node {
+            let (log, packages) = accounts::take_key_packages(step, account)?;
+            self.send(connection, ServerFrame::KeyPackages { id, log, packages });
+        } else {
+            let token = self.expect(Pending::KeyPackages { connection, id });
+            self.outputs.push(Output::Ask(token, home, NodeRequest::KeyPackages { account, requester }));
+        }
+        Ok(())
+    }
+
+    fn device_of(&self, connection: ConnectionId) -> Result<(AccountId, DeviceId), Failure> {
+        self.connections.get(&connection).and_then(|connection| connection.device).ok_or_else(|| {
+            Refusal::never(
+                Code::NotSignedIn,
+                "this needs a signed-in device",
+                "answer the challenge with sign_in first",
+            )
+            .into()
+        })
+    }
+
+    fn own_hello(&self) -> Result<roost_protocol::peer::NodeHello, Failure> {
+        let org = self.own_record.clone().ok_or_else(|| {
+            Failure::from(Refusal::later(Code::Busy, "this node is starting", "ask again in a moment"))
+        })?;
+        Ok(roost_protocol::peer::NodeHello {
+            versions: vec![roost_protocol::VERSION],
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            org,
+            incarnation: self.identity.incarnation,
+        })
+    }
+
+    fn expect(&mut self, pending: Pending) -> RequestToken {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.pending.insert(token, pending);
+        token
+    }
+
+    fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
+        self.outputs.push(Output::Send(connection, frame));
+    }
+}

@@ -1,0 +1,156 @@
+//! The rows of a node's store: one tag byte, then the parts of the key, so that a scan of a prefix is a scan of a noun.
+
+use crate::store::{Overlay, Read as _, RowKey, StoreError};
+use roost_crypto::codec;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId, OperationId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Account id → [`super::AccountRow`].
+pub const ACCOUNT: u8 = b'a';
+/// Local part of a handle → account id.
+pub const HANDLE: u8 = b'h';
+/// Hash of a token → invite.
+pub const INVITE: u8 = b'i';
+/// Account, device, number → key package.
+pub const KEY_PACKAGE: u8 = b'k';
+/// Account, device → last-resort key package.
+pub const LAST_RESORT: u8 = b'l';
+/// Group id → conversation.
+pub const GROUP: u8 = b'c';
+/// Conversation id → the group that stands.
+pub const CONVERSATION: u8 = b'd';
+/// Operation id → the group that stood: the verdict.
+pub const VERDICT: u8 = b'v';
+/// Feed, position → entry.
+pub const ENTRY: u8 = b'f';
+/// Feed → its head.
+pub const FEED_HEAD: u8 = b'g';
+/// Device, message, attempt → position in our feed.
+pub const SUBMITTED: u8 = b'm';
+/// Account, inbox position → feed, position.
+pub const INBOX: u8 = b'n';
+/// Account → last inbox position.
+pub const INBOX_HEAD: u8 = b's';
+/// Account, device → acknowledged inbox position.
+pub const CURSOR: u8 = b'q';
+/// Account, feed → position up to which the account has the feed in its inbox: custody given.
+pub const HELD: u8 = b'u';
+/// Feed, account → position up to which the account's home has it: custody received.
+pub const OUTBOX: u8 = b'o';
+/// Account that lives elsewhere → newest identity log known.
+pub const PEER_LOG: u8 = b'p';
+/// Node → the life of its store, last heard.
+pub const PEER_LIFE: u8 = b'w';
+
+/// A tag and parts of fixed length.
+pub fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    for part in parts {
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// The first key behind every key that starts with `prefix`.
+pub fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+/// A feed as a key part: 80 bytes.
+pub fn feed(id: &FeedId) -> Vec<u8> {
+    [&id.group.as_bytes()[..], id.node.public_key().as_bytes(), id.incarnation.as_bytes()].concat()
+}
+
+/// A position as a key part: sorts as the number.
+pub fn position(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+pub fn account(id: &AccountId) -> Vec<u8> {
+    key(ACCOUNT, &[id.as_bytes()])
+}
+
+pub fn group(id: &GroupId) -> Vec<u8> {
+    key(GROUP, &[id.as_bytes()])
+}
+
+pub fn conversation(id: &ConversationId) -> Vec<u8> {
+    key(CONVERSATION, &[id.as_bytes()])
+}
+
+pub fn verdict(id: &OperationId) -> Vec<u8> {
+    key(VERDICT, &[id.as_bytes()])
+}
+
+pub fn entry(id: &FeedId, seq: u64) -> Vec<u8> {
+    key(ENTRY, &[&feed(id), &position(seq)])
+}
+
+pub fn feed_head(id: &FeedId) -> Vec<u8> {
+    key(FEED_HEAD, &[&feed(id)])
+}
+
+pub fn submitted(device: &DeviceId, message: &MessageId, attempt: u32) -> Vec<u8> {
+    key(SUBMITTED, &[device.as_bytes(), message.as_bytes(), &attempt.to_be_bytes()])
+}
+
+pub fn inbox(id: &AccountId, seq: u64) -> Vec<u8> {
+    key(INBOX, &[id.as_bytes(), &position(seq)])
+}
+
+pub fn inbox_head(id: &AccountId) -> Vec<u8> {
+    key(INBOX_HEAD, &[id.as_bytes()])
+}
+
+pub fn cursor(id: &AccountId, device: &DeviceId) -> Vec<u8> {
+    key(CURSOR, &[id.as_bytes(), device.as_bytes()])
+}
+
+pub fn held(id: &AccountId, of: &FeedId) -> Vec<u8> {
+    key(HELD, &[id.as_bytes(), &feed(of)])
+}
+
+pub fn outbox(of: &FeedId, to: &AccountId) -> Vec<u8> {
+    key(OUTBOX, &[&feed(of), to.as_bytes()])
+}
+
+pub fn peer_log(id: &AccountId) -> Vec<u8> {
+    key(PEER_LOG, &[id.as_bytes()])
+}
+
+pub fn peer_life(id: &NodeId) -> Vec<u8> {
+    key(PEER_LIFE, &[id.public_key().as_bytes()])
+}
+
+/// Largest row, bytes: an entry with a commit, and its key material.
+const ROW_BYTES_MAX: usize = 256 * 1024;
+
+/// Reads and decodes a row.
+///
+/// # Errors
+/// [`StoreError`]; a row that does not decode is [`StoreError::Corrupt`].
+pub fn get<T: DeserializeOwned>(rows: &Overlay<'_>, key: &[u8]) -> Result<Option<T>, StoreError> {
+    rows.get(key)?.map(|value| decode(key, &value)).transpose()
+}
+
+/// Decodes a row's value.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+    codec::decode(value, ROW_BYTES_MAX).map_err(|_| StoreError::Corrupt { key: Some(RowKey(key.to_vec())) })
+}
+
+/// Encodes and writes a row.
+pub fn put<T: Serialize>(rows: &mut Overlay<'_>, key: Vec<u8>, value: &T) {
+    rows.put(key, codec::encode(value));
+}
