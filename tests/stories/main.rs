@@ -1,0 +1,4 @@
+//! Stories about the whole: what no single crate can show of itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod dependencies;
