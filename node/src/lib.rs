@@ -1,6 +1,11 @@
-//! Roost's node: one server process of an organisation. Pure rules inside (`relay`), the store at the edge.
+//! Roost's node: one server process of an organisation. Pure rules inside (`relay`), libp2p (`network`) and the store at the
+//! edge, joined by `driver`, which decides nothing.
 //!
 //! Never decrypts: it is built without the crypto crate's feature `device` and never imports the client.
 
+pub mod driver;
+pub mod network;
 pub mod relay;
 pub mod store;
+
+pub use driver::{Bridge, Discovery, Node, NodeConfig, NodeError, NodeHandle, Stopped, ToDevice};

@@ -1,4 +1,5 @@
 //! Stories about the whole: what no single crate can show of itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod dependencies;
+mod nodes;

@@ -2,7 +2,7 @@
 
 use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
-use crate::store::Read as _;
+use crate::store::{Overlay, Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::group::inspect_key_package;
 use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
@@ -143,14 +143,16 @@ impl Relay {
         }
         known.device = Some((account, device));
         // One connection a device: the newest wins, a half-open one does not hold it up.
-        let older: Vec<_> = self
-            .connections
+        let present = self.present.entry(account).or_default();
+        present.insert(connection);
+        let older: Vec<_> = present
             .iter()
-            .filter(|(other, state)| **other != connection && state.device == Some((account, device)))
-            .map(|(other, _)| *other)
+            .filter(|other| **other != connection)
+            .filter(|other| self.connections.get(other).is_some_and(|state| state.device == Some((account, device))))
+            .copied()
             .collect();
         for other in older {
-            self.connections.remove(&other);
+            self.forget(other);
             self.outputs.push(Output::Close(other));
         }
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
@@ -183,16 +185,28 @@ impl Relay {
         Ok(())
     }
 
-    /// Publishes every account again: called when the node starts and every few hours.
+    /// Publishes every account again: called when the node starts and every few hours. A handle record in the second half of
+    /// its life is signed anew.
     ///
     /// # Errors
-    /// [`crate::store::StoreError`].
-    pub fn publish_accounts(&self, rows: &crate::store::Overlay<'_>) -> Result<Vec<Output>, crate::store::StoreError> {
+    /// [`StoreError`].
+    pub fn publish_accounts(&self, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
         let prefix = [rows::ACCOUNT];
+        let now_s = now_ms / 1000;
         let mut outputs = Vec::new();
         for (key, value) in rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
-            let AccountRow { log, handle_record } = rows::decode(&key, &value)?;
-            outputs.push(Output::Publish { log, handle_record });
+            let mut row: AccountRow = rows::decode(&key, &value)?;
+            let record: Option<HandleRecord> = row.handle_record.peek(limits::DHT_VALUE_BYTES_MAX).ok();
+            if let Some(record) = record.filter(|record| record.expires < now_s + limits::RECORD_LIFE_S_MAX / 2) {
+                let renewed = HandleRecord {
+                    seq: now_s.max(record.seq + 1),
+                    expires: now_s + limits::RECORD_LIFE_S_MAX,
+                    ..record
+                };
+                row.handle_record = renewed.sign(&self.identity.org_key);
+                rows::put(rows, key, &row);
+            }
+            outputs.push(Output::Publish { log: row.log, handle_record: row.handle_record });
         }
         Ok(outputs)
     }

@@ -307,10 +307,12 @@ impl Relay {
         }
         let group: GroupId = feed.group;
         let mut frames = Vec::new();
-        for (connection, state) in &self.connections {
-            if let Some(messages) = state.device.and_then(|device| by_author.get(&device)) {
-                frames
-                    .push((*connection, ServerFrame::Custody { account: *account, group, messages: messages.clone() }));
+        for ((author, device), messages) in by_author {
+            for connection in self.present.get(&author).into_iter().flatten() {
+                if self.connections.get(connection).is_some_and(|state| state.device == Some((author, device))) {
+                    let frame = ServerFrame::Custody { account: *account, group, messages: messages.clone() };
+                    frames.push((*connection, frame));
+                }
             }
         }
         for (connection, frame) in frames {

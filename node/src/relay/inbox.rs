@@ -28,6 +28,7 @@ impl Relay {
         rows::put(step.rows, rows::inbox(account, next), &(*feed, seq));
         rows::put(step.rows, head_key, &next);
         rows::put(step.rows, held_key, &seq);
+        self.stirred.extend(self.present.get(account).into_iter().flatten());
         Ok(())
     }
 
@@ -54,6 +55,7 @@ impl Relay {
         if let Some(state) = self.connections.get_mut(&connection) {
             state.sent = Some(after);
             state.acked = after;
+            self.stirred.insert(connection);
         }
         Ok(())
     }
@@ -71,6 +73,7 @@ impl Relay {
         let inbox = inbox.min(head);
         if let Some(state) = self.connections.get_mut(&connection) {
             state.acked = state.acked.max(inbox);
+            self.stirred.insert(connection);
         }
         let key = rows::cursor(&account, &device);
         if rows::get::<u64>(step.rows, &key)?.unwrap_or(0) < inbox {
@@ -86,7 +89,8 @@ impl Relay {
     /// Sends what resumed connections may get: in order, and no more than a window ahead of what they acknowledged.
     pub(super) fn pump_inboxes(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
         let mut frames = Vec::new();
-        for (connection, state) in &mut self.connections {
+        for connection in std::mem::take(&mut self.stirred) {
+            let Some(state) = self.connections.get_mut(&connection) else { continue };
             let (Some((account, _)), Some(sent)) = (state.device, state.sent) else { continue };
             let room = (state.acked + limits::INBOX_WINDOW).saturating_sub(sent);
             if room == 0 {
@@ -99,7 +103,7 @@ impl Relay {
                 let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
                 let inbox = position_of(&key).ok_or_else(corrupt)?;
                 let entry = feeds::get(step.rows, &feed, seq)?.ok_or_else(corrupt)?;
-                frames.push((*connection, ServerFrame::Entry { inbox: Some(inbox), entry }));
+                frames.push((connection, ServerFrame::Entry { inbox: Some(inbox), entry }));
                 state.sent = Some(inbox);
             }
         }

@@ -28,7 +28,7 @@ use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One WebSocket connection, numbered by the bridge.
 pub type ConnectionId = u64;
@@ -156,6 +156,10 @@ pub struct Relay {
     org: OrgId,
     own_record: Option<SignedOrgRecord>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// The signed-in connections of each account.
+    present: BTreeMap<AccountId, BTreeSet<ConnectionId>>,
+    /// Connections that may have something to get from their inbox.
+    stirred: BTreeSet<ConnectionId>,
     pending: BTreeMap<RequestToken, Pending>,
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
@@ -200,6 +204,8 @@ impl Relay {
             org,
             own_record: None,
             connections: BTreeMap::new(),
+            present: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             pending: BTreeMap::new(),
             destinations: BTreeMap::new(),
             next_token: 1,
@@ -231,7 +237,7 @@ impl Relay {
                 }
             }
             Input::Closed { connection } => {
-                self.connections.remove(&connection);
+                self.forget(connection);
             }
             Input::Asked { token, peer, request } => {
                 let response = match self.asked(&mut step, peer, request) {
@@ -443,6 +449,18 @@ impl Relay {
             self.outputs.push(Output::Ask(token, home, NodeRequest::KeyPackages { account, requester }));
         }
         Ok(())
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        let account = self.connections.remove(&connection).and_then(|state| state.device).map(|(account, _)| account);
+        if let Some(account) = account
+            && let Some(present) = self.present.get_mut(&account)
+        {
+            present.remove(&connection);
+            if present.is_empty() {
+                self.present.remove(&account);
+            }
+        }
     }
 
     fn device_of(&self, connection: ConnectionId) -> Result<(AccountId, DeviceId), Failure> {

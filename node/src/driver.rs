@@ -1,0 +1,631 @@
+//! The driver: where rules, network, store and clock meet. It decides nothing.
+//!
+//! One thread owns the relay and the store. It takes what queued while the last batch was made durable, lets the rules
+//! handle it over one overlay, commits once, and only then lets the outputs leave. It never lingers for more.
+//! A store that fails ends the process: what is not durable must not be acknowledged.
+
+use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay, new_invite};
+use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
+use libp2p::Multiaddr;
+use roost_crypto::ids::{AccountId, NodeId, OrgId};
+use roost_crypto::keys::SecretKey;
+use roost_protocol::codec;
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::Incarnation;
+use roost_protocol::limits;
+use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
+use roost_protocol::records::{NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord};
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands waiting for the relay: about a second of full load.
+const QUEUE: usize = 4096;
+/// Commands of one batch: more would make the first of them wait.
+const BATCH_COMMANDS: usize = 256;
+/// Frames waiting for one connection; a device that reads slower is disconnected and resumes.
+const CONNECTION_QUEUE: usize = 1024;
+/// Pause between two publications of the node's own records and its accounts' logs.
+const REPUBLISH: Duration = Duration::from_secs(6 * 3600);
+
+/// What a node is started with.
+pub struct NodeConfig {
+    /// The organisation's root key.
+    pub org_key: SecretKey,
+    /// The node's key.
+    pub node_key: SecretKey,
+    /// The organisation's name.
+    pub name: String,
+    /// Whether sign-up needs no invite.
+    pub open_registration: bool,
+    /// Directory of the store; made when absent.
+    pub store: PathBuf,
+    /// libp2p addresses to listen on.
+    pub listen: Vec<Multiaddr>,
+    /// Nodes to meet first, each with its `/p2p/` part.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Names whose organisation the operator has fixed.
+    pub pins: BTreeMap<String, OrgId>,
+    /// A hint for clients that choose the nearest bridge.
+    pub region: String,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network does not start.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The operating system gives no thread.
+    #[error("no thread for the relay: {0}")]
+    Thread(std::io::Error),
+    /// The node ended while it started.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The node has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node has stopped")]
+pub struct Stopped;
+
+/// What leaves for a device.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a frame; a box would cost an allocation a message")]
+#[derive(Debug)]
+pub enum ToDevice {
+    /// A frame.
+    Frame(ServerFrame),
+    /// Close the connection.
+    Close,
+}
+
+/// Where an account's bridges are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Discovery {
+    /// The handle.
+    pub handle: Handle,
+    /// The account.
+    pub account: AccountId,
+    /// Its homes' bridges, best first.
+    pub bridges: Vec<Bridge>,
+    /// Ask again after this, milliseconds since 1970.
+    pub fresh_until_ms: u64,
+}
+
+/// One bridge.
+#[derive(Debug, Clone, Serialize)]
+pub struct Bridge {
+    /// Base URL.
+    pub url: String,
+    /// The organisation.
+    pub org_id: OrgId,
+    /// The node.
+    pub peer_id: NodeId,
+    /// A hint for the nearest.
+    pub region: String,
+    /// 0 idle, 1 full.
+    pub load: f32,
+}
+
+/// What `lookup` tells.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The account.
+    pub account: AccountId,
+    /// Its homes.
+    pub homes: Vec<NodeId>,
+    /// Last position of its identity log.
+    pub seq: u64,
+    /// How it was found.
+    pub report: LookupReport,
+}
+
+enum Command {
+    Input(Input),
+    Connect { challenge: [u8; 32], reply: oneshot::Sender<(ConnectionId, mpsc::Receiver<ToDevice>)> },
+    Asked(InboundRequest),
+    Republish,
+    Flush(oneshot::Sender<()>),
+    Stop,
+}
+
+/// A running node.
+pub struct Node {
+    handle: NodeHandle,
+    listen: Vec<Multiaddr>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// What the bridge holds of a node.
+#[derive(Clone)]
+pub struct NodeHandle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: NodeConfig,
+    incarnation: Incarnation,
+    network: Network,
+    listen: Vec<Multiaddr>,
+    ready: AtomicBool,
+}
+
+impl Node {
+    /// Opens the store, joins the network, starts the relay. Not ready before [`NodeHandle::announce`].
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let store = SledStore::open(&config.store, LOCK_WAIT)?;
+        let incarnation = Incarnation(store.incarnation());
+        let records = store.raw_tree("dht")?;
+        let seed = config.node_key.seed();
+        let mut pins = config.pins.clone();
+        pins.insert(config.name.clone(), OrgId::of(&config.org_key.public_key()));
+        let (network, asked, listen) = network::start(NetworkConfig {
+            key: *seed,
+            listen: config.listen.clone(),
+            bootstrap: config.bootstrap.clone(),
+            records: Some(records),
+            pins,
+        })
+        .await?;
+        let identity = Identity {
+            org_key: SecretKey::from_seed(&config.org_key.seed()),
+            node_key: SecretKey::from_seed(&config.node_key.seed()),
+            name: config.name.clone(),
+            open: config.open_registration,
+            incarnation,
+        };
+        let relay = {
+            let mut rows = Overlay::new(&store);
+            Relay::open(identity, &mut rows)?
+        };
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (wake, woken) = watch::channel(relay.wake_at());
+        let shared = Shared {
+            config,
+            incarnation,
+            network: network.clone(),
+            listen: listen.clone(),
+            ready: AtomicBool::new(false),
+        };
+        let handle = NodeHandle { commands: commands.clone(), shared: Arc::new(shared) };
+        let runtime = tokio::runtime::Handle::current();
+        let worker = Worker {
+            relay,
+            store,
+            network,
+            runtime: runtime.clone(),
+            commands: commands.clone(),
+            connections: HashMap::new(),
+            asked: HashMap::new(),
+            next_connection: 1,
+            next_asked: 1,
+        };
+        let thread = std::thread::Builder::new()
+            .name("relay".into())
+            .spawn(move || {
+                let guard = AbortOnPanic;
+                worker.run(queue, &wake);
+                std::mem::forget(guard);
+            })
+            .map_err(NodeError::Thread)?;
+        runtime.spawn(forward(asked, commands.clone()));
+        runtime.spawn(ticks(woken, commands.clone()));
+        Ok(Self { handle, listen, thread })
+    }
+
+    /// For the bridge.
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// The addresses it listens on.
+    pub fn listen(&self) -> &[Multiaddr] {
+        &self.listen
+    }
+
+    /// Takes no more commands, finishes those that wait, leaves the network.
+    pub async fn stop(self) {
+        self.handle.shared.ready.store(false, Ordering::Relaxed);
+        let _ = self.handle.commands.send(Command::Stop).await;
+        self.handle.shared.network.shutdown().await;
+        let thread = self.thread;
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+impl NodeHandle {
+    /// Tells the network where this node's bridge is, publishes the organisation and the accounts; then the node is ready.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn announce(&self, web: &str) -> Result<(), Stopped> {
+        let record = self.own_record(web);
+        let hello = NodeHello {
+            versions: vec![roost_protocol::VERSION],
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            org: record.clone(),
+            incarnation: self.shared.incarnation,
+        };
+        self.shared.network.set_hello(hello).map_err(|_| Stopped)?;
+        self.input(Input::OwnRecord(record.clone())).await?;
+        let (flushed, flush) = oneshot::channel();
+        self.send(Command::Flush(flushed)).await?;
+        flush.await.map_err(|_| Stopped)?;
+        self.shared.ready.store(true, Ordering::Relaxed);
+        let (handle, web) = (self.clone(), web.to_owned());
+        tokio::spawn(async move {
+            loop {
+                handle.publish_org(&handle.own_record(&web)).await;
+                if handle.send(Command::Republish).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(REPUBLISH).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// A device connected; the challenge is 32 random bytes. The receiver ends when the device must go.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn connect(&self, challenge: [u8; 32]) -> Result<(ConnectionId, mpsc::Receiver<ToDevice>), Stopped> {
+        let (reply, connected) = oneshot::channel();
+        self.send(Command::Connect { challenge, reply }).await?;
+        connected.await.map_err(|_| Stopped)
+    }
+
+    /// A frame of a device. Waits while the relay's queue is full: the device feels it as backpressure.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn frame(&self, connection: ConnectionId, frame: ClientFrame) -> Result<(), Stopped> {
+        self.input(Input::Frame { connection, frame }).await
+    }
+
+    /// A device is gone.
+    pub async fn closed(&self, connection: ConnectionId) {
+        let _ = self.input(Input::Closed { connection }).await;
+    }
+
+    /// Makes an invite known, durable when this returns.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn invite(&self, token: &str, uses: u32, expires_ms: u64) -> Result<(), Stopped> {
+        self.input(Input::Invite { hash: new_invite(token), uses, expires_ms }).await?;
+        let (flushed, flush) = oneshot::channel();
+        self.send(Command::Flush(flushed)).await?;
+        flush.await.map_err(|_| Stopped)
+    }
+
+    /// Finds an account as the node's own devices would.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what is missing.
+    pub async fn lookup(&self, handle: &Handle) -> Result<Found, Refusal> {
+        let resolution = self.shared.network.resolve_handle(handle).await.map_err(|error| refusal(&error))?;
+        let log = roost_crypto::identity_log::VerifiedLog::verify(&resolution.log)
+            .map_err(|error| Refusal::later(Code::BadLog, error.to_string(), "try again"))?;
+        let mut report = resolution.report;
+        if resolution.home == self.node() {
+            report.source = LookupSource::Local;
+        }
+        Ok(Found { account: log.account(), homes: log.homes().to_vec(), seq: log.head().seq, report })
+    }
+
+    /// The bridges of an account's homes.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what is missing.
+    pub async fn discover(&self, handle: Handle) -> Result<Discovery, Refusal> {
+        let resolution = self.shared.network.resolve_handle(&handle).await.map_err(|error| refusal(&error))?;
+        let log = roost_crypto::identity_log::VerifiedLog::verify(&resolution.log)
+            .map_err(|error| Refusal::later(Code::BadLog, error.to_string(), "try again"))?;
+        let bridges = resolution.home_org.iter().flat_map(|org| {
+            let org_id = OrgId::of(&org.root);
+            org.nodes.iter().filter(|node| log.homes().contains(&node.node)).map(move |node| Bridge {
+                url: node.web.clone(),
+                org_id,
+                peer_id: node.node,
+                region: node.region.clone(),
+                load: 0.0,
+            })
+        });
+        let bridges = bridges.collect();
+        let fresh_until_ms = now_ms() + 600_000;
+        Ok(Discovery { handle, account: log.account(), bridges, fresh_until_ms })
+    }
+
+    /// Whether devices are served.
+    pub fn is_ready(&self) -> bool {
+        self.shared.ready.load(Ordering::Relaxed)
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        NodeId::of(self.shared.config.node_key.public_key())
+    }
+
+    /// Its organisation.
+    pub fn org(&self) -> OrgId {
+        OrgId::of(&self.shared.config.org_key.public_key())
+    }
+
+    async fn input(&self, input: Input) -> Result<(), Stopped> {
+        self.send(Command::Input(input)).await
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+
+    fn own_record(&self, web: &str) -> SignedOrgRecord {
+        let config = &self.shared.config;
+        let now_s = now_ms() / 1000;
+        let record = OrgRecord {
+            root: config.org_key.public_key(),
+            name: config.name.clone(),
+            nodes: vec![NodeAddress {
+                node: self.node(),
+                addrs: self.shared.listen.iter().take(limits::NODE_ADDRESSES_MAX).cloned().collect(),
+                web: web.to_owned(),
+                region: config.region.clone(),
+                weight: 100,
+            }],
+            seq: now_s,
+            expires: now_s + limits::RECORD_LIFE_S_MAX,
+        };
+        SignedOrgRecord::sign(&record, &config.org_key, &[&config.node_key])
+    }
+
+    async fn publish_org(&self, record: &SignedOrgRecord) {
+        let config = &self.shared.config;
+        let now_s = now_ms() / 1000;
+        let claim = NameClaim {
+            root: config.org_key.public_key(),
+            name: config.name.clone(),
+            seq: now_s,
+            expires: now_s + limits::RECORD_LIFE_S_MAX,
+        };
+        let claims = NameClaims(vec![claim.sign(&config.org_key)]);
+        for (key, value) in [
+            (RecordKey::Org(self.org()), codec::encode(record)),
+            (RecordKey::of_name(&config.name), codec::encode(&claims)),
+        ] {
+            if let Err(error) = self.shared.network.publish(key, value).await {
+                tracing::warn!(%error, "a record of the organisation was not published");
+            }
+        }
+    }
+}
+
+struct Worker {
+    relay: Relay,
+    store: SledStore,
+    network: Network,
+    runtime: tokio::runtime::Handle,
+    commands: mpsc::Sender<Command>,
+    connections: HashMap<ConnectionId, mpsc::Sender<ToDevice>>,
+    asked: HashMap<InboundToken, oneshot::Sender<NodeResponse>>,
+    next_connection: ConnectionId,
+    next_asked: InboundToken,
+}
+
+/// A panic of the relay's thread ends the process: a node without rules must not look alive.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+impl Worker {
+    fn run(mut self, mut queue: mpsc::Receiver<Command>, wake: &watch::Sender<Option<u64>>) {
+        while let Some(first) = queue.blocking_recv() {
+            match self.batch(first, &mut queue) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the store failed; the node stops before it acknowledges anything more");
+                    std::process::abort();
+                }
+            }
+            wake.send_replace(self.relay.wake_at());
+        }
+    }
+
+    /// One batch: handle, commit, let leave. `false` ends the node.
+    fn batch(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) -> Result<bool, StoreError> {
+        let mut outputs = Vec::new();
+        let mut flushed = Vec::new();
+        let mut running = true;
+        let mut rows = Overlay::new(&self.store);
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(command) = next {
+            let input = match command {
+                Command::Input(input) => {
+                    if let Input::Closed { connection } = &input {
+                        self.connections.remove(connection);
+                    }
+                    Some(input)
+                }
+                Command::Connect { challenge, reply } => {
+                    let (sender, receiver) = mpsc::channel(CONNECTION_QUEUE);
+                    let connection = self.next_connection;
+                    self.next_connection += 1;
+                    self.connections.insert(connection, sender);
+                    let _ = reply.send((connection, receiver));
+                    Some(Input::Connected { connection, challenge })
+                }
+                Command::Asked(InboundRequest { peer, request, respond }) => {
+                    let token = self.next_asked;
+                    self.next_asked += 1;
+                    self.asked.insert(token, respond);
+                    Some(Input::Asked { token, peer, request })
+                }
+                Command::Republish => {
+                    outputs.extend(self.relay.publish_accounts(&mut rows, now_ms())?);
+                    None
+                }
+                Command::Flush(done) => {
+                    flushed.push(done);
+                    None
+                }
+                Command::Stop => {
+                    running = false;
+                    None
+                }
+            };
+            if let Some(input) = input {
+                outputs.extend(self.relay.handle(input, &mut rows, now_ms())?);
+            }
+            taken += 1;
+            next = if taken < BATCH_COMMANDS && running { queue.try_recv().ok() } else { None };
+        }
+        let batch = rows.into_batch();
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+        }
+        for output in outputs {
+            self.leave(output);
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+        Ok(running)
+    }
+
+    fn leave(&mut self, output: Output) {
+        match output {
+            Output::Send(connection, frame) => {
+                let full = self
+                    .connections
+                    .get(&connection)
+                    .is_some_and(|sender| sender.try_send(ToDevice::Frame(frame)).is_err());
+                if full {
+                    // The device reads too slowly or is gone: the inbox keeps what it has not acknowledged.
+                    self.connections.remove(&connection);
+                }
+            }
+            Output::Close(connection) => {
+                if let Some(sender) = self.connections.remove(&connection) {
+                    let _ = sender.try_send(ToDevice::Close);
+                }
+            }
+            Output::Answer(token, response) => {
+                if let Some(respond) = self.asked.remove(&token) {
+                    let _ = respond.send(response);
+                }
+            }
+            Output::Ask(token, peer, request) => self.ask(token, peer, request),
+            Output::Resolve(token, handle) => {
+                let (network, commands) = (self.network.clone(), self.commands.clone());
+                self.runtime.spawn(async move {
+                    let result = network
+                        .resolve_handle(&handle)
+                        .await
+                        .map(|found| (found.handle_record, found.log, found.report))
+                        .map_err(|error| refusal(&error));
+                    let _ = commands.send(Command::Input(Input::Resolved { token, result })).await;
+                });
+            }
+            Output::Publish { log, handle_record } => {
+                let network = self.network.clone();
+                self.runtime.spawn(async move { publish_account(&network, log, handle_record).await });
+            }
+        }
+    }
+
+    fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
+        let (network, commands) = (self.network.clone(), self.commands.clone());
+        self.runtime.spawn(async move {
+            let response = match network.request(peer, request).await {
+                Ok(response) => Some(response),
+                Err(error) => {
+                    tracing::debug!(%error, "a node did not answer");
+                    None
+                }
+            };
+            let _ = commands.send(Command::Input(Input::Answered { token, response })).await;
+        });
+    }
+}
+
+async fn publish_account(
+    network: &Network,
+    log: roost_crypto::identity_log::IdentityLog,
+    handle_record: roost_crypto::signed::Signed,
+) {
+    let account = roost_crypto::identity_log::VerifiedLog::verify(&log).map(|log| log.account());
+    let handle = handle_record.peek::<roost_protocol::records::HandleRecord>(limits::DHT_VALUE_BYTES_MAX);
+    let (Ok(account), Ok(handle)) = (account, handle) else { return };
+    for (key, value) in [
+        (RecordKey::Account(account), codec::encode(&log)),
+        (RecordKey::Handle(handle.handle.key(&OrgId::of(&handle.root))), codec::encode(&handle_record)),
+    ] {
+        if let Err(error) = network.publish(key, value).await {
+            tracing::warn!(%error, "an account's record was not published");
+        }
+    }
+}
+
+async fn forward(mut asked: mpsc::Receiver<InboundRequest>, commands: mpsc::Sender<Command>) {
+    while let Some(request) = asked.recv().await {
+        if commands.send(Command::Asked(request)).await.is_err() {
+            break;
+        }
+    }
+}
+
+async fn ticks(mut wake: watch::Receiver<Option<u64>>, commands: mpsc::Sender<Command>) {
+    loop {
+        let at = *wake.borrow_and_update();
+        let pause =
+            at.map_or(Duration::from_secs(3600), |at| Duration::from_millis(at.saturating_sub(now_ms()).max(20)));
+        tokio::select! {
+            changed = wake.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(pause) => {
+                if commands.send(Command::Input(Input::Tick)).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn refusal(error: &NetworkError) -> Refusal {
+    match error {
+        NetworkError::NameConflict { .. } => {
+            Refusal::later(Code::NameConflict, error.to_string(), "pin the right organisation in the node's config")
+        }
+        NetworkError::NotFound => Refusal::later(
+            Code::NotFound,
+            "nobody of this name was found",
+            "check the spelling, or wait until the other node is up",
+        ),
+        other => Refusal::later(Code::Unreachable, other.to_string(), "it can be tried again"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver is the edge where the rules get their clock")]
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

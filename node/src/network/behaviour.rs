@@ -1,0 +1,113 @@
+//! The libp2p behaviours of a node and their configuration.
+//!
+//! Never holds state of our own: that is the event loop's.
+
+use super::NetworkError;
+use super::codec::NodeCodec;
+use super::record_store::{FRESH_S, RecordStore};
+use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::{
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify, identity, noise, ping, tcp, yamux,
+};
+use roost_protocol::{KADEMLIA_PROTOCOL, NODE_PROTOCOL};
+use std::time::Duration;
+
+/// An idle connection is kept so long: Go and JavaScript peers race a shorter one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A request between nodes, from the open stream to the answer.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A Kademlia query as a whole.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams a connection: unread data costs up to 256 KiB each.
+const YAMUX_STREAMS_MAX: usize = 128;
+/// Requests between nodes on one connection, both directions together.
+const REQUEST_STREAMS_MAX: usize = 64;
+/// Holders hand their records on so often; the home republishes by itself.
+const REPLICATION_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Servers that lacked a record at a lookup and get it.
+const CACHE_PEERS_MAX: u16 = 4;
+
+/// What a node speaks. `limits` comes first, so that a denied connection is denied before the others learn of it.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    /// Caps on connections, pending and established.
+    pub(super) limits: connection_limits::Behaviour,
+    /// Tells addresses and protocols; the routing table lives on it.
+    pub(super) identify: identify::Behaviour,
+    /// Notices dead peers.
+    pub(super) ping: ping::Behaviour,
+    /// The directory.
+    pub(super) kademlia: kad::Behaviour<RecordStore>,
+    /// Requests between nodes.
+    pub(super) requests: request_response::Behaviour<NodeCodec>,
+}
+
+/// Builds the swarm: TCP (and DNS names), Noise, yamux. The seed is wiped.
+///
+/// # Errors
+/// [`NetworkError::Transport`].
+pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Behaviour>, NetworkError> {
+    let failed = |error: &dyn std::fmt::Display| NetworkError::Transport(error.to_string());
+    let keypair = identity::Keypair::ed25519_from_bytes(key).map_err(|error| failed(&error))?;
+    let muxer = || {
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams(YAMUX_STREAMS_MAX);
+        config
+    };
+    let swarm = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .map_err(|error| failed(&error))?
+        .with_dns()
+        .map_err(|error| failed(&error))?
+        .with_behaviour(|keypair| behaviour(keypair, store))
+        .map_err(|error| failed(&error))?
+        .with_swarm_config(|config| {
+            config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
+        })
+        .build();
+    Ok(swarm)
+}
+
+fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Behaviour {
+    let local = PeerId::from(keypair.public());
+    let limits = connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(64))
+        .with_max_pending_outgoing(Some(32))
+        .with_max_established(Some(1_000))
+        .with_max_established_per_peer(Some(2));
+    let identify = identify::Config::new("/roost/1".into(), keypair.public())
+        .with_agent_version(concat!("roost/", env!("CARGO_PKG_VERSION")).into())
+        .with_push_listen_addr_updates(true);
+    let protocols = [(StreamProtocol::new(NODE_PROTOCOL), ProtocolSupport::Full)];
+    let requests = request_response::Config::default()
+        .with_request_timeout(REQUEST_TIMEOUT)
+        .with_max_concurrent_streams(REQUEST_STREAMS_MAX);
+    let mut kademlia = kad::Behaviour::with_config(local, store, kademlia_config());
+    // Without it a node stays a client until an address is confirmed, answers nobody and is in no routing table.
+    kademlia.set_mode(Some(Mode::Server));
+    Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::default(),
+        kademlia,
+        requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
+    }
+}
+
+fn kademlia_config() -> kad::Config {
+    let mut config = kad::Config::new(StreamProtocol::new(KADEMLIA_PROTOCOL));
+    config
+        .set_query_timeout(QUERY_TIMEOUT)
+        .disjoint_query_paths(true)
+        .set_record_filtering(StoreInserts::FilterBoth)
+        .set_record_ttl(Some(Duration::from_secs(FRESH_S)))
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None)
+        .set_replication_interval(Some(REPLICATION_INTERVAL))
+        .set_kbucket_inserts(BucketInserts::Manual)
+        .set_caching(Caching::Enabled { max_peers: CACHE_PEERS_MAX });
+    config
+}
