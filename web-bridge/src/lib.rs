@@ -1,1 +1,263 @@
-//! The crate's place in the layout; its parts follow.
+//! Roost's door: HTTP and WebSocket for the users of a node.
+//!
+//! Turns connections into frames and back and bounds what a stranger may cost. Never decides what a frame means, never
+//! stores anything, never holds a key, and speaks plain HTTP only on loopback or behind a TLS proxy.
+
+mod config;
+mod discover;
+mod frames;
+mod home;
+mod limits;
+mod listener;
+mod origin;
+mod problem;
+mod rate;
+mod socket;
+#[cfg(test)]
+mod stories;
+
+pub use config::{BridgeConfig, BridgeError};
+
+use crate::frames::SubProtocol;
+use crate::home::Home;
+use crate::limits::{
+    DISCOVERIES_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES, TARGET_BYTES_MAX, WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX,
+};
+use crate::listener::{BoundedListener, Peer};
+use crate::origin::Origins;
+use crate::problem::Problem;
+use crate::rate::Pending;
+use crate::socket::Session;
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use roost_node::NodeHandle;
+use roost_protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
+use roost_protocol::{SOCKET_CBOR, SOCKET_JSON};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// What every request sees.
+#[derive(Clone)]
+pub(crate) struct Door<H> {
+    home: H,
+    config: Arc<BridgeConfig>,
+    origins: Arc<Origins>,
+    pending: Pending,
+    discoveries: Arc<Semaphore>,
+    draining: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+}
+
+/// Opens the door of a node until `shutdown` completes. Gives the bound address, and a task that ends when every
+/// connection is closed (with 1012) or `drain_within` is over.
+///
+/// # Errors
+/// [`BridgeError`]: an address beyond loopback without a proxy, an origin that is none, an address in use.
+pub async fn serve(
+    config: BridgeConfig,
+    handle: NodeHandle,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(SocketAddr, JoinHandle<()>), BridgeError> {
+    open(config, handle, shutdown).await
+}
+
+/// [`serve`], for any home.
+async fn open<H: Home>(
+    config: BridgeConfig,
+    home: H,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(SocketAddr, JoinHandle<()>), BridgeError> {
+    let listen = config.listen;
+    if !listen.ip().is_loopback() && !config.trusted_proxy {
+        return Err(BridgeError::PlainHttp(listen));
+    }
+    let failed = |source| BridgeError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let listener = BoundedListener::new(listener, config.connections_max);
+    let (drain, draining) = watch::channel(false);
+    let (alive, mut all_gone) = mpsc::channel(1);
+    let door = Door {
+        home,
+        origins: Arc::new(Origins::new(&config.origins, bound)?),
+        pending: Pending::new(config.pending_per_address_max),
+        discoveries: Arc::new(Semaphore::new(DISCOVERIES_MAX)),
+        config: Arc::new(config),
+        draining: draining.clone(),
+        alive,
+    };
+    let drain_within = door.config.drain_within;
+    let service = router(door).into_make_service_with_connect_info::<Peer>();
+    let task = tokio::spawn(async move {
+        let server = async move {
+            let mut draining = draining;
+            // An error means that the sender is gone, which is a stop as well.
+            let stop = async move {
+                let _ = draining.wait_for(|draining| *draining).await;
+            };
+            if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop).await {
+                tracing::error!(%error, "the door failed");
+            }
+            while all_gone.recv().await.is_some() {}
+        };
+        let limit = async move {
+            shutdown.await;
+            drain.send_replace(true);
+            tokio::time::sleep(drain_within).await;
+        };
+        tokio::select! {
+            () = server => {}
+            () = limit => tracing::warn!("connections were still open when the time to drain was over"),
+        }
+    });
+    Ok((bound, task))
+}
+
+fn router<H: Home>(door: Door<H>) -> Router {
+    Router::new()
+        .route("/", get(welcome))
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(ready::<H>))
+        .route("/v1/discover", get(discover::discover::<H>))
+        .route("/v1/socket", get(upgrade::<H>))
+        .fallback(async || {
+            let hint = "GET / lists what is here";
+            Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path", hint)
+        })
+        .method_not_allowed_fallback(async || {
+            let hint = "this door answers GET and HEAD; everything else goes over the socket";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take that method", hint)
+        })
+        .layer(from_fn(guard))
+        .with_state(door)
+}
+
+/// Refuses bodies and oversized requests before anything looks at them, and marks every answer.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = match check(&request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !upgraded {
+        // A connection lives for one request: its time limit then needs no second one for idleness.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn check(request: &Request) -> Option<Problem> {
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0");
+    if has_body {
+        let hint = "send what you have to say over /v1/socket";
+        return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "no request body is accepted", hint));
+    }
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET_BYTES_MAX {
+        let detail = format!("expected a target of at most {TARGET_BYTES_MAX} bytes, got {target}");
+        return Some(Problem::new(StatusCode::URI_TOO_LONG, "too_large", detail, "shorten the query"));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADER_BYTES_MAX {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let detail = format!("expected headers of at most {HEADER_BYTES_MAX} bytes, got {bytes}");
+        return Some(Problem::new(status, "too_large", detail, "send fewer headers; no cookies are used here"));
+    }
+    None
+}
+
+async fn welcome() -> &'static str {
+    "This is the door of a Roost node: end-to-end encrypted chat between organisations.\n\
+     \n\
+     /v1/socket                 WebSocket, sub-protocols roost.v1.cbor and roost.v1.json\n\
+     /v1/discover?handle=a@b    the bridges that serve an account\n\
+     /livez, /readyz            whether the process lives, whether it serves\n"
+}
+
+async fn ready<H: Home>(State(door): State<Door<H>>) -> Result<&'static str, Problem> {
+    if door.home.is_ready() && !*door.draining.borrow() { Ok("ready\n") } else { Err(not_serving()) }
+}
+
+fn not_serving() -> Problem {
+    let hint = "it starts or stops; try again in a moment, or another home";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the node does not serve now", hint)
+        .retry_after_ms(1_000)
+}
+
+async fn upgrade<H: Home>(
+    State(door): State<Door<H>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    if !door.origins.allow(&headers) {
+        let hint = "the operator adds this origin to the bridge's list, exactly as the browser spells it";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "origin", "this web origin may not connect here", hint));
+    }
+    let upgrade = upgrade.map_err(|rejection| {
+        let hint = "open this path with a WebSocket client (RFC 6455, version 13)";
+        Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", rejection.body_text(), hint)
+    })?;
+    let sub_protocol = SubProtocol::choose(&headers).ok_or_else(|| {
+        let hint = format!("offer {SOCKET_CBOR} or {SOCKET_JSON} in Sec-WebSocket-Protocol");
+        Problem::new(StatusCode::BAD_REQUEST, "sub_protocol", "no sub-protocol in common", hint)
+    })?;
+    if *door.draining.borrow() {
+        return Err(not_serving());
+    }
+    let address = client_address(&door.config, &peer, &headers);
+    let place = door.pending.enter(address).ok_or_else(|| {
+        let hint = "sign in on the connections that are open, or close them";
+        let detail = "too many connections from this address have not signed in";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail, hint).retry_after_ms(2_000)
+    })?;
+    peer.marks.upgraded();
+    let session = Session {
+        home: door.home,
+        config: door.config,
+        sub_protocol,
+        marks: peer.marks,
+        place,
+        draining: door.draining,
+        _alive: door.alive,
+    };
+    let upgrade = upgrade
+        .protocols([sub_protocol.name()])
+        .max_message_size(SOCKET_MESSAGE_BYTES_MAX)
+        .max_frame_size(SOCKET_MESSAGE_BYTES_MAX)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    Ok(upgrade.on_upgrade(move |socket| session.run(socket)))
+}
+
+/// Whose connection it is: the peer's address or, behind a trusted proxy, the last one that the proxy added.
+fn client_address(config: &BridgeConfig, peer: &Peer, headers: &HeaderMap) -> IpAddr {
+    let forwarded = || {
+        let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+        last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    };
+    let direct = peer.address.ip();
+    if config.trusted_proxy { forwarded().unwrap_or(direct) } else { direct }
+}

@@ -1,0 +1,46 @@
+//! What the bridge needs of the node behind it.
+//!
+//! A trait because the stories of this crate run against a node that misbehaves on purpose; never decides anything.
+
+use roost_node::{Discovery, NodeHandle, Stopped, ToDevice};
+use roost_protocol::handle::Handle;
+use roost_protocol::refusal::Refusal;
+use roost_protocol::socket::ClientFrame;
+use std::future::Future;
+use tokio::sync::mpsc::Receiver;
+
+/// The node, as seen from its door.
+pub(crate) trait Home: Clone + Send + Sync + 'static {
+    /// A device connected; `challenge` is what it must sign. Gives the connection's number and what goes to the device.
+    fn connect(&self, challenge: [u8; 32]) -> impl Future<Output = Result<(u64, Receiver<ToDevice>), Stopped>> + Send;
+    /// The device said this.
+    fn frame(&self, connection: u64, frame: ClientFrame) -> impl Future<Output = Result<(), Stopped>> + Send;
+    /// The device is gone.
+    fn closed(&self, connection: u64) -> impl Future<Output = ()> + Send;
+    /// Where an account lives.
+    fn discover(&self, handle: Handle) -> impl Future<Output = Result<Discovery, Refusal>> + Send;
+    /// Whether the node serves.
+    fn is_ready(&self) -> bool;
+}
+
+impl Home for NodeHandle {
+    async fn connect(&self, challenge: [u8; 32]) -> Result<(u64, Receiver<ToDevice>), Stopped> {
+        NodeHandle::connect(self, challenge).await
+    }
+
+    async fn frame(&self, connection: u64, frame: ClientFrame) -> Result<(), Stopped> {
+        NodeHandle::frame(self, connection, frame).await
+    }
+
+    async fn closed(&self, connection: u64) {
+        NodeHandle::closed(self, connection).await;
+    }
+
+    async fn discover(&self, handle: Handle) -> Result<Discovery, Refusal> {
+        NodeHandle::discover(self, handle).await
+    }
+
+    fn is_ready(&self) -> bool {
+        NodeHandle::is_ready(self)
+    }
+}

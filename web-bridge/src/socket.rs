@@ -1,0 +1,318 @@
+//! One device's WebSocket: from the handshake to the close frame.
+//!
+//! Carries frames between the device and its home and enforces the bounds of the door. Never decides what a frame means,
+//! never holds a key. Implements the socket sections of `docs/protocol.md`.
+
+use crate::config::BridgeConfig;
+use crate::frames::SubProtocol;
+use crate::home::Home;
+use crate::limits::{BLOCKED_WRITE_CHECK, REPLIES_WAITING_MAX, UNREADABLE_IN_A_ROW_MAX};
+use crate::listener::Marks;
+use crate::rate::{Bucket, PendingPlace};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use roost_node::ToDevice;
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::ServerFrame;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::tungstenite::Error as SocketError;
+
+/// A connection after its handshake.
+pub(crate) struct Session<H> {
+    /// The node.
+    pub(crate) home: H,
+    /// The bounds.
+    pub(crate) config: Arc<BridgeConfig>,
+    /// What the device speaks.
+    pub(crate) sub_protocol: SubProtocol,
+    /// Of the connection below.
+    pub(crate) marks: Arc<Marks>,
+    /// Given back at sign-in.
+    pub(crate) place: PendingPlace,
+    /// True from the moment the bridge drains.
+    pub(crate) draining: watch::Receiver<bool>,
+    /// Dropped with the session: the bridge waits for all of them.
+    pub(crate) _alive: mpsc::Sender<()>,
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The other side closed or vanished.
+    Gone,
+    /// A message over the bound.
+    TooLarge,
+    /// Text that is not UTF-8.
+    NotText,
+    /// Not WebSocket.
+    Violation,
+    /// No device signed in, in time.
+    NotSignedIn,
+    /// Unreadable frames in a row.
+    Unreadable,
+    /// Control frames over the rate.
+    Flood,
+    /// Nothing heard, not even a pong.
+    Silent,
+    /// The device reads too slowly.
+    Slow,
+    /// The node stops.
+    Restart,
+    /// The node ends this connection.
+    ByHome,
+    /// A bug of ours.
+    Internal,
+}
+
+impl End {
+    /// The close code (RFC 6455 section 7.4.1 and its registry) and a reason for people; `None` where nobody listens.
+    fn close(self, pause_ms: u64) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::Gone => return None,
+            Self::TooLarge => (1009, "message too large".to_owned()),
+            Self::NotText => (1007, "text is not UTF-8".to_owned()),
+            Self::Violation => (1002, "not WebSocket".to_owned()),
+            Self::NotSignedIn => (1008, "not signed in in time".to_owned()),
+            Self::Unreadable => (1008, "too many malformed frames".to_owned()),
+            Self::Flood => (1008, "too many control frames".to_owned()),
+            Self::Silent => (1008, "no pong".to_owned()),
+            Self::ByHome => (1008, "closed by the node".to_owned()),
+            Self::Internal => (1011, "internal error".to_owned()),
+            Self::Restart => (1012, format!("restarting; retry_after_ms={pause_ms}")),
+            Self::Slow => (1013, "reads too slowly; resume later".to_owned()),
+        };
+        Some(CloseFrame { code, reason: reason.into() })
+    }
+}
+
+type Sink = SplitSink<WebSocket, Message>;
+type Stream = SplitStream<WebSocket>;
+
+impl<H: Home> Session<H> {
+    /// Runs the connection to its end.
+    pub(crate) async fn run(self, socket: WebSocket) {
+        let Self { home, config, sub_protocol, marks, place, mut draining, _alive } = self;
+        let (mut sink, mut stream) = socket.split();
+        let (reply, mut replies) = mpsc::channel(REPLIES_WAITING_MAX);
+        let Ok(challenge) = draw_challenge() else {
+            tracing::error!("the system gives no randomness");
+            return part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, End::Internal, 0).await;
+        };
+        // Devices of one node come back spread over five seconds; the challenge is public and random.
+        let pause_ms = 500 + u64::from(challenge.first().copied().unwrap_or(0)) * 18;
+        let end = match home.connect(challenge).await {
+            Err(_) => End::Restart,
+            Ok((connection, mut from_home)) => {
+                let signed_in = Notify::new();
+                let mut writer =
+                    Writer { home: &home, config: &config, sub_protocol, sink: &mut sink, from_home: &mut from_home };
+                let mut reader = Reader { home: &home, config: &config, sub_protocol, stream: &mut stream, reply };
+                let end = tokio::select! {
+                    end = writer.run(&mut replies, place, &signed_in) => end,
+                    end = reader.run(connection) => end,
+                    end = unless_signed_in(&config, &signed_in) => end,
+                    _ = draining.wait_for(|draining| *draining) => End::Restart,
+                };
+                home.closed(connection).await;
+                end
+            }
+        };
+        if end == End::TooLarge {
+            marks.linger();
+        }
+        tracing::debug!(?end, "a connection ends");
+        part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, end, pause_ms).await;
+    }
+}
+
+/// From the home and the door to the device.
+struct Writer<'a, H> {
+    home: &'a H,
+    config: &'a BridgeConfig,
+    sub_protocol: SubProtocol,
+    sink: &'a mut Sink,
+    from_home: &'a mut mpsc::Receiver<ToDevice>,
+}
+
+impl<H: Home> Writer<'_, H> {
+    async fn run(&mut self, replies: &mut mpsc::Receiver<ServerFrame>, place: PendingPlace, signed_in: &Notify) -> End {
+        let mut place = Some(place);
+        let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                next = self.from_home.recv() => match next {
+                    Some(ToDevice::Frame(frame)) => {
+                        if matches!(frame, ServerFrame::SignedIn { .. }) {
+                            drop(place.take());
+                            signed_in.notify_one();
+                        }
+                        self.sub_protocol.encode(&frame)
+                    }
+                    Some(ToDevice::Close) => return if self.home.is_ready() { End::ByHome } else { End::Restart },
+                    None => return given_up(self.home),
+                },
+                Some(frame) = replies.recv() => self.sub_protocol.encode(&frame),
+                _ = pings.tick() => Some(Message::Ping(Default::default())),
+            };
+            let Some(message) = message else {
+                tracing::error!("a frame cannot be encoded");
+                return End::Internal;
+            };
+            if let Err(end) = self.write(message).await {
+                return end;
+            }
+        }
+    }
+
+    /// Writes one message, unless the device reads so slowly that the node gives it up or the time is over.
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        let Self { sink, from_home, config, home, .. } = self;
+        let mut send = pin!(sink.send(message));
+        let mut late = pin!(sleep(config.write_within));
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut send => return sent.map_err(end_of),
+                () = &mut late => return Err(End::Slow),
+                () = sleep(BLOCKED_WRITE_CHECK) => if from_home.is_closed() {
+                    return Err(given_up(*home));
+                },
+            }
+        }
+    }
+}
+
+/// The node dropped the connection's queue: because it stops, or because the queue ran over.
+fn given_up<H: Home>(home: &H) -> End {
+    if home.is_ready() { End::Slow } else { End::Restart }
+}
+
+/// From the device to the home.
+struct Reader<'a, H> {
+    home: &'a H,
+    config: &'a BridgeConfig,
+    sub_protocol: SubProtocol,
+    stream: &'a mut Stream,
+    reply: mpsc::Sender<ServerFrame>,
+}
+
+impl<H: Home> Reader<'_, H> {
+    async fn run(&mut self, connection: u64) -> End {
+        let mut bucket = Bucket::full(self.config.frames_burst, self.config.frames_per_s, Instant::now());
+        let mut unreadable_in_a_row = 0;
+        loop {
+            let message = match timeout(self.config.silence_max, self.stream.next()).await {
+                Err(_) => return End::Silent,
+                Ok(None) => return End::Gone,
+                Ok(Some(Err(error))) => return end_of(error),
+                Ok(Some(Ok(message))) => message,
+            };
+            let in_rate = bucket.take(Instant::now());
+            match message {
+                Message::Close(_) => return End::Gone,
+                Message::Ping(_) | Message::Pong(_) if in_rate.is_ok() => continue,
+                Message::Ping(_) | Message::Pong(_) => return End::Flood,
+                Message::Text(_) | Message::Binary(_) => {}
+            }
+            let frame = match self.sub_protocol.decode(&message) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    let hint = "send one frame of docs/protocol.md a message, in the sub-protocol that was agreed";
+                    let refusal = Refusal::never(Code::Malformed, error.to_string(), hint);
+                    if self.refuse(None, refusal).await.is_err() {
+                        return End::Gone;
+                    }
+                    unreadable_in_a_row += 1;
+                    if unreadable_in_a_row >= UNREADABLE_IN_A_ROW_MAX {
+                        return End::Unreadable;
+                    }
+                    continue;
+                }
+            };
+            unreadable_in_a_row = 0;
+            if let Err(wait) = in_rate {
+                let message = format!("over {} frames a second", self.config.frames_per_s);
+                let mut refusal = Refusal::later(Code::Busy, message, "send the same frame after the pause");
+                refusal.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+                if self.refuse(frame.id(), refusal).await.is_err() {
+                    return End::Gone;
+                }
+                continue;
+            }
+            if self.home.frame(connection, frame).await.is_err() {
+                return End::Restart;
+            }
+        }
+    }
+
+    async fn refuse(&self, id: Option<u64>, error: Refusal) -> Result<(), mpsc::error::SendError<ServerFrame>> {
+        self.reply.send(ServerFrame::Refused { id, error }).await
+    }
+}
+
+/// Ends after the time for sign-in; never, once a device has signed in.
+async fn unless_signed_in(config: &BridgeConfig, signed_in: &Notify) -> End {
+    tokio::select! {
+        biased;
+        () = signed_in.notified() => std::future::pending().await,
+        () = sleep(config.sign_in_within) => End::NotSignedIn,
+    }
+}
+
+/// Says what is left to say, then why the connection ends, and waits a bounded time for the other side's close frame.
+async fn part(
+    config: &BridgeConfig,
+    sub_protocol: SubProtocol,
+    sink: &mut Sink,
+    stream: &mut Stream,
+    replies: &mut mpsc::Receiver<ServerFrame>,
+    end: End,
+    pause_ms: u64,
+) {
+    let farewell = async {
+        let Some(close) = end.close(pause_ms) else {
+            return sink.close().await;
+        };
+        while let Ok(reply) = replies.try_recv() {
+            if let Some(message) = sub_protocol.encode(&reply) {
+                sink.send(message).await?;
+            }
+        }
+        sink.send(Message::Close(Some(close))).await?;
+        while let Some(Ok(message)) = stream.next().await {
+            if matches!(message, Message::Close(_)) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    // A failure here means that nobody is left to hear it.
+    let _ = timeout(config.close_within, farewell).await;
+}
+
+/// What an error of the WebSocket below means for the connection.
+fn end_of(error: axum::Error) -> End {
+    match error.into_inner().downcast_ref::<SocketError>() {
+        Some(SocketError::Capacity(_)) => End::TooLarge,
+        Some(SocketError::Utf8(_)) => End::NotText,
+        Some(SocketError::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        )) => End::Gone,
+        Some(SocketError::Protocol(_)) => End::Violation,
+        Some(SocketError::WriteBufferFull(_)) => End::Slow,
+        _ => End::Gone,
+    }
+}
+
+/// 32 bytes that no other connection has.
+#[expect(clippy::disallowed_methods, reason = "the door is an edge: a challenge is made where its connection begins")]
+fn draw_challenge() -> Result<[u8; 32], getrandom::Error> {
+    let mut challenge = [0; 32];
+    getrandom::fill(&mut challenge)?;
+    Ok(challenge)
+}
