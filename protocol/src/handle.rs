@@ -1,5 +1,7 @@
 //! Handles: `alice@acme.example`, a name that an organisation gives to an account.
 
+use roost_crypto::identity_log::split_handle;
+pub use roost_crypto::identity_log::{HandleError, check_org_name};
 use roost_crypto::ids::OrgId;
 use roost_crypto::labels;
 use serde::{Deserialize, Serialize};
@@ -14,34 +16,13 @@ pub struct Handle {
     org: String,
 }
 
-/// Why text is no handle or no name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HandleError {
-    /// Not exactly one `@`.
-    #[error("expected name@organisation, got {0:?}")]
-    Form(String),
-    /// An empty or too long part.
-    #[error("expected 1 to {max} characters before or after the @, got {got}")]
-    Length {
-        /// The bound.
-        max: usize,
-        /// What was found.
-        got: usize,
-    },
-    /// A character outside a-z, 0-9, `.`, `-`, `_`, or one of `.-_` at an end.
-    #[error("only a-z, 0-9, '.', '-' and '_', beginning and ending with a letter or digit; got {0:?}")]
-    Characters(String),
-}
-
 impl Handle {
     /// From its parts.
     ///
     /// # Errors
-    /// [`HandleError::Length`], [`HandleError::Characters`].
+    /// [`HandleError`].
     pub fn new(local: &str, org: &str) -> Result<Self, HandleError> {
-        check(local, 32)?;
-        check(org, 64)?;
-        Ok(Self { local: local.into(), org: org.into() })
+        format!("{local}@{org}").parse()
     }
 
     /// The part before the `@`.
@@ -60,35 +41,12 @@ impl Handle {
     }
 }
 
-/// Checks an organisation's name: up to 64 characters of the handle alphabet.
-///
-/// # Errors
-/// [`HandleError::Length`], [`HandleError::Characters`].
-pub fn check_org_name(name: &str) -> Result<(), HandleError> {
-    check(name, 64)
-}
-
-fn check(part: &str, max: usize) -> Result<(), HandleError> {
-    if part.is_empty() || part.len() > max {
-        return Err(HandleError::Length { max, got: part.len() });
-    }
-    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
-    if part.bytes().all(inner) && edge(part.bytes().next()) && edge(part.bytes().last()) {
-        Ok(())
-    } else {
-        Err(HandleError::Characters(part.into()))
-    }
-}
-
 impl FromStr for Handle {
     type Err = HandleError;
 
     fn from_str(text: &str) -> Result<Self, HandleError> {
-        match text.split_once('@') {
-            Some((local, org)) if !org.contains('@') => Self::new(local, org),
-            _ => Err(HandleError::Form(text.into())),
-        }
+        let (local, org) = split_handle(text)?;
+        Ok(Self { local: local.into(), org: org.into() })
     }
 }
 

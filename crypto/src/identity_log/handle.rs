@@ -28,9 +28,12 @@ pub enum HandleError {
         /// The character.
         got: char,
     },
+    /// A half that does not begin and end with a letter or a digit: too easily overlooked.
+    #[error("each half begins and ends with a letter or a digit")]
+    Edge,
 }
 
-/// Checks `local@org`: lower-case `[a-z0-9._-]`, 1 to 32 before the `@`, 1 to 64 behind it.
+/// Checks `local@org`: lower-case `[a-z0-9._-]` with a letter or digit at each end, 1 to 32 before the `@`, 1 to 64 behind it.
 ///
 /// # Errors
 /// [`HandleError`].
@@ -67,6 +70,7 @@ fn check_characters(text: &str) -> Result<(), HandleError> {
     let allowed = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
     match text.chars().find(|character| !allowed(*character)) {
         Some(got) => Err(HandleError::Character { got }),
+        None if text.starts_with(['.', '_', '-']) || text.ends_with(['.', '_', '-']) => Err(HandleError::Edge),
         None => Ok(()),
     }
 }

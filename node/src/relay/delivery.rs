@@ -27,9 +27,14 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// When it wants to be tried again.
+    /// When it wants to be tried again; an answer that is awaited wakes the relay by itself.
     pub fn wake_at(&self) -> Option<u64> {
-        (!self.waiting.is_empty()).then_some(self.not_before_ms)
+        (!self.waiting.is_empty() && self.in_flight.len() < self.window()).then_some(self.not_before_ms)
+    }
+
+    /// A node that failed is tried with one batch; one that answers gets the window.
+    fn window(&self) -> usize {
+        if self.failures > 0 { 1 } else { limits::DELIVER_WINDOW }
     }
 
     fn failed(&mut self, now_ms: u64, salt: u64) {
@@ -94,8 +99,7 @@ impl Relay {
     pub(super) fn pump_deliveries(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
         let mut ready = Vec::new();
         for (node, destination) in &mut self.destinations {
-            // A node that failed is tried with one batch; one that answers gets the window.
-            let window = if destination.failures > 0 { 1 } else { limits::DELIVER_WINDOW };
+            let window = destination.window();
             while step.now_ms >= destination.not_before_ms && destination.in_flight.len() < window {
                 let Some(next) = destination.waiting.pop_first() else { break };
                 if destination.in_flight.insert(next) {
