@@ -8,9 +8,11 @@ use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError}
 use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay, new_invite};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use libp2p::Multiaddr;
+use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::SecretKey;
 use roost_protocol::codec;
+use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
@@ -30,6 +32,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const QUEUE: usize = 4096;
 /// Commands of one batch: more would make the first of them wait.
 const BATCH_COMMANDS: usize = 256;
+/// Payload bytes after which a batch is closed: a quarter of what the store takes at once.
+const BATCH_BYTES: usize = crate::store::BATCH_BYTES_MAX / 4;
 /// Frames waiting for one connection; a device that reads slower is disconnected and resumes.
 const CONNECTION_QUEUE: usize = 1024;
 /// Pause between two publications of the node's own records and its accounts' logs.
@@ -137,6 +141,35 @@ enum Command {
     Republish,
     Flush(oneshot::Sender<()>),
     Stop,
+}
+
+impl Command {
+    /// What it will write, about.
+    fn payload_bytes(&self) -> usize {
+        let creation = |creation: &Creation| 2 * codec::encode(creation).len();
+        match self {
+            Self::Input(Input::Frame { frame, .. }) => match frame {
+                ClientFrame::Submit { payload, .. } => payload.len(),
+                ClientFrame::Create { creation: new, .. } | ClientFrame::Introduce { creation: new, .. } => {
+                    creation(new)
+                }
+                ClientFrame::PutKeyPackages { packages, .. } => packages.iter().map(Bytes::len).sum(),
+                _ => 0,
+            },
+            Self::Input(Input::Answered { response: Some(NodeResponse::Created { creation: new, .. }), .. }) => {
+                creation(new)
+            }
+            Self::Asked(InboundRequest { request, .. }) => match request {
+                // A first contact is kept twice: as the entry and with its group.
+                NodeRequest::Deliver(deliver) => {
+                    2 * deliver.entries.iter().map(|entry| entry.payload.len()).sum::<usize>()
+                }
+                NodeRequest::Create(new) => creation(new),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
 }
 
 /// A running node.
@@ -253,15 +286,7 @@ impl NodeHandle {
     /// # Errors
     /// [`Stopped`].
     pub async fn announce(&self, web: &str) -> Result<(), Stopped> {
-        let record = self.own_record(web);
-        let hello = NodeHello {
-            versions: vec![roost_protocol::VERSION],
-            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
-            org: record.clone(),
-            incarnation: self.shared.incarnation,
-        };
-        self.shared.network.set_hello(hello).map_err(|_| Stopped)?;
-        self.input(Input::OwnRecord(record.clone())).await?;
+        self.renew(web).await?;
         let (flushed, flush) = oneshot::channel();
         self.send(Command::Flush(flushed)).await?;
         flush.await.map_err(|_| Stopped)?;
@@ -274,9 +299,25 @@ impl NodeHandle {
                     break;
                 }
                 tokio::time::sleep(REPUBLISH).await;
+                if handle.renew(&web).await.is_err() {
+                    break;
+                }
             }
         });
         Ok(())
+    }
+
+    /// Signs the organisation's record anew and says it to peers and to the rules.
+    async fn renew(&self, web: &str) -> Result<(), Stopped> {
+        let record = self.own_record(web);
+        let hello = NodeHello {
+            versions: vec![roost_protocol::VERSION],
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            org: record.clone(),
+            incarnation: self.shared.incarnation,
+        };
+        self.shared.network.set_hello(hello).map_err(|_| Stopped)?;
+        self.input(Input::OwnRecord(record)).await
     }
 
     /// A device connected; the challenge is 32 random bytes. The receiver ends when the device must go.
@@ -458,7 +499,9 @@ impl Worker {
         let mut rows = Overlay::new(&self.store);
         let mut next = Some(first);
         let mut taken = 0;
+        let mut bytes = 0;
         while let Some(command) = next {
+            bytes += command.payload_bytes();
             let input = match command {
                 Command::Input(input) => {
                     if let Input::Closed { connection } = &input {
@@ -497,7 +540,7 @@ impl Worker {
                 outputs.extend(self.relay.handle(input, &mut rows, now_ms())?);
             }
             taken += 1;
-            next = if taken < BATCH_COMMANDS && running { queue.try_recv().ok() } else { None };
+            next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
         }
         let batch = rows.into_batch();
         if !batch.is_empty() {

@@ -1,13 +1,13 @@
 //! Conversations: created once at their hub, known to the homes of their participants, and the admission of messages.
 
-use super::accounts::{home_of, learn_log};
+use super::accounts::{home_of, learn_log, verified};
 use super::feeds::{self, Author};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Pending, Relay, Step};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::group::inspect_creation;
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, Creation, Policy};
 use roost_protocol::feed::{EntryKind, FirstContact};
@@ -17,6 +17,9 @@ use roost_protocol::peer::NodeRequest;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use serde::{Deserialize, Serialize};
+
+/// Bytes that a first contact needs beside its creation: the hub's signed head.
+const HEAD_ROOM: usize = 4 * 1024;
 
 /// What a node keeps of a group.
 #[derive(Serialize, Deserialize)]
@@ -73,6 +76,10 @@ impl Relay {
             None => rows::get(step.rows, &rows::conversation(&creation.state.conversation))?,
         };
         if let Some(row) = standing.map(|group| group_row(step, &group)).transpose()? {
+            if row.head.state.conversation != creation.state.conversation {
+                let message = "the operation id was used for another conversation";
+                return Err(Refusal::never(Code::Malformed, message, "draw a new operation id").into());
+            }
             rows::put(step.rows, rows::verdict(&creation.operation), &row.head.group);
             return Ok((row.signed, row.creation));
         }
@@ -227,8 +234,18 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether a node is a home of a participant, or the hub: only these may ask for a conversation's entries.
+    pub(super) fn check_member_node(&self, step: &Step<'_, '_>, group: &GroupId, peer: &NodeId) -> Result<(), Failure> {
+        let state = group_row(step, group)?.head.state;
+        let mut allowed = state.hub == *peer;
+        for participant in &state.participants {
+            allowed |= home_of(step, &participant.account)? == *peer;
+        }
+        if allowed { Ok(()) } else { Err(not_member()) }
+    }
+
     /// The hub that the participants' logs say: the first home of the smaller account id.
-    fn hub_of(&self, step: &Step<'_, '_>, creation: &Creation) -> Result<roost_crypto::ids::NodeId, Failure> {
+    fn hub_of(&self, step: &Step<'_, '_>, creation: &Creation) -> Result<NodeId, Failure> {
         let smallest = creation.state.participants.iter().map(|participant| participant.account).min();
         smallest.map_or_else(|| Err(not_member()), |account| home_of(step, &account))
     }
@@ -255,6 +272,9 @@ pub(super) fn check_head(signed: &Signed, creation: &Creation) -> Result<Convers
 pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
     let bad = |message: String| Failure::from(Refusal::never(Code::Malformed, message, "create the conversation anew"));
     let state = &creation.state;
+    if codec::encode(creation).len() > limits::COMMIT_BYTES_MAX - HEAD_ROOM {
+        return Err(Refusal::never(Code::TooLarge, "the creation is over 92 KiB", "create with fewer members").into());
+    }
     let [low, high] = state.participants.as_slice() else {
         return Err(bad(format!("expected 2 participants, got {}", state.participants.len())));
     };
@@ -276,6 +296,16 @@ pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Re
     }
     let mut logs = Vec::new();
     for log in &creation.logs {
+        // As the creator knew them: an account that has moved since keeps its conversations.
+        let as_given = verified(log)?;
+        if as_given.account() == low.account && as_given.homes().first() != Some(&state.hub) {
+            return Err(Refusal::never(
+                Code::NotHub,
+                "the hub is not the first home of the smaller account id",
+                "create with that hub",
+            )
+            .into());
+        }
         logs.push(learn_log(step, log)?);
     }
     for member in &view.members {

@@ -17,33 +17,96 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What waits for one node.
+/// One feed, for one account.
+type Item = (FeedId, AccountId);
+
+/// What waits for one node: the longest due first. A refusal holds back its own feed, silence the whole node.
 #[derive(Default)]
 pub struct Destination {
-    waiting: BTreeSet<(FeedId, AccountId)>,
-    in_flight: BTreeSet<(FeedId, AccountId)>,
-    failures: u32,
+    queue: BTreeSet<(u64, FeedId, AccountId)>,
+    due: BTreeMap<Item, u64>,
+    in_flight: BTreeSet<Item>,
+    refusals: BTreeMap<Item, u32>,
+    silences: u32,
     not_before_ms: u64,
+}
+
+/// A `Deliver` on its way.
+pub(super) struct Asked {
+    peer: NodeId,
+    account: AccountId,
+    feed: FeedId,
+    /// The receiver's store when it was asked: a receipt of an earlier life is void.
+    life: Option<Incarnation>,
 }
 
 impl Destination {
     /// When it wants to be tried again; an answer that is awaited wakes the relay by itself.
     pub fn wake_at(&self) -> Option<u64> {
-        (!self.waiting.is_empty() && self.in_flight.len() < self.window()).then_some(self.not_before_ms)
+        let (due, _, _) = self.queue.first()?;
+        (self.in_flight.len() < self.window()).then_some(self.not_before_ms.max(*due))
     }
 
-    /// A node that failed is tried with one batch; one that answers gets the window.
+    /// A node that is silent is tried with one batch; one that answers gets the window.
     fn window(&self) -> usize {
-        if self.failures > 0 { 1 } else { limits::DELIVER_WINDOW }
+        if self.silences > 0 { 1 } else { limits::DELIVER_WINDOW }
     }
 
-    fn failed(&mut self, now_ms: u64, salt: u64) {
-        let delay =
-            limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(limits::RETRY_DELAY_MS_MAX);
-        self.failures = self.failures.saturating_add(1);
-        // Jitter of up to a quarter, from what is at hand: the rules draw no randomness.
-        self.not_before_ms = now_ms + delay + (salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (delay / 4 + 1);
+    /// Queues an item; one that waits already keeps its time, one in flight is looked at again with its answer.
+    fn enqueue(&mut self, item: Item, at_ms: u64) {
+        if !self.in_flight.contains(&item) && !self.due.contains_key(&item) {
+            self.due.insert(item, at_ms);
+            self.queue.insert((at_ms, item.0, item.1));
+        }
     }
+
+    fn next(&mut self, now_ms: u64) -> Option<Item> {
+        if now_ms < self.not_before_ms || self.in_flight.len() >= self.window() {
+            return None;
+        }
+        let (due, feed, account) = *self.queue.first().filter(|(due, _, _)| *due <= now_ms)?;
+        self.queue.remove(&(due, feed, account));
+        self.due.remove(&(feed, account));
+        self.in_flight.insert((feed, account));
+        Some((feed, account))
+    }
+
+    /// Everything that waits is due at once: the node was met.
+    fn met(&mut self) {
+        self.silences = 0;
+        self.not_before_ms = 0;
+        self.refusals.clear();
+        let items: Vec<Item> = self.due.keys().copied().collect();
+        self.queue = items.iter().map(|(feed, account)| (0, *feed, *account)).collect();
+        self.due = items.into_iter().map(|item| (item, 0)).collect();
+    }
+
+    fn silent(&mut self, item: Item, now_ms: u64, salt: u64) {
+        self.not_before_ms = now_ms + back_off(self.silences, salt);
+        self.silences = self.silences.saturating_add(1);
+        self.enqueue(item, now_ms);
+    }
+
+    fn refused(&mut self, item: Item, now_ms: u64, salt: u64) {
+        self.silences = 0;
+        self.not_before_ms = 0;
+        let refusals = self.refusals.entry(item).or_default();
+        let delay = back_off(*refusals, salt);
+        *refusals = refusals.saturating_add(1);
+        self.enqueue(item, now_ms + delay);
+    }
+
+    fn took(&mut self, item: Item) {
+        self.silences = 0;
+        self.not_before_ms = 0;
+        self.refusals.remove(&item);
+    }
+}
+
+/// Exponential, with jitter of up to a quarter made from what is at hand: the rules draw no randomness.
+fn back_off(failures: u32, salt: u64) -> u64 {
+    let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << failures.min(16)).min(limits::RETRY_DELAY_MS_MAX);
+    delay + (salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (delay / 4 + 1)
 }
 
 impl Relay {
@@ -68,7 +131,7 @@ impl Relay {
                 if step.rows.get(&key)?.is_none() {
                     rows::put(step.rows, key, &0_u64);
                 }
-                self.destinations.entry(home).or_default().waiting.insert((feed, account));
+                self.destinations.entry(home).or_default().enqueue((feed, account), 0);
             }
         }
         Ok(())
@@ -86,7 +149,7 @@ impl Relay {
             let step = Step { rows, now_ms: 0 };
             match accounts::home_of(&step, &account) {
                 Ok(home) => {
-                    self.destinations.entry(home).or_default().waiting.insert((feed, account));
+                    self.destinations.entry(home).or_default().enqueue((feed, account), 0);
                 }
                 Err(Failure::Refused(_)) => return Err(corrupt()),
                 Err(Failure::Store(error)) => return Err(error),
@@ -99,12 +162,8 @@ impl Relay {
     pub(super) fn pump_deliveries(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
         let mut ready = Vec::new();
         for (node, destination) in &mut self.destinations {
-            let window = destination.window();
-            while step.now_ms >= destination.not_before_ms && destination.in_flight.len() < window {
-                let Some(next) = destination.waiting.pop_first() else { break };
-                if destination.in_flight.insert(next) {
-                    ready.push((*node, next));
-                }
+            while let Some(item) = destination.next(step.now_ms) {
+                ready.push((*node, item));
             }
         }
         for (node, (feed, account)) in ready {
@@ -120,7 +179,8 @@ impl Relay {
                 }
                 Err(Failure::Store(error)) => return Err(error),
             };
-            let token = self.expect(Pending::Deliver { peer: node, account, feed });
+            let life = rows::get(step.rows, &rows::peer_life(&node))?;
+            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, life }));
             let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
             self.outputs.push(Output::Ask(token, node, NodeRequest::Deliver(deliver)));
         }
@@ -130,38 +190,41 @@ impl Relay {
     pub(super) fn delivery_answered(
         &mut self,
         step: &mut Step<'_, '_>,
-        peer: NodeId,
-        account: AccountId,
-        feed: FeedId,
+        asked: Asked,
         response: Option<NodeResponse>,
     ) -> Result<(), StoreError> {
+        let Asked { peer, account, feed, life } = asked;
+        let item = (feed, account);
         let head = feeds::head(step.rows, &feed)?.seq;
         let key = rows::outbox(&feed, &account);
         let before: u64 = rows::get(step.rows, &key)?.unwrap_or(0);
+        let life_now: Option<Incarnation> = rows::get(step.rows, &rows::peer_life(&peer))?;
+        let salt = self.next_token;
         let destination = self.destinations.entry(peer).or_default();
-        destination.in_flight.remove(&(feed, account));
+        destination.in_flight.remove(&item);
         let custody = match response {
+            None => {
+                destination.silent(item, step.now_ms, salt);
+                return Ok(());
+            }
             Some(NodeResponse::Custody(custodies)) => custodies
                 .into_iter()
                 .find(|custody| custody.account == account && custody.feed == feed)
                 // A receipt for what was never written is no receipt.
                 .map(|custody| custody.seq.min(head)),
-            _ => None,
+            Some(_) => None,
         };
         match custody {
+            _ if life.is_some() && life != life_now => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
-                destination.failures = 0;
-                destination.not_before_ms = 0;
+                destination.took(item);
                 if custody < head {
-                    destination.waiting.insert((feed, account));
+                    destination.enqueue(item, step.now_ms);
                 }
                 rows::put(step.rows, key, &custody);
                 self.tell_custody(step, &feed, &account, before + 1, custody)?;
             }
-            _ => {
-                destination.failed(step.now_ms, self.next_token);
-                destination.waiting.insert((feed, account));
-            }
+            _ => destination.refused(item, step.now_ms, salt),
         }
         Ok(())
     }
@@ -176,6 +239,9 @@ impl Relay {
         let never =
             |message: &str| Failure::from(Refusal::never(Code::Malformed, message, "see the protocol's Deliver"));
         let feed = deliver.entries.first().map(|entry| entry.header.feed).ok_or_else(|| never("no entries"))?;
+        if deliver.accounts.is_empty() {
+            return Err(never("no accounts"));
+        }
         if deliver.entries.len() > limits::DELIVER_ENTRIES_MAX || deliver.accounts.len() > limits::DELIVER_ENTRIES_MAX {
             return Err(
                 Refusal::never(Code::TooLarge, "at most 64 entries and accounts", "send smaller batches").into()
@@ -272,13 +338,12 @@ impl Relay {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };
                 if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
                     rows::put(step.rows, key, &0_u64);
-                    self.destinations.entry(peer).or_default().waiting.insert((feed, account));
+                    self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
                 }
             }
         }
         if let Some(destination) = self.destinations.get_mut(&peer) {
-            destination.failures = 0;
-            destination.not_before_ms = 0;
+            destination.met();
         }
         Ok(())
     }

@@ -51,6 +51,8 @@ impl Relay {
     ) -> Result<(), StoreError> {
         // A position of another life means nothing: everything that is held is sent, the device knows what it has.
         let after = if incarnation == self.identity.incarnation { after } else { 0 };
+        let head: u64 = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
+        let after = after.min(head);
         self.ack(step, connection, account, device, after)?;
         if let Some(state) = self.connections.get_mut(&connection) {
             state.sent = Some(after);

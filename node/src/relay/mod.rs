@@ -23,7 +23,7 @@ use roost_crypto::keys::SecretKey;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{FeedId, Incarnation};
+use roost_protocol::ids::Incarnation;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -143,7 +143,7 @@ struct Connection {
 
 /// What an answer is for.
 enum Pending {
-    Deliver { peer: NodeId, account: AccountId, feed: FeedId },
+    Deliver(delivery::Asked),
     Create { connection: ConnectionId, id: u64, creation: Box<Creation> },
     KeyPackages { connection: ConnectionId, id: u64 },
     Resolve { connection: ConnectionId, id: u64 },
@@ -225,13 +225,16 @@ impl Relay {
     /// # Errors
     /// [`StoreError`]: nothing of this input may be acknowledged; the node stops.
     pub fn handle(&mut self, input: Input, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
-        let mut step = Step { rows, now_ms };
         match input {
             Input::Connected { connection, challenge } => self.connected(connection, challenge),
             Input::Frame { connection, frame } => {
                 let id = frame.id();
-                match self.frame(&mut step, connection, frame) {
-                    Ok(()) => {}
+                // What is refused leaves no row: the step works above the overlay and is taken over when it succeeds.
+                let mut above = Overlay::new(&*rows);
+                let result = self.frame(&mut Step { rows: &mut above, now_ms }, connection, frame);
+                let batch = above.into_batch();
+                match result {
+                    Ok(()) => rows.absorb(batch),
                     Err(Failure::Refused(error)) => self.send(connection, ServerFrame::Refused { id, error }),
                     Err(Failure::Store(error)) => return Err(error),
                 }
@@ -240,19 +243,28 @@ impl Relay {
                 self.forget(connection);
             }
             Input::Asked { token, peer, request } => {
-                let response = match self.asked(&mut step, peer, request) {
-                    Ok(response) => response,
+                let mut above = Overlay::new(&*rows);
+                let result = self.asked(&mut Step { rows: &mut above, now_ms }, peer, request);
+                let batch = above.into_batch();
+                let response = match result {
+                    Ok(response) => {
+                        rows.absorb(batch);
+                        response
+                    }
                     Err(Failure::Refused(refusal)) => NodeResponse::Refused(refusal),
                     Err(Failure::Store(error)) => return Err(error),
                 };
                 self.outputs.push(Output::Answer(token, response));
             }
-            Input::Answered { token, response } => self.answered(&mut step, token, response)?,
-            Input::Resolved { token, result } => self.resolved(&mut step, token, result)?,
+            Input::Answered { token, response } => self.answered(&mut Step { rows, now_ms }, token, response)?,
+            Input::Resolved { token, result } => self.resolved(&mut Step { rows, now_ms }, token, result)?,
             Input::OwnRecord(record) => self.own_record = Some(record),
-            Input::Invite { hash, uses, expires_ms } => accounts::put_invite(&mut step, hash, uses, expires_ms),
+            Input::Invite { hash, uses, expires_ms } => {
+                accounts::put_invite(&mut Step { rows, now_ms }, hash, uses, expires_ms)
+            }
             Input::Tick => {}
         }
+        let mut step = Step { rows, now_ms };
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
@@ -338,6 +350,7 @@ impl Relay {
             }
             NodeRequest::Deliver(deliver) => self.delivered(step, peer, deliver).map(NodeResponse::Custody),
             NodeRequest::Fetch { feed, from, limit } => {
+                self.check_member_node(step, &feed.group, &peer)?;
                 Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
             }
             NodeRequest::Create(creation) => {
@@ -361,9 +374,7 @@ impl Relay {
         let Some(pending) = self.pending.remove(&token) else { return Ok(()) };
         let unreachable = || Refusal::later(Code::Unreachable, "the other node did not answer", "it is tried again");
         match (pending, response) {
-            (Pending::Deliver { peer, account, feed }, response) => {
-                self.delivery_answered(step, peer, account, feed, response)
-            }
+            (Pending::Deliver(asked), response) => self.delivery_answered(step, asked, response),
             (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
                 match self.created_elsewhere(step, &creation, &head, &stands) {
                     Ok(()) => self.send(connection, ServerFrame::Created { id, head, creation: stands }),
@@ -422,10 +433,12 @@ impl Relay {
         let Some(Pending::Resolve { connection, id }) = self.pending.remove(&token) else { return Ok(()) };
         match result {
             Ok((handle_record, log, lookup)) => {
-                if let Err(Failure::Store(error)) = accounts::learn_log(step, &log) {
-                    return Err(error);
-                }
-                self.send(connection, ServerFrame::Resolved { id, handle_record, log, lookup });
+                let frame = match accounts::learn_log(step, &log) {
+                    Ok(newest) => ServerFrame::Resolved { id, handle_record, log: newest.log().clone(), lookup },
+                    Err(Failure::Refused(error)) => ServerFrame::Refused { id: Some(id), error },
+                    Err(Failure::Store(error)) => return Err(error),
+                };
+                self.send(connection, frame);
             }
             Err(error) => self.send(connection, ServerFrame::Refused { id: Some(id), error }),
         }

@@ -49,6 +49,12 @@ impl Batch {
         self.preconditions.push(Precondition::Equals(key.into(), value.into()));
     }
 
+    /// Adds another batch; its writes win.
+    pub fn extend(&mut self, other: Self) {
+        self.writes.extend(other.writes);
+        self.preconditions.extend(other.preconditions);
+    }
+
     /// Whether there is nothing to write and nothing to check.
     #[must_use]
     pub fn is_empty(&self) -> bool {

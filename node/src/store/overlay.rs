@@ -40,6 +40,11 @@ impl<'a> Overlay<'a> {
         self.batch.require_equals(key, value);
     }
 
+    /// Takes over the writes of an overlay that lay above this one: a step that succeeded.
+    pub fn absorb(&mut self, batch: Batch) {
+        self.batch.extend(batch);
+    }
+
     /// The writes so far, to be committed.
     #[must_use]
     pub fn into_batch(self) -> Batch {
