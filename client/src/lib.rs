@@ -1,1 +1,15 @@
-//! The crate's place in the layout; its parts follow.
+//! Roost's device: a pure core that also builds for the browser, a sealed store, and a native runner.
+//!
+//! The core decides, the store keeps, the runner joins them to a socket and a clock. Nothing here serves others.
+
+pub mod core;
+pub mod error;
+
+#[cfg(feature = "native")]
+pub mod runner;
+#[cfg(feature = "native")]
+pub mod store;
+
+pub use error::Error;
+#[cfg(feature = "native")]
+pub use runner::{Created, Session, create_account};

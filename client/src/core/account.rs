@@ -1,0 +1,103 @@
+//! A new account: its recovery code, its first device, its identity log, and the rows that a device starts with.
+
+use super::rows::{self, AccountRow};
+use roost_crypto::codec;
+use roost_crypto::group::WriteSet;
+use roost_crypto::identity_log::{LogError, Operation, Signer, VerifiedLog};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
+use roost_crypto::keys::SecretKey;
+use roost_crypto::recovery::{ENTROPY_BYTES, RecoveryCode};
+use roost_crypto::signed::Signed;
+use roost_protocol::handle::Handle;
+use roost_protocol::records::{HandleRecord, RecordError, SignedOrgRecord};
+use zeroize::Zeroizing;
+
+/// An account that no home knows yet.
+pub struct NewAccount {
+    /// To be written down.
+    pub code: RecoveryCode,
+    /// Genesis and handle.
+    pub log: VerifiedLog,
+    /// The handle asked for.
+    pub handle: Handle,
+    org: OrgId,
+    device: SecretKey,
+}
+
+/// Why a home's answer to a sign-up is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignUpError {
+    /// A record that does not verify.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The record is about another account or handle, or of another organisation.
+    #[error("the handle record is not the one asked for")]
+    OtherRecord,
+    /// The organisation's record does not list the home.
+    #[error("the organisation's record does not list its node")]
+    NodeNotListed,
+}
+
+impl NewAccount {
+    /// Founds an account at `home`. Both secrets are fresh system randomness.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn found(
+        entropy: [u8; ENTROPY_BYTES],
+        device_seed: Zeroizing<[u8; 32]>,
+        home: NodeId,
+        org: OrgId,
+        handle: Handle,
+    ) -> Result<Self, LogError> {
+        let code = RecoveryCode::from_entropy(entropy);
+        let root = code.account_key();
+        let device = SecretKey::from_seed(&device_seed);
+        let claim = Operation::SetHandle { handle: handle.to_string(), org };
+        let log = VerifiedLog::create(&root, &device.public_key(), vec![home])?.append(claim, Signer::Root, &root)?;
+        Ok(Self { code, log, handle, org, device })
+    }
+
+    /// The account.
+    pub fn account(&self) -> AccountId {
+        self.log.account()
+    }
+
+    /// Its first device.
+    pub fn device(&self) -> DeviceId {
+        DeviceId::of(&self.device.public_key())
+    }
+
+    /// Checks the home's answer and gives the rows of the new device.
+    ///
+    /// # Errors
+    /// [`SignUpError`].
+    pub fn signed_up(
+        &self,
+        server: &str,
+        handle_record: Signed,
+        org: SignedOrgRecord,
+        now_ms: u64,
+    ) -> Result<WriteSet, SignUpError> {
+        let record = HandleRecord::verify(&handle_record, now_ms / 1000)?;
+        if record.account != self.account() || record.handle != self.handle || OrgId::of(&record.root) != self.org {
+            return Err(SignUpError::OtherRecord);
+        }
+        let org_record = org.verify(now_ms / 1000)?;
+        let listed = |home: &NodeId| org_record.nodes.iter().any(|node| node.node == *home);
+        if OrgId::of(&org_record.root) != self.org || !self.log.homes().iter().all(listed) {
+            return Err(SignUpError::NodeNotListed);
+        }
+        let row = AccountRow {
+            server: server.to_owned(),
+            device_seed: self.device.seed().to_vec().into(),
+            log: self.log.log().clone(),
+            handle: self.handle.clone(),
+            handle_record,
+            org,
+        };
+        let mut writes = WriteSet::default();
+        writes.0.insert(rows::account(), Some(codec::encode(&row)));
+        Ok(writes)
+    }
+}

@@ -1,0 +1,249 @@
+//! The inbox: entries of the home become messages, each shown once, however often they arrive.
+//!
+//! What cannot be opened is a gap that is told, never a silent loss. An entry is acknowledged with the commit that holds it.
+
+use super::message::ReceivedMessage;
+use super::rows::{self, CursorRow, GroupRow, PeerRow, RECEIVED, ReceivedRow, Target};
+use super::{Device, DeviceError, Output};
+use roost_crypto::group::GroupError;
+use roost_crypto::identity_log::VerifiedLog;
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_protocol::content::{Body, Content};
+use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::socket::ClientFrame;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a first message waits for its author's handle to be verified, milliseconds; then the account id is shown.
+const NAMING_MS_MAX: u64 = 2_000;
+
+/// What was received and not shown yet; rebuilt from rows.
+#[derive(Default)]
+pub(super) struct Inbox {
+    next_order: u64,
+    unemitted: BTreeMap<u64, AccountId>,
+    unshown: BTreeMap<(MessageId, DeviceId), u64>,
+    /// Accounts whose handle is being verified, and until when their messages wait for it.
+    naming: BTreeMap<AccountId, (Handle, u64)>,
+    asked: BTreeSet<AccountId>,
+    ack: Option<u64>,
+}
+
+impl Inbox {
+    pub fn named(&mut self, account: &AccountId) {
+        self.naming.remove(account);
+    }
+
+    pub fn unnamed(&mut self, handle: &Handle) {
+        self.naming.retain(|_, (asked, _)| asked != handle);
+    }
+}
+
+impl Device {
+    /// The message was shown and will not be shown again.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn mark_shown(&mut self, id: &MessageId) -> Result<(), DeviceError> {
+        let found: Vec<_> = self
+            .inbox
+            .unshown
+            .range((*id, DeviceId([0; 32]))..=(*id, DeviceId([0xff; 32])))
+            .map(|(key, order)| (*key, *order))
+            .collect();
+        for (key, order) in found {
+            self.inbox.unshown.remove(&key);
+            self.inbox.unemitted.remove(&order);
+            if let Some(mut row) = self.table.get::<ReceivedRow>(&rows::received(order))? {
+                row.shown = true;
+                self.table.put(rows::received(order), &row);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn load_inbox(&mut self) -> Result<(), DeviceError> {
+        for (key, row) in self.table.scan::<ReceivedRow>(&[RECEIVED])? {
+            let order = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
+            self.inbox.next_order = self.inbox.next_order.max(order + 1);
+            if !row.shown {
+                self.inbox.unemitted.insert(order, row.account);
+                self.inbox.unshown.insert((row.id, row.device), order);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn entry(&mut self, inbox: Option<u64>, entry: Entry, now_ms: u64) -> Result<(), DeviceError> {
+        if entry.check().is_err() {
+            self.gap(None, &entry.header, "the entry contradicts itself");
+        } else {
+            self.follow_feed(&entry.header)?;
+            match entry.header.kind {
+                EntryKind::Creation => self.first_contact(&entry)?,
+                EntryKind::Message => self.message(&entry, now_ms)?,
+            }
+        }
+        let cursor: Option<CursorRow> = self.table.get(&rows::cursor())?;
+        if let (Some(position), Some(mut cursor)) = (inbox, cursor) {
+            if position > cursor.after {
+                cursor.after = position;
+                self.table.put(rows::cursor(), &cursor);
+            }
+            self.inbox.ack = Some(cursor.after);
+        }
+        Ok(())
+    }
+
+    /// Hands out what may be shown and acknowledges what is about to be durable.
+    pub(super) fn pump_inbox(&mut self, now_ms: u64) -> Result<(), DeviceError> {
+        self.inbox.naming.retain(|_, (_, until)| *until > now_ms);
+        if self.link.is_ready() {
+            if let Some(inbox) = self.inbox.ack.take() {
+                self.staged.push(Output::Send(Box::new(ClientFrame::Ack { inbox })));
+            }
+        } else {
+            self.inbox.ack = None;
+            self.inbox.naming.clear();
+        }
+        let due: Vec<u64> = self
+            .inbox
+            .unemitted
+            .iter()
+            .filter_map(|(order, account)| (!self.inbox.naming.contains_key(account)).then_some(*order))
+            .collect();
+        for order in due {
+            self.inbox.unemitted.remove(&order);
+            if let Some(row) = self.table.get::<ReceivedRow>(&rows::received(order))? {
+                let message = ReceivedMessage {
+                    id: row.id,
+                    conversation: row.conversation,
+                    from: self.name_of(&row.account)?,
+                    device: row.device,
+                    kind: row.kind,
+                    text: row.text,
+                    sent_at: row.id.at_ms(),
+                    received_at: row.received_at,
+                };
+                self.staged.push(Output::Message(message));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn inbox_wake_at(&self) -> Option<u64> {
+        self.inbox.naming.values().map(|(_, until)| *until).min()
+    }
+
+    /// Keeps the newest position of a feed. Positions may be missing: an inbox holds only what is for its account.
+    fn follow_feed(&mut self, header: &EntryHeader) -> Result<(), DeviceError> {
+        let key = rows::feed(&header.feed);
+        let known: Option<FeedHead> = self.table.get(&key)?;
+        let known_seq = known.map_or(0, |head| head.seq);
+        if header.seq == known_seq + 1 && known.is_some_and(|head| head.hash != header.prev) {
+            self.gap(None, header, "the feed's chain is broken");
+        }
+        if header.seq > known_seq {
+            self.table.put(key, &FeedHead { feed: header.feed, seq: header.seq, hash: header.hash() });
+        }
+        Ok(())
+    }
+
+    fn first_contact(&mut self, entry: &Entry) -> Result<(), DeviceError> {
+        let entered = match entry.first_contact() {
+            Ok(contact) if contact.creation.group == entry.header.feed.group => {
+                let conversation = contact.creation.state.conversation;
+                if self.enter(&contact.head, contact.creation)? { None } else { Some(Some(conversation)) }
+            }
+            _ => Some(None),
+        };
+        if let Some(conversation) = entered {
+            self.gap(conversation, &entry.header, "the conversation cannot be entered");
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
+        let header = &entry.header;
+        let dedupe = rows::dedupe(&header.device, &header.message);
+        if header.device == self.me.device || self.table.has(&dedupe) {
+            return Ok(());
+        }
+        let Some(group) = self.table.get::<GroupRow>(&rows::group(&header.feed.group))? else {
+            self.gap(None, header, "the conversation is not known");
+            return Ok(());
+        };
+        let conversation = Some(group.conversation);
+        let opened = self.engine.groups.open(&self.table, header.feed.group.as_bytes(), entry.payload.as_slice());
+        let opened = match opened {
+            Ok((opened, writes)) => {
+                self.table.apply_mls(writes);
+                opened
+            }
+            Err(GroupError::AlreadyOpened | GroupError::OwnMessage) => return Ok(()),
+            Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
+            Err(_) => {
+                self.gap(conversation, header, "the message cannot be opened");
+                return Ok(());
+            }
+        };
+        let author_fits = opened.sender.account == header.account
+            && opened.sender.device == header.device
+            && group.creation.state.has(&header.account);
+        let content = Content::decode(&opened.plaintext);
+        let (true, true, Ok(content)) = (author_fits, header.message.fits(&opened.plaintext), content) else {
+            self.gap(conversation, header, "the message is not what its header says");
+            return Ok(());
+        };
+        self.table.put(dedupe, &());
+        let kind = content.body.kind().to_owned();
+        let text = match content.body {
+            Body::Delivered(ids) => return self.delivered(&header.account, &ids, now_ms),
+            Body::Text(text) => text,
+            Body::Unknown { .. } => String::new(),
+        };
+        self.received(header, group.conversation, kind, text, now_ms)
+    }
+
+    fn received(
+        &mut self,
+        header: &EntryHeader,
+        conversation: ConversationId,
+        kind: String,
+        text: String,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let EntryHeader { account, device, message: id, .. } = *header;
+        let order = self.inbox.next_order;
+        self.inbox.next_order += 1;
+        let row = ReceivedRow { id, conversation, account, device, kind, text, received_at: now_ms, shown: false };
+        self.table.put(rows::received(order), &row);
+        self.inbox.unemitted.insert(order, account);
+        self.inbox.unshown.insert((id, device), order);
+        self.outbox.receipt_due(account, id);
+        self.verify_name(account, now_ms)
+    }
+
+    /// Asks once for the handle that a new contact claims.
+    fn verify_name(&mut self, account: AccountId, now_ms: u64) -> Result<(), DeviceError> {
+        if !self.link.is_ready() || !self.inbox.asked.insert(account) {
+            return Ok(());
+        }
+        let row: Option<PeerRow> = self.table.get(&rows::peer(&account))?;
+        let Some(row) = row.filter(|row| row.handle.is_none()) else { return Ok(()) };
+        let log = VerifiedLog::verify(&row.log)?;
+        let claimed = log.handle().and_then(|(handle, _)| handle.parse::<Handle>().ok());
+        if let Some(handle) = claimed {
+            self.inbox.naming.insert(account, (handle.clone(), now_ms + NAMING_MS_MAX));
+            if !self.outbox.route(&Target::Handle(handle.clone())).busy {
+                self.ask_for(&handle);
+            }
+        }
+        Ok(())
+    }
+
+    fn gap(&mut self, conversation: Option<ConversationId>, header: &EntryHeader, reason: &'static str) {
+        self.staged.push(Output::Gap { conversation, message: header.message, reason });
+    }
+}

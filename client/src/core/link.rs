@@ -1,0 +1,255 @@
+//! The connection to the home: hello, sign-in, bringing the account back to an emptied home, key packages, resuming.
+
+use super::rows::{self, CursorRow, GroupRow};
+use super::{Device, DeviceError, Output, Random};
+use roost_crypto::ids::{AccountId, NodeId};
+use roost_crypto::signed::Signed;
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{GroupId, Incarnation, MessageId};
+use roost_protocol::records::{HandleRecord, SignedOrgRecord};
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
+use std::collections::BTreeMap;
+
+/// Below this many key packages at the home, new ones are made.
+const KEY_PACKAGES_LOW: u32 = 10;
+/// So many are there afterwards.
+const KEY_PACKAGES_FULL: u32 = 20;
+
+/// What an answer is for.
+pub(super) enum Pending {
+    SignIn,
+    Restore,
+    KeyPackages,
+    Resume,
+    Resolve(Handle),
+    FetchKeyPackages(AccountId),
+    Create(AccountId, GroupId),
+    Introduce(AccountId),
+    Submit(MessageId),
+}
+
+/// What the home said first.
+struct Hello {
+    node: NodeId,
+    challenge: Vec<u8>,
+    incarnation: Incarnation,
+}
+
+/// The state of the connection; nothing of it outlives one.
+#[derive(Default)]
+pub(super) struct Link {
+    hello: Option<Hello>,
+    restored: bool,
+    ready: bool,
+    next_id: u64,
+    pending: BTreeMap<u64, Pending>,
+    /// Groups entered on this connection: each used up a key package.
+    pub joined: u32,
+}
+
+impl Link {
+    /// Whether the home knows us on this connection.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether the home also holds the key packages that it lacked: others can begin a conversation with us.
+    pub fn is_reachable(&self) -> bool {
+        self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages))
+    }
+}
+
+impl Device {
+    pub(super) fn connected(&mut self) {
+        self.link = Link { next_id: 1, ..Link::default() };
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.link = Link::default();
+        self.outbox.disconnected();
+    }
+
+    pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        match frame {
+            ServerFrame::Hello { versions, node, challenge, incarnation, .. } => {
+                if !versions.contains(&roost_protocol::VERSION) {
+                    self.disconnect("the home speaks no protocol version of ours");
+                } else if !self.me.log.homes().contains(&node) {
+                    self.disconnect("the node is none of the account's homes");
+                } else {
+                    self.link.hello = Some(Hello { node, challenge: challenge.0, incarnation });
+                    self.sign_in();
+                }
+            }
+            ServerFrame::SignedUp { id, handle_record, org } => {
+                if let Some(Pending::Restore) = self.answered(id) {
+                    self.restored(handle_record, org, now_ms);
+                }
+            }
+            ServerFrame::SignedIn { id, key_packages, last_resort, .. } => {
+                if let Some(Pending::SignIn) = self.answered(id) {
+                    self.signed_in(key_packages, last_resort)?;
+                }
+            }
+            ServerFrame::Done { id } => match self.answered(id) {
+                Some(Pending::Introduce(account)) => self.outbox.free(&account),
+                Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
+                _ => {}
+            },
+            ServerFrame::Resolved { id, handle_record, log, .. } => {
+                if let Some(Pending::Resolve(handle)) = self.answered(id) {
+                    self.resolved(&handle, &handle_record, &log, random, now_ms)?;
+                }
+            }
+            ServerFrame::KeyPackages { id, log, packages } => {
+                if let Some(Pending::FetchKeyPackages(account)) = self.answered(id) {
+                    self.key_packages_fetched(account, &log, &packages, random, now_ms)?;
+                }
+            }
+            ServerFrame::Created { id, head, creation } => {
+                if let Some(Pending::Create(account, group)) = self.answered(id) {
+                    self.created(account, group, &head, creation, random, now_ms)?;
+                }
+            }
+            ServerFrame::Accepted { id, .. } => {
+                if let Some(Pending::Submit(message)) = self.answered(id) {
+                    self.accepted(&message, now_ms)?;
+                }
+            }
+            ServerFrame::Refused { id, error } => match id.and_then(|id| self.answered(id)) {
+                Some(pending) => self.refused(pending, error, random, now_ms)?,
+                None => self.disconnect(&error.message),
+            },
+            ServerFrame::Entry { inbox, entry } => self.entry(inbox, entry, now_ms)?,
+            ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
+        }
+        Ok(())
+    }
+
+    /// Sends a request and remembers what its answer is for.
+    pub(super) fn request(&mut self, pending: Pending, frame: impl FnOnce(u64) -> ClientFrame) {
+        let id = self.link.next_id;
+        self.link.next_id += 1;
+        self.link.pending.insert(id, pending);
+        self.staged.push(Output::Send(Box::new(frame(id))));
+    }
+
+    /// Makes new key packages when many were used up on a long connection.
+    pub(super) fn refill_key_packages(&mut self) -> Result<(), DeviceError> {
+        if self.link.ready && self.link.joined >= KEY_PACKAGES_LOW {
+            let count = std::mem::take(&mut self.link.joined);
+            self.put_key_packages(count, false)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn introduce(&mut self, account: AccountId, group: &GroupId) -> Result<bool, DeviceError> {
+        let Some(GroupRow { head: Some(head), creation, .. }) = self.table.get(&rows::group(group))? else {
+            return Ok(false);
+        };
+        self.request(Pending::Introduce(account), |id| ClientFrame::Introduce { id, head, creation });
+        Ok(true)
+    }
+
+    fn answered(&mut self, id: u64) -> Option<Pending> {
+        self.link.pending.remove(&id)
+    }
+
+    fn disconnect(&mut self, reason: &str) {
+        self.staged.push(Output::Disconnect(reason.to_owned()));
+    }
+
+    fn sign_in(&mut self) {
+        let Some(hello) = &self.link.hello else { return };
+        let (account, device) = (self.me.account, self.me.device);
+        let signature = sign_in_signature(&self.me.key, &hello.node, &hello.challenge, &account, &device);
+        self.request(Pending::SignIn, |id| ClientFrame::SignIn { id, account, device, signature });
+    }
+
+    fn restored(&mut self, handle_record: Signed, org: SignedOrgRecord, now_ms: u64) {
+        let fits = HandleRecord::verify(&handle_record, now_ms / 1000)
+            .is_ok_and(|record| record.account == self.me.account && record.handle == self.me.row.handle);
+        if fits && org.verify(now_ms / 1000).is_ok() {
+            self.me.row.handle_record = handle_record;
+            self.me.row.org = org;
+            self.table.put(rows::account(), &self.me.row);
+        }
+        self.link.restored = true;
+        self.sign_in();
+    }
+
+    fn signed_in(&mut self, key_packages: u32, last_resort: bool) -> Result<(), DeviceError> {
+        let Some(incarnation) = self.link.hello.as_ref().map(|hello| hello.incarnation) else { return Ok(()) };
+        self.link.ready = true;
+        self.staged.push(Output::SignedIn);
+        let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
+        let cursor = match known {
+            Some(cursor) if cursor.incarnation == incarnation => cursor,
+            _ => CursorRow { incarnation, after: 0 },
+        };
+        if known != Some(cursor) {
+            self.table.put(rows::cursor(), &cursor);
+        }
+        let missing = if key_packages < KEY_PACKAGES_LOW { KEY_PACKAGES_FULL - key_packages } else { 0 };
+        if missing > 0 || !last_resort {
+            self.put_key_packages(missing, !last_resort)?;
+        }
+        // A home in a new life knows no conversation: each is shown to it before anything else is asked of it.
+        if self.link.restored || known.is_some_and(|known| known.incarnation != incarnation) {
+            let standing: Vec<(AccountId, GroupId)> = self
+                .groups
+                .iter()
+                .flat_map(|(account, groups)| groups.iter().map(move |(group, standing)| (*account, *group, *standing)))
+                .filter_map(|(account, group, standing)| standing.then_some((account, group)))
+                .collect();
+            for (account, group) in standing {
+                self.introduce(account, &group)?;
+            }
+        }
+        let CursorRow { incarnation, after } = cursor;
+        self.request(Pending::Resume, |id| ClientFrame::Resume { id, incarnation, after });
+        self.outbox.requeue_all();
+        Ok(())
+    }
+
+    fn put_key_packages(&mut self, count: u32, last_resort: bool) -> Result<(), DeviceError> {
+        let count = usize::try_from(count).unwrap_or(0);
+        let (packages, writes) = self.engine.groups.key_packages(&self.table, count, false)?;
+        self.table.apply_mls(writes);
+        let last_resort = if last_resort {
+            let (packages, writes) = self.engine.groups.key_packages(&self.table, 1, true)?;
+            self.table.apply_mls(writes);
+            packages.into_iter().next()
+        } else {
+            None
+        };
+        self.request(Pending::KeyPackages, |id| ClientFrame::PutKeyPackages { id, packages, last_resort });
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        pending: Pending,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        match pending {
+            Pending::SignIn if error.code == Code::NotHome && !self.link.restored => {
+                let handle_record = self.me.row.handle_record.clone();
+                let log = self.me.log.log().clone();
+                self.request(Pending::Restore, |id| ClientFrame::Restore { id, handle_record, log });
+            }
+            Pending::SignIn | Pending::Restore | Pending::Resume => self.disconnect(&error.message),
+            Pending::KeyPackages => {}
+            Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
+            Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
+                self.outbox.free(&account);
+                self.route_refused(&account, error, random, now_ms)?;
+            }
+            Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
+        }
+        Ok(())
+    }
+}

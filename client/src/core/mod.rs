@@ -1,0 +1,258 @@
+//! The device core: every rule of a member's device, pure. Frames, time and randomness are inputs.
+//!
+//! Contract: call [`Device::handle`], [`Device::send`] and [`Device::mark_shown`] any number of times, then
+//! [`Device::finish`]; commit the set that it returns in one durable transaction, and only then drain
+//! [`Device::poll_output`]. After any error, or a commit that failed, drop the device and open it again from the store.
+//!
+//! Keeps all rows of the device in memory. Never reads a clock, never touches a socket or a file; builds for wasm32.
+//! Implements `docs/protocol.md`, sections "Between device and home", "Groups" and "Messages".
+
+pub mod account;
+mod contacts;
+mod groups;
+mod inbox;
+mod link;
+pub mod message;
+mod outbox;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use rows::AccountRow;
+
+use self::message::{MessageReport, ReceivedMessage, Status};
+use self::rows::Table;
+use roost_crypto::codec::CodecError;
+use roost_crypto::group::{
+    Credential, GroupEngine, GroupError, KeyPackageInfo, OpenMlsEngine, WriteSet, inspect_key_package,
+};
+use roost_crypto::identity_log::{LogError, VerifiedLog};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, GroupId, MessageId};
+use roost_protocol::refusal::Refusal;
+use roost_protocol::socket::{ClientFrame, ServerFrame};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use zeroize::Zeroizing;
+
+/// Fills bytes with randomness of the system.
+pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);
+
+/// What happens to a device.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection to the home stands; its `Hello` comes next.
+    Connected,
+    /// The connection is gone.
+    Closed,
+    /// A frame of the home.
+    Frame(Box<ServerFrame>),
+    /// Somebody's account is wanted, without a message.
+    Lookup(Handle),
+    /// Time passed.
+    Tick,
+}
+
+/// What a device does, once its rows are durable.
+#[derive(Debug)]
+pub enum Output {
+    /// To the home.
+    Send(Box<ClientFrame>),
+    /// The connection is to be ended, for this reason.
+    Disconnect(String),
+    /// A message to be shown; call [`Device::mark_shown`] once it was.
+    Message(ReceivedMessage),
+    /// How far a sent message came has changed.
+    Report(MessageReport),
+    /// To [`Input::Lookup`].
+    LookedUp(Handle, Result<AccountId, Refusal>),
+    /// An entry that cannot be shown.
+    Gap {
+        /// Where, if that is known.
+        conversation: Option<ConversationId>,
+        /// Which message.
+        message: MessageId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The home knows us on this connection.
+    SignedIn,
+    /// The home holds the key packages that it lacked.
+    KeyPackagesHeld,
+}
+
+/// Why a device cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// A row that cannot be read: a damaged store or another version's.
+    #[error("a row cannot be read: {0}")]
+    Row(CodecError),
+    /// There is no account row.
+    #[error("the store has no account")]
+    NoAccount,
+    /// The account's own log breaks a rule.
+    #[error("own identity log: {0}")]
+    Log(#[from] LogError),
+    /// The device's key is not the seed's.
+    #[error("the device's key does not fit its identity log")]
+    Key,
+    /// The engine failed where it must not.
+    #[error("group engine: {0}")]
+    Group(#[from] GroupError),
+}
+
+/// Who this device is.
+struct Me {
+    row: AccountRow,
+    account: AccountId,
+    device: DeviceId,
+    key: SecretKey,
+    log: VerifiedLog,
+}
+
+/// What the engine is made for.
+pub struct Identity {
+    /// Names the device.
+    pub credential: Credential,
+    /// Its key.
+    pub key: PublicKey,
+}
+
+/// The MLS engine and the inspection of key packages that belongs to it.
+pub struct Engine {
+    /// Groups.
+    pub groups: Box<dyn GroupEngine + Send>,
+    /// Validates a key package.
+    pub inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+}
+
+/// A member's device.
+pub struct Device {
+    me: Me,
+    engine: Engine,
+    table: Table,
+    link: link::Link,
+    outbox: outbox::Outbox,
+    inbox: inbox::Inbox,
+    /// Groups with each account, and whether the hub's verdict for them is known.
+    groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
+    /// Handles that are wanted for their own sake.
+    wanted: BTreeSet<Handle>,
+    staged: Vec<Output>,
+    ready: VecDeque<Output>,
+}
+
+impl Device {
+    /// Opens a device from its rows, with OpenMLS as its engine.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn open(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Self, DeviceError> {
+        Self::open_with(rows, |key, identity| Engine {
+            groups: Box::new(OpenMlsEngine::new(key, identity.credential)),
+            inspect: inspect_key_package,
+        })
+    }
+
+    /// Opens a device from its rows, with an engine of the caller's choice.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn open_with(
+        rows: BTreeMap<Vec<u8>, Vec<u8>>,
+        engine: impl FnOnce(SecretKey, Identity) -> Engine,
+    ) -> Result<Self, DeviceError> {
+        let table = Table::new(rows);
+        let row: AccountRow = table.get(&rows::account())?.ok_or(DeviceError::NoAccount)?;
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(row.device_seed.as_slice()).map_err(|_| DeviceError::Key)?);
+        let key = SecretKey::from_seed(&seed);
+        let log = VerifiedLog::verify(&row.log)?;
+        let (account, device) = (log.account(), DeviceId::of(&key.public_key()));
+        let (_, log_seq) = *log.device_keys().get(&device).ok_or(DeviceError::Key)?;
+        let identity = Identity { credential: Credential { account, device, log_seq }, key: key.public_key() };
+        let engine = engine(SecretKey::from_seed(&seed), identity);
+        let mut opened = Self {
+            me: Me { row, account, device, key, log },
+            engine,
+            table,
+            link: link::Link::default(),
+            outbox: outbox::Outbox::default(),
+            inbox: inbox::Inbox::default(),
+            groups: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            staged: Vec::new(),
+            ready: VecDeque::new(),
+        };
+        opened.load_groups()?;
+        opened.load_outbox()?;
+        opened.load_inbox()?;
+        Ok(opened)
+    }
+
+    /// Takes one input.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: drop the device.
+    pub fn handle(&mut self, input: Input, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        match input {
+            Input::Connected => self.connected(),
+            Input::Closed => self.closed(),
+            Input::Frame(frame) => self.frame(*frame, random, now_ms)?,
+            Input::Lookup(handle) => self.lookup(handle)?,
+            Input::Tick => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a batch: makes the receipts, seals and submits what may go, and returns everything to be committed.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: drop the device.
+    pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
+        self.make_receipts(random, now_ms)?;
+        self.refill_key_packages()?;
+        self.pump_outbox(now_ms)?;
+        self.pump_inbox(now_ms)?;
+        self.ready.extend(self.staged.drain(..));
+        Ok(self.table.take_writes())
+    }
+
+    /// The next thing to do, once the last [`Self::finish`] is durable.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.ready.pop_front()
+    }
+
+    /// When to call with [`Input::Tick`], milliseconds since 1970.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.outbox_wake_at().into_iter().chain(self.inbox_wake_at()).min()
+    }
+
+    /// What the device says of itself.
+    pub fn status(&self) -> Status {
+        Status {
+            handle: self.me.row.handle.to_string(),
+            account: self.me.account.to_string(),
+            device: self.me.device.to_string(),
+            connected: self.link.is_reachable(),
+            homes: self.me.log.homes().iter().map(NodeId::to_string).collect(),
+            outbox: self.outbox.texts(),
+            conversations: self.groups.values().filter(|groups| groups.values().any(|standing| *standing)).count(),
+        }
+    }
+
+    /// Base URL of the home.
+    pub fn server(&self) -> &str {
+        &self.me.row.server
+    }
+
+    /// Our account.
+    pub fn account(&self) -> AccountId {
+        self.me.account
+    }
+
+    /// Public half of our R.
+    pub fn root(&self) -> &PublicKey {
+        self.me.log.root()
+    }
+}

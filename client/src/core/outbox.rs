@@ -1,0 +1,463 @@
+//! The outbox: every message is an intent on disk until the recipient's home has custody, whatever happens in between.
+//!
+//! A target that cannot be reached now delays no other. Submissions are repeated byte by byte, so the home sees them once.
+
+use super::link::Pending;
+use super::message::{MessageReport, State};
+use super::rows::{self, OUTBOX, OutboxRow, SealedRow, Target};
+use super::{Device, DeviceError, Output, Random};
+use crate::error::Error;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::ids::AccountId;
+use roost_protocol::content::{Body, Content};
+use roost_protocol::feed::FeedHead;
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, GroupId, MessageId};
+use roost_protocol::limits;
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::ClientFrame;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Submissions without `Accepted` at a time: hides the round trip, bounds what a slow home must hold.
+const IN_FLIGHT_MAX: usize = 64;
+/// Message ids of one receipt: about 5 KiB.
+const RECEIPT_IDS_MAX: usize = 256;
+/// Longest pause before a target is tried again, milliseconds: a person waits for it.
+const RETRY_DELAY_MS_MAX: u64 = 10_000;
+
+/// How a target stands on this connection.
+#[derive(Default)]
+pub(super) struct Route {
+    /// An answer is awaited before anything more can be done.
+    pub busy: bool,
+    failures: u32,
+    not_before_ms: u64,
+    error: Option<Refusal>,
+}
+
+impl Route {
+    pub fn freed(&mut self) {
+        self.busy = false;
+    }
+
+    fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
+        let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_DELAY_MS_MAX);
+        let delay = delay.max(error.retry_after_ms.unwrap_or(0).min(RETRY_DELAY_MS_MAX));
+        let mut jitter = [0];
+        random(&mut jitter);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before_ms = now_ms + delay + delay * u64::from(jitter[0]) / 1024;
+        self.error = Some(error);
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.error = None;
+    }
+}
+
+/// A message without custody.
+struct Open {
+    id: MessageId,
+    target: Target,
+    receipt: bool,
+}
+
+/// What is to be sent; all of it but the back-off can be rebuilt from rows.
+#[derive(Default)]
+pub(super) struct Outbox {
+    next_order: u64,
+    open: BTreeMap<u64, Open>,
+    queues: BTreeMap<Target, BTreeMap<u64, MessageId>>,
+    in_flight: BTreeSet<MessageId>,
+    routes: BTreeMap<Target, Route>,
+    busy: BTreeSet<AccountId>,
+    due_receipts: BTreeMap<AccountId, Vec<MessageId>>,
+}
+
+impl Outbox {
+    pub fn route(&mut self, target: &Target) -> &mut Route {
+        self.routes.entry(target.clone()).or_default()
+    }
+
+    pub fn targets(&self) -> Vec<Target> {
+        self.queues.keys().cloned().collect()
+    }
+
+    pub fn texts(&self) -> usize {
+        self.open.values().filter(|open| !open.receipt).count()
+    }
+
+    pub fn occupy(&mut self, account: &AccountId) {
+        self.busy.insert(*account);
+    }
+
+    pub fn free(&mut self, account: &AccountId) {
+        self.busy.remove(account);
+    }
+
+    pub fn receipt_due(&mut self, account: AccountId, id: MessageId) {
+        self.due_receipts.entry(account).or_default().push(id);
+    }
+
+    pub fn disconnected(&mut self) {
+        self.in_flight.clear();
+        self.busy.clear();
+        self.routes.clear();
+    }
+
+    /// Everything without custody is submitted again.
+    pub fn requeue_all(&mut self) {
+        self.queues.clear();
+        for (order, open) in &self.open {
+            self.queues.entry(open.target.clone()).or_default().insert(*order, open.id);
+        }
+    }
+
+    fn opened(&mut self, order: u64, open: Open) {
+        self.queues.entry(open.target.clone()).or_default().insert(order, open.id);
+        self.open.insert(order, open);
+    }
+
+    fn closed(&mut self, row: &OutboxRow, id: &MessageId) {
+        self.open.remove(&row.order);
+        self.in_flight.remove(id);
+        self.unqueue(&row.target, row.order);
+    }
+
+    fn unqueue(&mut self, target: &Target, order: u64) {
+        if let Some(queue) = self.queues.get_mut(target) {
+            queue.remove(&order);
+            if queue.is_empty() {
+                self.queues.remove(target);
+            }
+        }
+    }
+}
+
+impl Device {
+    /// Writes a text into the outbox.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] and [`Error::ToSelf`] change nothing; after [`Error::Device`] drop the device.
+    pub fn send(&mut self, to: &Handle, text: &str, random: Random<'_>, now_ms: u64) -> Result<MessageId, Error> {
+        if text.len() > limits::TEXT_BYTES_MAX {
+            return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
+        }
+        if *to == self.me.row.handle {
+            return Err(Error::ToSelf);
+        }
+        let account = self.account_of(to)?;
+        let target = Target::Handle(to.clone());
+        Ok(self.write(target, account, Body::Text(text.to_owned()), random, now_ms)?)
+    }
+
+    /// How far a message of ours came.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn report(&self, id: &MessageId) -> Result<Option<MessageReport>, DeviceError> {
+        let row: Option<OutboxRow> = self.table.get(&rows::outbox(id))?;
+        Ok(row.map(|row| self.report_of(id, &row)))
+    }
+
+    pub(super) fn load_outbox(&mut self) -> Result<(), DeviceError> {
+        for (key, row) in self.table.scan::<OutboxRow>(&[OUTBOX])? {
+            self.outbox.next_order = self.outbox.next_order.max(row.order + 1);
+            let id = key.get(1..).and_then(MessageId::from_slice);
+            if let (Some(id), State::Queued | State::Accepted) = (id, row.state) {
+                self.outbox.opened(row.order, Open { id, target: row.target, receipt: row.receipt });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_receipts(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        for (account, ids) in std::mem::take(&mut self.outbox.due_receipts) {
+            for ids in ids.chunks(RECEIPT_IDS_MAX) {
+                let body = Body::Delivered(ids.to_vec());
+                self.write(Target::Account(account), Some(account), body, &mut *random, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn pump_outbox(&mut self, now_ms: u64) -> Result<(), DeviceError> {
+        if !self.link.is_ready() {
+            return Ok(());
+        }
+        for handle in self.wanted.clone() {
+            let route = self.outbox.route(&Target::Handle(handle.clone()));
+            if !route.busy && route.not_before_ms <= now_ms {
+                self.ask_for(&handle);
+            }
+        }
+        for target in self.outbox.targets() {
+            self.pump_target(&target, now_ms)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn outbox_wake_at(&self) -> Option<u64> {
+        if !self.link.is_ready() {
+            return None;
+        }
+        let waits = |target: &Target, route: &Route| !route.busy && self.outbox.queues.contains_key(target);
+        let due = |(target, route): (&Target, &Route)| waits(target, route).then_some(route.not_before_ms);
+        self.outbox.routes.iter().filter_map(due).filter(|at| *at > 0).min()
+    }
+
+    pub(super) fn accepted(&mut self, id: &MessageId, now_ms: u64) -> Result<(), DeviceError> {
+        self.outbox.in_flight.remove(id);
+        let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { return Ok(()) };
+        self.outbox.route(&row.target).succeeded();
+        if row.state == State::Queued {
+            row.state = State::Accepted;
+            row.accepted_at = Some(now_ms);
+            row.error = None;
+            self.put_outbox(id, &row);
+        }
+        Ok(())
+    }
+
+    pub(super) fn custody(
+        &mut self,
+        account: &AccountId,
+        group: &GroupId,
+        ids: &[MessageId],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        for id in ids {
+            let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { continue };
+            let ours = row.account.as_ref() == Some(account)
+                && row.sealed.as_ref().is_some_and(|sealed| sealed.group == *group);
+            if ours && row.state < State::Custody {
+                row.state = State::Custody;
+                row.accepted_at = row.accepted_at.or(Some(now_ms));
+                row.custody_at = Some(now_ms);
+                self.close(id, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The recipient's device says that it stored these.
+    pub(super) fn delivered(&mut self, by: &AccountId, ids: &[MessageId], now_ms: u64) -> Result<(), DeviceError> {
+        for id in ids.iter().take(RECEIPT_IDS_MAX) {
+            let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { continue };
+            if row.account.as_ref() == Some(by) && row.state < State::Delivered && !row.receipt {
+                row.state = State::Delivered;
+                row.delivered_at = Some(now_ms);
+                self.close(id, row);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn submit_refused(
+        &mut self,
+        id: &MessageId,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        self.outbox.in_flight.remove(id);
+        let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { return Ok(()) };
+        if row.state >= State::Custody {
+            return Ok(());
+        }
+        match (error.code, row.account, &row.sealed) {
+            (Code::UnknownConversation, Some(account), Some(sealed)) => {
+                if self.outbox.busy.insert(account) && !self.introduce(account, &sealed.group)? {
+                    self.outbox.busy.remove(&account);
+                    self.outbox.route(&row.target).failed(error, random, now_ms);
+                }
+            }
+            (Code::WrongEpoch, _, _) => {
+                row.sealed = None;
+                row.attempt += 1;
+                self.outbox.route(&row.target).failed(error, random, now_ms);
+                self.table.put(rows::outbox(id), &row);
+            }
+            _ if helps_later(&error) => self.outbox.route(&row.target).failed(error, random, now_ms),
+            _ => {
+                row.state = State::Refused;
+                row.error = Some(error);
+                self.close(id, row);
+                return Ok(());
+            }
+        }
+        self.outbox.queues.entry(row.target).or_default().insert(row.order, *id);
+        Ok(())
+    }
+
+    /// What was asked for a target's sake is refused: its messages wait, or will never go.
+    pub(super) fn target_refused(
+        &mut self,
+        target: &Target,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        if helps_later(&error) {
+            self.outbox.route(target).failed(error, random, now_ms);
+            return Ok(());
+        }
+        for id in self.outbox.queues.remove(target).unwrap_or_default().into_values() {
+            if let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? {
+                row.state = State::Refused;
+                row.error = Some(error.clone());
+                self.close(&id, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        target: Target,
+        account: Option<AccountId>,
+        body: Body,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<MessageId, DeviceError> {
+        let mut salt = vec![0; 16];
+        random(&mut salt);
+        let receipt = matches!(body, Body::Delivered(_));
+        let seen = account.map_or(Ok(Vec::new()), |account| self.seen(&account))?;
+        let content = Content { salt: Bytes(salt), body, seen, log: self.me.log.head() }.encode();
+        let id = MessageId::of(now_ms, &content);
+        let order = self.outbox.next_order;
+        self.outbox.next_order += 1;
+        let row = OutboxRow {
+            order,
+            target: target.clone(),
+            receipt,
+            account,
+            conversation: account.map(|account| ConversationId::direct(&self.me.account, &account)),
+            content: Bytes(content),
+            sealed: None,
+            attempt: 0,
+            state: State::Queued,
+            submitted_at: now_ms,
+            accepted_at: None,
+            custody_at: None,
+            delivered_at: None,
+            error: None,
+        };
+        self.outbox.opened(order, Open { id, target, receipt });
+        self.put_outbox(&id, &row);
+        Ok(id)
+    }
+
+    /// Heads of the feeds of the group that takes new messages.
+    fn seen(&self, account: &AccountId) -> Result<Vec<FeedHead>, DeviceError> {
+        let Some(group) = self.standing_group(account) else { return Ok(Vec::new()) };
+        let heads = self.table.scan::<FeedHead>(&rows::feeds_of(&group))?;
+        Ok(heads.into_iter().map(|(_, head)| head).take(limits::FEED_HEADS_MAX).collect())
+    }
+
+    fn pump_target(&mut self, target: &Target, now_ms: u64) -> Result<(), DeviceError> {
+        let route = self.outbox.route(target);
+        if route.busy || route.not_before_ms > now_ms {
+            return Ok(());
+        }
+        // A pause that is over must not wake the device again.
+        route.not_before_ms = 0;
+        let account = match target {
+            Target::Account(account) => *account,
+            Target::Handle(handle) => match self.account_of(handle)? {
+                Some(account) => account,
+                None => {
+                    self.ask_for(handle);
+                    return Ok(());
+                }
+            },
+        };
+        if self.outbox.busy.contains(&account) {
+            return Ok(());
+        }
+        let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
+
+        while self.outbox.in_flight.len() < IN_FLIGHT_MAX {
+            let next = self.outbox.queues.get(target).and_then(BTreeMap::first_key_value);
+            let Some((order, id)) = next.map(|(order, id)| (*order, *id)) else { break };
+            self.outbox.unqueue(target, order);
+            self.submit(id, account, group)?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, id: MessageId, account: AccountId, group: GroupId) -> Result<(), DeviceError> {
+        let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? else { return Ok(()) };
+        if row.sealed.is_none() {
+            let sealed = self.engine.groups.seal(&self.table, group.as_bytes(), row.content.as_slice());
+            let (sealed, writes) = sealed?;
+            self.table.apply_mls(writes);
+            row.account = Some(account);
+            row.conversation = Some(ConversationId::direct(&self.me.account, &account));
+            row.sealed = Some(SealedRow { group, epoch: sealed.epoch, payload: sealed.ciphertext });
+            self.table.put(rows::outbox(&id), &row);
+        }
+        let Some(SealedRow { group, epoch, payload }) = row.sealed else { return Ok(()) };
+        let attempt = row.attempt;
+        self.outbox.in_flight.insert(id);
+        self.request(Pending::Submit(id), |request| ClientFrame::Submit {
+            id: request,
+            group,
+            epoch,
+            message: id,
+            attempt,
+            payload,
+        });
+        Ok(())
+    }
+
+    /// A message that need not be sent any more: its bytes go, and a receipt leaves no trace.
+    fn close(&mut self, id: &MessageId, mut row: OutboxRow) {
+        self.outbox.closed(&row, id);
+        if row.receipt {
+            self.table.delete(rows::outbox(id));
+        } else {
+            row.content = Bytes(Vec::new());
+            if let Some(sealed) = &mut row.sealed {
+                sealed.payload = Bytes(Vec::new());
+            }
+            self.put_outbox(id, &row);
+        }
+    }
+
+    fn put_outbox(&mut self, id: &MessageId, row: &OutboxRow) {
+        self.table.put(rows::outbox(id), row);
+        if !row.receipt {
+            let report = self.report_of(id, row);
+            self.staged.push(Output::Report(report));
+        }
+    }
+
+    fn report_of(&self, id: &MessageId, row: &OutboxRow) -> MessageReport {
+        let to = match &row.target {
+            Target::Handle(handle) => handle.to_string(),
+            Target::Account(account) => account.to_string(),
+        };
+        let waits = || self.outbox.routes.get(&row.target).and_then(|route| route.error.clone());
+        let error = if row.state == State::Queued { waits() } else { row.error.clone() };
+        MessageReport {
+            id: *id,
+            conversation: row.conversation,
+            to,
+            state: row.state,
+            submitted_at: row.submitted_at,
+            accepted_at: row.accepted_at,
+            custody_at: row.custody_at,
+            delivered_at: row.delivered_at,
+            error,
+        }
+    }
+}
+
+/// Whether trying again can help. A home or a hub may come back to what it refuses now.
+fn helps_later(error: &Refusal) -> bool {
+    error.later
+        || matches!(error.code, Code::NotHome | Code::NotHub | Code::Sealed | Code::Internal | Code::NotSignedIn)
+}

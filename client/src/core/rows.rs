@@ -1,0 +1,248 @@
+//! The rows of a device, and the table that holds them in memory and collects what changes.
+//!
+//! Keys hold no names of people: the store seals values only.
+
+use super::DeviceError;
+use super::message::State;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec;
+use roost_crypto::group::{Rows, WriteSet};
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::{AccountId, DeviceId, OrgId};
+use roost_crypto::labels;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::Creation;
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, FeedId, GroupId, Incarnation, MessageId};
+use roost_protocol::records::SignedOrgRecord;
+use roost_protocol::refusal::Refusal;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const ACCOUNT: u8 = b'a';
+const CONTACT: u8 = b'c';
+const DEDUPE: u8 = b'd';
+const FEED: u8 = b'f';
+pub(super) const GROUP: u8 = b'g';
+const CURSOR: u8 = b'i';
+const MLS: u8 = b'm';
+pub(super) const OUTBOX: u8 = b'o';
+const PEER: u8 = b'p';
+const ORG: u8 = b'q';
+pub(super) const RECEIVED: u8 = b'r';
+
+/// Hash of a handle or a name: the key of its row.
+const CONTACT_KEY: &str = "roost/1/contact-row";
+
+/// Who this device is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// Base URL of the home.
+    pub server: String,
+    /// Seed of the device's key.
+    pub device_seed: Bytes,
+    /// The account's log.
+    pub log: IdentityLog,
+    /// The handle.
+    pub handle: Handle,
+    /// The organisation's word for it: brings the account back to a home that lost its store.
+    pub handle_record: Signed,
+    /// The organisation's record.
+    pub org: SignedOrgRecord,
+}
+
+/// Somebody else's account.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PeerRow {
+    pub log: IdentityLog,
+    /// Verified by a handle record.
+    pub handle: Option<Handle>,
+}
+
+/// A group of a conversation.
+#[derive(Serialize, Deserialize)]
+pub(super) struct GroupRow {
+    pub conversation: ConversationId,
+    pub peer: AccountId,
+    pub epoch: u64,
+    /// Signed by the hub; absent while our own creation has no verdict.
+    pub head: Option<Signed>,
+    pub creation: Creation,
+}
+
+/// Where an outgoing message goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Target {
+    Handle(Handle),
+    Account(AccountId),
+}
+
+/// A message as it was sealed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SealedRow {
+    pub group: GroupId,
+    pub epoch: u64,
+    pub payload: Bytes,
+}
+
+/// An outgoing message.
+#[derive(Serialize, Deserialize)]
+pub(super) struct OutboxRow {
+    pub order: u64,
+    pub target: Target,
+    pub receipt: bool,
+    pub account: Option<AccountId>,
+    pub conversation: Option<ConversationId>,
+    /// Empty once the recipient's home has custody.
+    pub content: Bytes,
+    pub sealed: Option<SealedRow>,
+    pub attempt: u32,
+    pub state: State,
+    pub submitted_at: u64,
+    pub accepted_at: Option<u64>,
+    pub custody_at: Option<u64>,
+    pub delivered_at: Option<u64>,
+    pub error: Option<Refusal>,
+}
+
+/// A received message.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ReceivedRow {
+    pub id: MessageId,
+    pub conversation: ConversationId,
+    pub account: AccountId,
+    pub device: DeviceId,
+    pub kind: String,
+    pub text: String,
+    pub received_at: u64,
+    pub shown: bool,
+}
+
+/// How far the inbox is read.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CursorRow {
+    pub incarnation: Incarnation,
+    pub after: u64,
+}
+
+pub(super) fn account() -> Vec<u8> {
+    vec![ACCOUNT]
+}
+
+pub(super) fn cursor() -> Vec<u8> {
+    vec![CURSOR]
+}
+
+pub(super) fn contact(handle: &Handle) -> Vec<u8> {
+    key(CONTACT, &[&labels::hash(CONTACT_KEY, &[b"handle", handle.to_string().as_bytes()])])
+}
+
+pub(super) fn org(name: &str) -> Vec<u8> {
+    key(ORG, &[&labels::hash(CONTACT_KEY, &[b"org", name.as_bytes()])])
+}
+
+pub(super) fn peer(account: &AccountId) -> Vec<u8> {
+    key(PEER, &[account.as_bytes()])
+}
+
+pub(super) fn group(group: &GroupId) -> Vec<u8> {
+    key(GROUP, &[group.as_bytes()])
+}
+
+pub(super) fn outbox(id: &MessageId) -> Vec<u8> {
+    key(OUTBOX, &[id.as_bytes()])
+}
+
+pub(super) fn received(order: u64) -> Vec<u8> {
+    key(RECEIVED, &[&order.to_be_bytes()])
+}
+
+pub(super) fn dedupe(device: &DeviceId, id: &MessageId) -> Vec<u8> {
+    key(DEDUPE, &[device.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn feed(feed: &FeedId) -> Vec<u8> {
+    let FeedId { group, node, incarnation } = feed;
+    key(FEED, &[group.as_bytes(), node.public_key().as_bytes(), incarnation.as_bytes()])
+}
+
+pub(super) fn feeds_of(group: &GroupId) -> Vec<u8> {
+    key(FEED, &[group.as_bytes()])
+}
+
+fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![kind];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// The value of an organisation's row: the first id that was seen for a name.
+pub(super) type OrgRow = OrgId;
+
+/// All rows of the device in memory, and what changed since it was last asked.
+pub(super) struct Table {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    writes: WriteSet,
+}
+
+impl Table {
+    pub fn new(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        Self { rows, writes: WriteSet::default() }
+    }
+
+    pub fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
+        self.write(key, Some(codec::encode(value)));
+    }
+
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.write(key, None);
+    }
+
+    /// Takes over what an MLS call changed.
+    pub fn apply_mls(&mut self, writes: WriteSet) {
+        for (mls_key, value) in writes.0 {
+            self.write(key(MLS, &[&mls_key]), value);
+        }
+    }
+
+    /// What changed since the last call: to be committed as one.
+    pub fn take_writes(&mut self) -> WriteSet {
+        std::mem::take(&mut self.writes)
+    }
+
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, DeviceError> {
+        self.rows.get(key).map(|value| decode(value)).transpose()
+    }
+
+    pub fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, T)>, DeviceError> {
+        self.rows
+            .range(prefix.to_vec()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| Ok((key.clone(), decode(value)?)))
+            .collect()
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match &value {
+            Some(value) => self.rows.insert(key.clone(), value.clone()),
+            None => self.rows.remove(&key),
+        };
+        self.writes.0.insert(key, value);
+    }
+}
+
+/// The engine's view of the table.
+impl Rows for Table {
+    fn row(&self, mls_key: &[u8]) -> Option<Vec<u8>> {
+        self.rows.get(&key(MLS, &[mls_key])).cloned()
+    }
+}
+
+fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, DeviceError> {
+    codec::decode(value, usize::MAX).map_err(DeviceError::Row)
+}

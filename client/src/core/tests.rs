@@ -1,0 +1,453 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Stories of two devices at one home that exists in memory only.
+
+use super::account::NewAccount;
+use super::message::State;
+use super::{Device, Input, Output};
+use crate::error::Error;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec;
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
+use roost_crypto::keys::SecretKey;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{ConversationHead, Creation};
+use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FirstContact, payload_hash};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, FeedId, GroupId, Hash, Incarnation, MessageId};
+use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord, SignedOrgRecord};
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame, verify_sign_in};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use zeroize::Zeroizing;
+
+type Disk = BTreeMap<Vec<u8>, Vec<u8>>;
+
+struct Home {
+    node: SecretKey,
+    org: SecretKey,
+    incarnation: Incarnation,
+    accounts: BTreeMap<AccountId, (IdentityLog, Signed, DeviceId)>,
+    pools: BTreeMap<AccountId, VecDeque<Bytes>>,
+    standing: BTreeMap<ConversationId, (Signed, Creation)>,
+    heads: BTreeMap<GroupId, (u64, Hash)>,
+    submitted: BTreeMap<(DeviceId, MessageId, u32), u64>,
+    inboxes: BTreeMap<AccountId, Vec<Entry>>,
+    /// Accounts whose home is away: no custody is given for them.
+    away: BTreeSet<AccountId>,
+}
+
+/// One side: a device, what is on its disk, and what it was sent and showed.
+struct Side {
+    account: AccountId,
+    disk: Disk,
+    device: Device,
+    arrived: VecDeque<ServerFrame>,
+    online: bool,
+    shown: Vec<(String, String)>,
+}
+
+struct World {
+    home: Home,
+    sides: Vec<Side>,
+    now_ms: u64,
+    draws: u64,
+}
+
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+fn draw(count: &mut u64) -> impl FnMut(&mut [u8]) + '_ {
+    move |bytes| {
+        *count += 1;
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = (*count >> ((index % 4) * 8)) as u8 ^ (index as u8).wrapping_mul(31);
+        }
+    }
+}
+
+impl Home {
+    fn handle(&mut self, from: AccountId, frame: ClientFrame, out: &mut Vec<(AccountId, ServerFrame)>) {
+        let mut tell = |frame| out.push((from, frame));
+        let refuse = |id, code| ServerFrame::Refused { id: Some(id), error: Refusal::later(code, "no", "later") };
+        match frame {
+            ClientFrame::SignIn { id, account, device, signature } => {
+                let Some((log, ..)) = self.accounts.get(&account) else {
+                    let error = Refusal::never(Code::NotHome, "unknown here", "restore");
+                    return tell(ServerFrame::Refused { id: Some(id), error });
+                };
+                let log = roost_crypto::identity_log::VerifiedLog::verify(log).expect("a log");
+                let node = NodeId::of(self.node.public_key());
+                let key = log.device_keys()[&device].0;
+                assert!(verify_sign_in(&key, &node, &[7; 32], &account, &device, &signature), "the sign-in verifies");
+                let key_packages = self.pools.get(&account).map_or(0, VecDeque::len) as u32;
+                tell(ServerFrame::SignedIn { id, inbox: 0, key_packages, last_resort: false });
+            }
+            ClientFrame::Restore { id, handle_record, log } => {
+                let verified = roost_crypto::identity_log::VerifiedLog::verify(&log).expect("a log");
+                let device = *verified.device_keys().keys().next().expect("a device");
+                self.accounts.insert(from, (log, handle_record.clone(), device));
+                let org = org_record(&self.org, &self.node);
+                tell(ServerFrame::SignedUp { id, handle_record, org });
+            }
+            ClientFrame::PutKeyPackages { id, packages, .. } => {
+                self.pools.entry(from).or_default().extend(packages);
+                tell(ServerFrame::Done { id });
+            }
+            ClientFrame::Resolve { id, handle } => {
+                let found = self.accounts.values().find(|(_, record, _)| {
+                    HandleRecord::verify(record, NOW_MS / 1000).is_ok_and(|record| record.handle == handle)
+                });
+                match found.cloned() {
+                    Some((log, handle_record, _)) => {
+                        let lookup = LookupReport { source: LookupSource::Local, hops: 0, messages: 0, ms: 0 };
+                        tell(ServerFrame::Resolved { id, handle_record, log, lookup });
+                    }
+                    None => {
+                        let error = Refusal::never(Code::NotFound, "nobody", "check the spelling");
+                        tell(ServerFrame::Refused { id: Some(id), error });
+                    }
+                }
+            }
+            ClientFrame::FetchKeyPackages { id, account } => {
+                match self.pools.get_mut(&account).and_then(VecDeque::pop_front) {
+                    Some(package) => {
+                        let (log, _, device) = self.accounts[&account].clone();
+                        tell(ServerFrame::KeyPackages { id, log, packages: vec![(device, package)] });
+                    }
+                    None => tell(refuse(id, Code::NoKeyPackage)),
+                }
+            }
+            ClientFrame::Create { id, creation } => {
+                if !self.standing.contains_key(&creation.state.conversation) {
+                    let head = self.head(&creation);
+                    self.append_creation(head, creation.clone());
+                }
+                let (head, creation) = self.standing[&creation.state.conversation].clone();
+                tell(ServerFrame::Created { id, head, creation });
+            }
+            ClientFrame::Introduce { id, head, creation } => {
+                if !self.heads.contains_key(&creation.group) {
+                    self.append_creation(head, creation);
+                }
+                tell(ServerFrame::Done { id });
+            }
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
+                if !self.heads.contains_key(&group) {
+                    return tell(refuse(id, Code::UnknownConversation));
+                }
+                let device = self.accounts[&from].2;
+                let state = self
+                    .standing
+                    .values()
+                    .find(|(_, creation)| creation.group == group)
+                    .expect("known")
+                    .1
+                    .state
+                    .clone();
+                let peer = state.participants.iter().find(|one| one.account != from).expect("two").account;
+                let known = self.submitted.get(&(device, message, attempt)).copied();
+                let seq = known.unwrap_or_else(|| {
+                    let entry =
+                        self.append(group, EntryKind::Message, epoch, (from, device, message, attempt), payload);
+                    self.submitted.insert((device, message, attempt), entry.header.seq);
+                    let seq = entry.header.seq;
+                    self.inboxes.entry(peer).or_default().push(entry);
+                    seq
+                });
+                tell(ServerFrame::Accepted { id, feed: self.feed(group), seq });
+                if !self.away.contains(&peer) {
+                    tell(ServerFrame::Custody { account: peer, group, messages: vec![message] });
+                }
+            }
+            ClientFrame::Resume { id, .. } => tell(ServerFrame::Done { id }),
+            ClientFrame::Ack { .. } => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn head(&self, creation: &Creation) -> Signed {
+        let (group, state, made_by) = (creation.group, creation.state.clone(), creation.hash());
+        ConversationHead { group, state, epoch: 1, made_by }.sign(&self.node)
+    }
+
+    fn append_creation(&mut self, head: Signed, creation: Creation) {
+        let payload = Bytes(codec::encode(&FirstContact { head: head.clone(), creation: creation.clone() }));
+        let author = (AccountId([0; 32]), DeviceId([0; 32]), MessageId([0; 16]), 0);
+        let entry = self.append(creation.group, EntryKind::Creation, 1, author, payload);
+        for one in &creation.state.participants {
+            self.inboxes.entry(one.account).or_default().push(entry.clone());
+        }
+        self.standing.insert(creation.state.conversation, (head, creation));
+    }
+
+    fn feed(&self, group: GroupId) -> FeedId {
+        FeedId { group, node: NodeId::of(self.node.public_key()), incarnation: self.incarnation }
+    }
+
+    fn append(
+        &mut self,
+        group: GroupId,
+        kind: EntryKind,
+        epoch: u64,
+        (account, device, message, attempt): (AccountId, DeviceId, MessageId, u32),
+        payload: Bytes,
+    ) -> Entry {
+        let (seq, prev) = self.heads.get(&group).copied().unwrap_or((0, Hash([0; 32])));
+        let (feed, seq, payload_hash) = (self.feed(group), seq + 1, payload_hash(payload.as_slice()));
+        let header = EntryHeader { feed, seq, prev, kind, epoch, account, device, message, attempt, payload_hash };
+        self.heads.insert(group, (seq, header.hash()));
+        Entry { header, payload }
+    }
+}
+
+const NOW_MS: u64 = 1_795_000_000_000;
+
+fn org_record(org: &SecretKey, node: &SecretKey) -> SignedOrgRecord {
+    let id = NodeId::of(node.public_key());
+    let node_address = NodeAddress { node: id, addrs: vec![], web: String::new(), region: String::new(), weight: 1 };
+    let expires = NOW_MS / 1000 + 1000;
+    let record = OrgRecord { root: org.public_key(), name: "acme".into(), nodes: vec![node_address], seq: 1, expires };
+    SignedOrgRecord::sign(&record, org, &[node])
+}
+
+impl World {
+    fn new() -> Self {
+        let (node, org) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let mut home = Home {
+            node,
+            org,
+            incarnation: Incarnation([1; 16]),
+            accounts: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            submitted: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            away: BTreeSet::new(),
+        };
+        let mut sides = Vec::new();
+        for (number, name) in [(10, "alice"), (20, "bob")] {
+            let handle: Handle = format!("{name}@acme").parse().expect("a handle");
+            let id = NodeId::of(home.node.public_key());
+            let org = OrgId::of(&home.org.public_key());
+            let seed = Zeroizing::new([number + 1; 32]);
+            let new = NewAccount::found([number; 16], seed, id, org, handle.clone()).expect("an account");
+            let (root, expires) = (home.org.public_key(), NOW_MS / 1000 + 1000);
+            let record = HandleRecord { root, handle, account: new.account(), seq: 1, expires }.sign(&home.org);
+            home.accounts.insert(new.account(), (new.log.log().clone(), record.clone(), new.device()));
+            let org = org_record(&home.org, &home.node);
+            let mut disk = Disk::new();
+            new.signed_up("http://home", record, org, NOW_MS).expect("signed up").apply_to(&mut disk);
+            let device = Device::open(disk.clone()).expect("opens");
+            let (arrived, shown) = (VecDeque::new(), Vec::new());
+            sides.push(Side { account: new.account(), disk, device, arrived, online: false, shown });
+        }
+        Self { home, sides, now_ms: NOW_MS, draws: 0 }
+    }
+
+    fn connect(&mut self, side: usize) {
+        let hello = ServerFrame::Hello {
+            versions: vec![1],
+            features: vec![],
+            node: NodeId::of(self.home.node.public_key()),
+            org: OrgId::of(&self.home.org.public_key()),
+            name: "acme".into(),
+            challenge: Bytes(vec![7; 32]),
+            incarnation: self.home.incarnation,
+        };
+        self.sides[side].online = true;
+        self.input(side, Input::Connected);
+        self.sides[side].arrived.push_back(hello);
+    }
+
+    /// The process dies: what is not on disk is gone.
+    fn crash(&mut self, side: usize) {
+        let side = &mut self.sides[side];
+        side.device = Device::open(side.disk.clone()).expect("opens again");
+        side.arrived.clear();
+        side.online = false;
+    }
+
+    fn input(&mut self, side: usize, input: Input) {
+        let mut random = draw(&mut self.draws);
+        self.sides[side].device.handle(input, &mut random, self.now_ms).expect("handled");
+    }
+
+    fn send(&mut self, side: usize, to: &str, text: &str) -> Result<MessageId, Error> {
+        let mut random = draw(&mut self.draws);
+        self.sides[side].device.send(&to.parse().expect("a handle"), text, &mut random, self.now_ms)
+    }
+
+    /// Commits; the outputs stay inside.
+    fn commit(&mut self, side: usize) {
+        let mut random = draw(&mut self.draws);
+        let side = &mut self.sides[side];
+        side.device.finish(&mut random, self.now_ms).expect("finished").apply_to(&mut side.disk);
+    }
+
+    /// Until nothing moves. Each entry is delivered twice: homes may.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            let mut moved = false;
+            for number in 0..self.sides.len() {
+                while let Some(frame) = self.sides[number].arrived.pop_front() {
+                    moved = true;
+                    self.input(number, Input::Frame(Box::new(frame)));
+                }
+                self.commit(number);
+                moved |= self.let_out(number);
+                for (position, entry) in (1..)
+                    .zip(self.home.inboxes.get_mut(&self.sides[number].account).map(std::mem::take).unwrap_or_default())
+                {
+                    if self.sides[number].online {
+                        let frame = ServerFrame::Entry { inbox: Some(position), entry };
+                        self.sides[number].arrived.extend([frame.clone(), frame]);
+                        moved = true;
+                    } else {
+                        self.home.inboxes.entry(self.sides[number].account).or_default().push(entry);
+                    }
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn let_out(&mut self, number: usize) -> bool {
+        let (mut out, mut moved) = (Vec::new(), false);
+        let account = self.sides[number].account;
+        while let Some(output) = self.sides[number].device.poll_output() {
+            moved = true;
+            match output {
+                Output::Send(frame) if self.sides[number].online => self.home.handle(account, *frame, &mut out),
+                Output::Message(message) => {
+                    self.sides[number].shown.push((message.from, message.text));
+                    self.sides[number].device.mark_shown(&message.id).expect("marked");
+                }
+                Output::Disconnect(reason) => panic!("disconnected: {reason}"),
+                Output::Gap { reason, .. } => panic!("a gap: {reason}"),
+                _ => {}
+            }
+        }
+        for (account, frame) in out {
+            if let Some(side) = self.sides.iter_mut().find(|side| side.account == account && side.online) {
+                side.arrived.push_back(frame);
+            }
+        }
+        moved
+    }
+
+    fn state(&self, side: usize, id: &MessageId) -> State {
+        self.sides[side].device.report(id).expect("readable").expect("known").state
+    }
+
+    fn shown(&self, side: usize) -> Vec<(&str, &str)> {
+        self.sides[side].shown.iter().map(|(from, text)| (from.as_str(), text.as_str())).collect()
+    }
+}
+
+fn both_online() -> World {
+    let mut world = World::new();
+    world.connect(ALICE);
+    world.connect(BOB);
+    world.settle();
+    world
+}
+
+#[test]
+fn alice_writes_and_bob_sees_it_once_though_it_arrives_twice() {
+    let mut world = both_online();
+    let id = world.send(ALICE, "bob@acme", "hello bob").expect("written");
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "hello bob")], "bob sees it once, from her verified handle");
+    assert_eq!(world.state(ALICE, &id), State::Delivered, "alice hears of it");
+    let report = world.sides[ALICE].device.report(&id).expect("readable").expect("known");
+    assert!(report.accepted_at.is_some() && report.custody_at.is_some(), "each step has its time");
+    world.send(BOB, "alice@acme", "hello alice").expect("written");
+    world.settle();
+    assert_eq!(world.shown(ALICE), [("bob@acme", "hello alice")], "the answer uses the same group");
+    assert_eq!(world.home.heads.len(), 1, "one group");
+    world.crash(BOB);
+    world.connect(BOB);
+    world.settle();
+    assert_eq!(world.shown(BOB).len(), 1, "what was shown is not shown again");
+}
+
+#[test]
+fn a_message_committed_before_a_crash_is_sent_once_after_it() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "first").expect("written");
+    world.settle();
+    let id = world.send(ALICE, "bob@acme", "second").expect("written");
+    world.commit(ALICE);
+    world.crash(ALICE);
+    assert_eq!(world.state(ALICE, &id), State::Queued, "the intent is on disk");
+    world.connect(ALICE);
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "first"), ("alice@acme", "second")], "it is sent after all, once");
+    assert_eq!(world.state(ALICE, &id), State::Delivered, "and delivered");
+}
+
+#[test]
+fn two_who_begin_at_once_end_in_one_group() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "from alice").expect("written");
+    world.send(BOB, "alice@acme", "from bob").expect("written");
+    world.settle();
+    assert_eq!(world.home.heads.len(), 1, "the hub let one group stand");
+    assert_eq!(world.shown(BOB), [("alice@acme", "from alice")], "bob reads alice");
+    assert_eq!(world.shown(ALICE), [("bob@acme", "from bob")], "alice reads bob");
+}
+
+#[test]
+fn an_emptied_home_gets_its_accounts_and_conversations_back() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "before").expect("written");
+    world.settle();
+    world.home.incarnation = Incarnation([2; 16]);
+    world.home.accounts.clear();
+    world.home.pools.clear();
+    world.home.standing.clear();
+    world.home.heads.clear();
+    world.home.submitted.clear();
+    world.home.inboxes.clear();
+    for side in [ALICE, BOB] {
+        world.input(side, Input::Closed);
+        world.connect(side);
+    }
+    world.settle();
+    let id = world.send(ALICE, "bob@acme", "after").expect("written");
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "before"), ("alice@acme", "after")], "the talk goes on");
+    assert_eq!(world.state(ALICE, &id), State::Delivered, "with receipts");
+    assert!(world.home.pools.values().all(|pool| pool.len() >= 10), "key packages are there again");
+}
+
+#[test]
+fn a_message_to_somebody_who_does_not_exist_is_refused_and_to_oneself_is_not_written() {
+    let mut world = both_online();
+    let id = world.send(ALICE, "nobody@acme", "hello?").expect("written");
+    world.settle();
+    assert_eq!(world.state(ALICE, &id), State::Refused, "the home knows no such handle");
+    assert_eq!(world.send(ALICE, "alice@acme", "me").err(), Some(Error::ToSelf), "nobody talks to themselves");
+}
+
+#[test]
+fn without_key_packages_a_message_waits_and_goes_when_bob_was_there() {
+    let mut world = World::new();
+    world.connect(ALICE);
+    world.settle();
+    let id = world.send(ALICE, "bob@acme", "are you there?").expect("written");
+    world.settle();
+    assert_eq!(world.state(ALICE, &id), State::Queued, "bob's device was never online");
+    world.connect(BOB);
+    world.settle();
+    let wake_at = world.sides[ALICE].device.wake_at().expect("alice tries again");
+    assert!(wake_at > world.now_ms && wake_at < world.now_ms + 1_000, "soon, but not at once");
+    world.now_ms = wake_at;
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "are you there?")], "it arrives");
+}

@@ -1,0 +1,132 @@
+//! What can go wrong for the person at a device: a stable code, words, and what to do.
+//!
+//! Never carries a key, a text of a message or a recovery code.
+
+use crate::core::DeviceError;
+use roost_protocol::handle::HandleError;
+use roost_protocol::refusal::{Code, Refusal};
+
+/// Every failure of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another process holds the directory.
+    #[error("the directory is in use by another process")]
+    Busy,
+    /// The directory has an account already.
+    #[error("the directory is not empty: {0}")]
+    Exists(String),
+    /// There is no account in the directory.
+    #[error("no account in this directory: {0}")]
+    NoAccount(String),
+    /// The key file or passphrase is another one than the store was sealed with.
+    #[error("the store does not open with this key")]
+    WrongKey,
+    /// A newer version wrote the store.
+    #[error("expected store version {expected}, got {got}")]
+    StoreVersion {
+        /// What this version reads.
+        expected: u8,
+        /// What was found.
+        got: u8,
+    },
+    /// Reading or writing failed.
+    #[error("store: {0}")]
+    Store(String),
+    /// The address of the server can't be used.
+    #[error("bad server address: {0}")]
+    ServerUrl(String),
+    /// No connection to the home.
+    #[error("the home cannot be reached: {0}")]
+    Unreachable(String),
+    /// The home said something that does not verify.
+    #[error("the home's answer is refused: {0}")]
+    BadAnswer(String),
+    /// The home refused.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// A handle that is none.
+    #[error(transparent)]
+    Handle(#[from] HandleError),
+    /// A text over the limit.
+    #[error("expected at most {max} bytes of text, got {got}")]
+    TextTooLong {
+        /// The bound.
+        max: usize,
+        /// What was given.
+        got: usize,
+    },
+    /// A message to ourselves.
+    #[error("this is your own handle")]
+    ToSelf,
+    /// No message with this id was sent from here.
+    #[error("no such message was sent from this directory")]
+    UnknownMessage,
+    /// The wanted state was not reached in time; the message stays queued.
+    #[error("not reached in time")]
+    TimedOut,
+    /// The session has ended.
+    #[error("the session is closed")]
+    Closed,
+    /// A bug or a damaged store.
+    #[error("internal: {0}")]
+    Device(#[from] DeviceError),
+}
+
+impl Error {
+    /// The cause, stable for programs.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Busy => "busy".into(),
+            Self::Exists(_) => "exists".into(),
+            Self::NoAccount(_) => "no_account".into(),
+            Self::WrongKey => "wrong_key".into(),
+            Self::StoreVersion { .. } => "store_version".into(),
+            Self::Store(_) => "store".into(),
+            Self::ServerUrl(_) => "bad_server_url".into(),
+            Self::Unreachable(_) => "unreachable".into(),
+            Self::BadAnswer(_) => "bad_answer".into(),
+            Self::Refused(refusal) => code_name(refusal.code),
+            Self::Handle(_) => "bad_handle".into(),
+            Self::TextTooLong { .. } => "too_large".into(),
+            Self::ToSelf => "to_self".into(),
+            Self::UnknownMessage => "unknown_message".into(),
+            Self::TimedOut => "timed_out".into(),
+            Self::Closed => "closed".into(),
+            Self::Device(_) => "internal".into(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Busy => "end the other process that uses this directory".into(),
+            Self::Exists(_) => "choose a directory that does not exist".into(),
+            Self::NoAccount(_) => "create one with `roost account create`".into(),
+            Self::WrongKey => "use the passphrase file or the store.key that the account was created with".into(),
+            Self::StoreVersion { .. } => "use the newer version of this program".into(),
+            Self::Store(_) => "check space and permissions of the directory".into(),
+            Self::ServerUrl(_) => "give http://HOST:PORT".into(),
+            Self::Unreachable(_) => "check the address and that the node is running".into(),
+            Self::BadAnswer(_) => "do not trust this node; ask its operator".into(),
+            Self::Refused(refusal) => refusal.hint.clone(),
+            Self::Handle(_) => "a handle looks like alice@acme".into(),
+            Self::TextTooLong { .. } => "send it in parts".into(),
+            Self::ToSelf => "name somebody else".into(),
+            Self::UnknownMessage => "check the id".into(),
+            Self::TimedOut => "the message stays queued and is sent when this directory is next in use".into(),
+            Self::Closed => "open the directory again".into(),
+            Self::Device(_) => "report this with the log".into(),
+        }
+    }
+}
+
+/// The name of a refusal's code, as on the wire.
+fn code_name(code: Code) -> String {
+    format!("{code:?}").chars().fold(String::new(), |mut name, character| {
+        if character.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(character.to_ascii_lowercase());
+        name
+    })
+}

@@ -1,0 +1,326 @@
+//! The loop that owns a device: gather inputs, commit what they changed, then let the outputs leave.
+
+use super::socket::Socket;
+use super::{Command, now_ms};
+use crate::core::message::ReceivedMessage;
+use crate::core::{Device, Input, Output};
+use crate::error::Error;
+use crate::store::{Store, random};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use roost_crypto::ids::AccountId;
+use roost_crypto::safety_number::SafetyNumber;
+use roost_protocol::handle::Handle;
+use roost_protocol::socket::ServerFrame;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Inputs that one commit may cover.
+const BATCH_MAX: usize = 64;
+/// First and longest pause between two attempts to connect.
+const RECONNECT_MIN: Duration = Duration::from_millis(250);
+const RECONNECT_MAX: Duration = Duration::from_secs(10);
+/// After this long without a frame a sign of life is asked for; after twice as long the connection is given up.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Where the connection stands.
+enum Connection {
+    Waiting(Instant),
+    Connecting(BoxFuture<'static, Result<Socket, Error>>),
+    Open { socket: Box<Socket>, silent_since: Instant, pinged: bool },
+}
+
+/// What woke the loop.
+enum Event {
+    Command(Option<Command>),
+    Connected(Result<Socket, Error>),
+    Frame(Result<Option<ServerFrame>, Error>),
+    Shown,
+    Silence,
+    Tick,
+}
+
+type SafetyReply = oneshot::Sender<Result<SafetyNumber, Error>>;
+
+/// Answers that may leave once the batch is durable.
+type Reply = Box<dyn FnOnce() + Send>;
+
+/// The owner of a device.
+pub(super) struct Driver {
+    device: Device,
+    store: Arc<Store>,
+    commands: mpsc::Receiver<Command>,
+    received: mpsc::Sender<ReceivedMessage>,
+    changes: watch::Sender<u64>,
+    connection: Connection,
+    pause: Duration,
+    backlog: VecDeque<ReceivedMessage>,
+    replies: Vec<Reply>,
+    lookups: BTreeMap<Handle, Vec<SafetyReply>>,
+    closing: bool,
+}
+
+impl Driver {
+    pub fn new(
+        device: Device,
+        store: Store,
+        commands: mpsc::Receiver<Command>,
+        received: mpsc::Sender<ReceivedMessage>,
+        changes: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            device,
+            store: Arc::new(store),
+            commands,
+            received,
+            changes,
+            connection: Connection::Waiting(now()),
+            pause: RECONNECT_MIN,
+            backlog: VecDeque::new(),
+            replies: Vec::new(),
+            lookups: BTreeMap::new(),
+            closing: false,
+        }
+    }
+
+    pub async fn run(mut self) -> Result<(), Error> {
+        self.settle().await?;
+        while !self.closing {
+            let event = self.next().await;
+            self.take(event)?;
+            // What is there already shares the commit.
+            for _ in 1..BATCH_MAX {
+                let Some(event) = self.at_hand() else { break };
+                self.take(event)?;
+            }
+            self.settle().await?;
+        }
+        if let Connection::Open { socket, .. } = self.connection {
+            socket.close().await;
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Event {
+        let wake_at = self.device.wake_at();
+        let tick = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(now_ms()).max(1))).await,
+                None => std::future::pending().await,
+            }
+        };
+        let has_backlog = !self.backlog.is_empty();
+        let (received, backlog) = (&self.received, &mut self.backlog);
+        let hand_out = async {
+            match received.reserve().await {
+                Ok(permit) => {
+                    if let Some(message) = backlog.pop_front() {
+                        permit.send(message);
+                    }
+                }
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let server = self.device.server().to_owned();
+        let connection = &mut self.connection;
+        let network = async {
+            loop {
+                match connection {
+                    Connection::Waiting(until) => {
+                        tokio::time::sleep_until(*until).await;
+                        let server = server.clone();
+                        *connection = Connection::Connecting(async move { Socket::connect(&server).await }.boxed());
+                    }
+                    Connection::Connecting(connecting) => return Event::Connected(connecting.await),
+                    Connection::Open { socket, silent_since, .. } => {
+                        let deadline = *silent_since + SILENCE;
+                        return match tokio::time::timeout_at(deadline, socket.next()).await {
+                            Ok(frame) => Event::Frame(frame),
+                            Err(_) => Event::Silence,
+                        };
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => Event::Command(command),
+            event = network => event,
+            () = hand_out, if has_backlog => Event::Shown,
+            () = tick => Event::Tick,
+        }
+    }
+
+    /// An event that needs no waiting.
+    fn at_hand(&mut self) -> Option<Event> {
+        if let Ok(command) = self.commands.try_recv() {
+            return Some(Event::Command(Some(command)));
+        }
+        match &mut self.connection {
+            Connection::Open { socket, .. } => socket.next().now_or_never().map(Event::Frame),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Command(Some(Command::Close) | None) => self.closing = true,
+            Event::Command(Some(command)) => self.command(command)?,
+            Event::Connected(Ok(socket)) => {
+                self.connection = Connection::Open { socket: Box::new(socket), silent_since: now(), pinged: false };
+                self.input(Input::Connected)?;
+            }
+            Event::Connected(Err(error)) => self.lost(&error)?,
+            Event::Frame(Ok(frame)) => {
+                if let Connection::Open { silent_since, pinged, .. } = &mut self.connection {
+                    (*silent_since, *pinged) = (now(), false);
+                }
+                if let Some(frame) = frame {
+                    self.input(Input::Frame(Box::new(frame)))?;
+                }
+            }
+            Event::Frame(Err(error)) => self.lost(&error)?,
+            Event::Silence => match &mut self.connection {
+                Connection::Open { silent_since, pinged, .. } if !*pinged => (*silent_since, *pinged) = (now(), true),
+                _ => self.lost(&Error::Unreachable("the home is silent".into()))?,
+            },
+            Event::Shown => {}
+            Event::Tick => self.input(Input::Tick)?,
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Send { to, text, reply } => {
+                let sent = self.device.send(&to, &text, &mut draw, now_ms());
+                self.answer(reply, sent)
+            }
+            Command::Report { id, reply } => {
+                let report = self.device.report(&id).map_err(Error::from);
+                self.answer(reply, report)
+            }
+            Command::MarkShown { id, reply } => {
+                let marked = self.device.mark_shown(&id).map_err(Error::from);
+                self.backlog.retain(|message| message.id != id);
+                self.answer(reply, marked)
+            }
+            Command::Status { reply } => {
+                let status = self.device.status();
+                self.answer(reply, Ok(status))
+            }
+            Command::SafetyNumber { with, reply } => {
+                self.lookups.entry(with.clone()).or_default().push(reply);
+                self.input(Input::Lookup(with))
+            }
+            Command::Close => {
+                self.closing = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers once the batch is durable; a device that failed ends the loop.
+    fn answer<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Error>>,
+        result: Result<T, Error>,
+    ) -> Result<(), Error> {
+        let failure = match &result {
+            Err(error @ Error::Device(_)) => Err(error.clone()),
+            _ => Ok(()),
+        };
+        self.replies.push(Box::new(move || {
+            let _ = reply.send(result);
+        }));
+        failure
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), Error> {
+        Ok(self.device.handle(input, &mut draw, now_ms())?)
+    }
+
+    /// Ends the batch: commit, then answer, then send.
+    async fn settle(&mut self) -> Result<(), Error> {
+        loop {
+            let writes = self.device.finish(&mut draw, now_ms())?;
+            if !writes.0.is_empty() {
+                let store = Arc::clone(&self.store);
+                let committed = tokio::task::spawn_blocking(move || store.commit(&writes)).await;
+                committed.map_err(|error| Error::Store(error.to_string()))??;
+            }
+            self.replies.drain(..).for_each(|reply| reply());
+            // A connection that was lost while sending is one more input.
+            if !self.let_out().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries out what the device wants done; `true` if the connection was lost over it.
+    async fn let_out(&mut self) -> Result<bool, Error> {
+        let (mut frames, mut changed, mut reason) = (Vec::new(), false, None);
+        while let Some(output) = self.device.poll_output() {
+            match output {
+                Output::Send(frame) => frames.push(*frame),
+                Output::Disconnect(why) => reason = Some(Error::BadAnswer(why)),
+                Output::Message(message) => self.backlog.push_back(message),
+                Output::Report(_) | Output::KeyPackagesHeld => changed = true,
+                Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
+                Output::Gap { reason, .. } => tracing::warn!(reason, "an entry cannot be shown"),
+                Output::SignedIn => {
+                    self.pause = RECONNECT_MIN;
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        if let Connection::Open { socket, pinged, .. } = &mut self.connection {
+            let mut sent = if frames.is_empty() { Ok(()) } else { socket.send(frames).await };
+            if sent.is_ok() && *pinged {
+                sent = socket.ping().await;
+            }
+            if let Some(error) = reason.or(sent.err()) {
+                self.lost(&error)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn looked_up(&mut self, handle: &Handle, found: Result<AccountId, Error>) -> Result<(), Error> {
+        let root = match found {
+            Ok(account) if account == self.device.account() => Err(Error::ToSelf),
+            Ok(account) => self.device.root_of(&account)?.ok_or(Error::Closed),
+            Err(error) => Err(error),
+        };
+        let number = root.map(|root| SafetyNumber::of(self.device.root(), &root));
+        for reply in self.lookups.remove(handle).unwrap_or_default() {
+            let _ = reply.send(number.clone());
+        }
+        Ok(())
+    }
+
+    /// The connection is gone: the next attempt comes after a pause that grows.
+    fn lost(&mut self, error: &Error) -> Result<(), Error> {
+        tracing::debug!(%error, "not connected");
+        self.connection = Connection::Waiting(now() + self.pause);
+        self.pause = (self.pause * 2).min(RECONNECT_MAX);
+        self.input(Input::Closed)
+    }
+}
+
+/// Randomness of the system for the core. Without it nothing may be sealed, so its absence ends the task.
+#[expect(clippy::expect_used, reason = "a device that goes on without randomness would reuse keys and nonces")]
+fn draw(bytes: &mut [u8]) {
+    random(bytes).expect("the system has randomness");
+}
+
+/// A pause of up to ten seconds and the silence of a peer are measured by tokio's clock.
+fn now() -> Instant {
+    Instant::now()
+}
