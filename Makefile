@@ -2,7 +2,7 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 
-.PHONY: help setup build test check wall wasm clean
+.PHONY: help setup build demo test check wall wasm clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -14,6 +14,10 @@ setup: ## install what a bare machine with Rust lacks
 
 build: ## build everything once, debug
 	$(CARGO) build --workspace --all-targets --locked
+
+demo: ## three organisations on this machine talk before your eyes
+	$(CARGO) build --locked -p roost-cli
+	$(BIN) testnet demo
 
 check: ## formatting and lints
 	$(CARGO) fmt --all --check

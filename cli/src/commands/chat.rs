@@ -1,0 +1,301 @@
+//! `roost chat`: messages of the account in a directory.
+
+use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
+use roost_client::Session;
+use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::MessageId;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+/// An account that is not known yet is looked up.
+const LOOKUP_WAIT: Duration = Duration::from_secs(30);
+/// A home that is up is connected within this.
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+/// Between two looks at the connection.
+const CONNECT_LOOK: Duration = Duration::from_millis(50);
+
+/// Its flags and subcommands.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The account's directory
+    #[arg(long)]
+    dir: PathBuf,
+    /// File whose first line the directory is sealed under, where the account was made so
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// How far to wait for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Wait {
+    /// On disk here
+    Queued,
+    /// On disk at our node
+    Accepted,
+    /// On disk at the recipient's node
+    Custody,
+    /// On disk at the recipient's device
+    Delivered,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Send a message
+    Send {
+        /// Like bob@birch
+        #[arg(value_name = "TO")]
+        to: Handle,
+        /// The message
+        #[arg(required_unless_present = "lines", conflicts_with = "lines")]
+        text: Option<String>,
+        /// A message for each line of stdin
+        #[arg(long)]
+        lines: bool,
+        /// How far to wait
+        #[arg(long, value_enum, default_value = "accepted")]
+        wait: Wait,
+        /// How long to wait; the message stays queued after that
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// Print messages that came, each once
+    Recv {
+        /// How long to wait for them
+        #[arg(long, default_value = "10s", value_parser = duration)]
+        wait: Duration,
+        /// Stop after this many; else after the time
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// The number to compare with the other, by another way
+    SafetyNumber {
+        /// Like bob@birch
+        #[arg(value_name = "TO")]
+        to: Handle,
+    },
+    /// Who this is and how it stands
+    Status,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
+    let Some(command) = args.command else {
+        return Err(no_interactive_client());
+    };
+    let session = Session::open(&args.dir, args.passphrase_file.as_deref()).await?;
+    let done = match command {
+        Command::Send { to, text, lines, wait, timeout } => {
+            if lines {
+                send_lines(&session, &to, wait, timeout, out).await
+            } else {
+                let text = text.unwrap_or_default();
+                send(&session, &to, &text, wait, timeout, out).await
+            }
+        }
+        Command::Recv { wait, count } => recv(&session, wait, count, out).await,
+        Command::SafetyNumber { to } => safety_number(&session, &to, out).await,
+        Command::Status => status(&session, out).await,
+    };
+    let closed = session.close().await;
+    match done {
+        // What ended the session says more than that it ended.
+        Err(failure) if failure.code == "closed" => Err(closed.err().map_or(failure, Failure::from)),
+        Err(failure) => Err(failure),
+        Ok(()) => Ok(closed?),
+    }
+}
+
+fn no_interactive_client() -> Failure {
+    Failure::usage(
+        "not_built",
+        "the interactive client does not exist yet",
+        "use `roost chat --dir C send TO TEXT` and `roost chat --dir C recv`",
+    )
+}
+
+async fn send(
+    session: &Session,
+    to: &Handle,
+    text: &str,
+    wait: Wait,
+    timeout: Duration,
+    out: Printer,
+) -> Result<(), Failure> {
+    let id = session.send(&to.to_string(), text).await?;
+    await_and_print(session, id, wait, timeout, out).await
+}
+
+/// All are queued as they come, then waited for in order: one slow recipient costs one time-out, not one a line.
+async fn send_lines(
+    session: &Session,
+    to: &Handle,
+    wait: Wait,
+    timeout: Duration,
+    out: Printer,
+) -> Result<(), Failure> {
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut queued = Vec::new();
+    let to = to.to_string();
+    while let Some(line) = input.next_line().await.map_err(Failure::io("reading stdin"))? {
+        if !line.is_empty() {
+            queued.push(session.send(&to, &line).await?);
+        }
+    }
+    let deadline_ms = now_ms().saturating_add(millis(timeout));
+    let mut first = None;
+    for id in queued {
+        let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
+        if let Err(failure) = await_and_print(session, id, wait, left, out).await {
+            first.get_or_insert(failure);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+async fn await_and_print(
+    session: &Session,
+    id: MessageId,
+    wait: Wait,
+    timeout: Duration,
+    out: Printer,
+) -> Result<(), Failure> {
+    let wanted = match wait {
+        Wait::Queued => State::Queued,
+        Wait::Accepted => State::Accepted,
+        Wait::Custody => State::Custody,
+        Wait::Delivered => State::Delivered,
+    };
+    let waited = session.wait(id, wanted, timeout).await;
+    let report = session.report(id).await?;
+    print_report(&report, out)?;
+    match (waited, report.error) {
+        (Ok(_), _) => Ok(()),
+        (Err(roost_client::Error::TimedOut), error) => {
+            let why = error.map(|refusal| format!(": {}", refusal.message)).unwrap_or_default();
+            let hint = "the message stays queued and goes when this directory is next in use";
+            Err(Failure::timed_out(format_args!("{} was not reached in time{why}", name(wanted)), hint))
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+fn print_report(report: &MessageReport, out: Printer) -> Result<(), Failure> {
+    let at = |ms: Option<u64>| ms.map(rfc3339);
+    let value = json!({
+        "id": report.id, "conversation": report.conversation, "to": report.to, "state": report.state,
+        "submitted_at": rfc3339(report.submitted_at), "accepted_at": at(report.accepted_at),
+        "custody_at": at(report.custody_at), "delivered_at": at(report.delivered_at),
+    });
+    out.print(&value, format_args!("{} to {}", name(report.state), report.to))
+}
+
+fn name(state: State) -> String {
+    json!(state).as_str().unwrap_or_default().to_owned()
+}
+
+async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printer) -> Result<(), Failure> {
+    let deadline_ms = now_ms().saturating_add(millis(wait));
+    let mut printed = 0;
+    while count.is_none_or(|count| printed < count) {
+        let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
+        let Ok(message) = tokio::time::timeout(left, session.recv()).await else { break };
+        let message = message?;
+        print_message(&message, out)?;
+        // Only now: what was not flushed is printed again by the next run.
+        session.mark_shown(message.id).await?;
+        printed += 1;
+    }
+    if printed >= count.unwrap_or(1) {
+        return Ok(());
+    }
+    Err(Failure::timed_out(
+        format_args!("{printed} of {} messages came in time", count.unwrap_or(1)),
+        "wait longer with --wait, or check that the node runs",
+    ))
+}
+
+fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure> {
+    let value = json!({
+        "type": "message", "id": message.id, "conversation": message.conversation, "from": message.from,
+        "device": message.device, "kind": message.kind, "text": message.text,
+        "sent_at": rfc3339(message.sent_at), "received_at": rfc3339(message.received_at),
+    });
+    let text: String = message.text.chars().map(visible).collect();
+    out.print(&value, format_args!("{}  {}: {text}", rfc3339(message.sent_at), message.from))
+}
+
+/// A stranger's text must not steer the terminal.
+fn visible(character: char) -> char {
+    if character.is_control() && character != '\n' && character != '\t' { '\u{fffd}' } else { character }
+}
+
+async fn safety_number(session: &Session, to: &Handle, out: Printer) -> Result<(), Failure> {
+    let number = session.safety_number(&to.to_string(), LOOKUP_WAIT).await?;
+    let digits = number.digits();
+    // Nothing marks a number as compared yet.
+    let value = json!({ "peer": to, "digits": digits, "verified": false });
+    out.print(&value, format_args!("{to}\n{number}\nCompare it with theirs by another way; it must be the same."))
+}
+
+/// The status once the home knows us, or how it stands after a while without that.
+///
+/// # Errors
+/// [`Failure`] when the session ended.
+pub async fn connected_status(session: &Session) -> Result<Status, Failure> {
+    let mut status = session.status().await?;
+    let deadline_ms = now_ms().saturating_add(millis(CONNECT_WAIT));
+    while !status.connected && now_ms() < deadline_ms {
+        tokio::time::sleep(CONNECT_LOOK).await;
+        status = session.status().await?;
+    }
+    Ok(status)
+}
+
+async fn status(session: &Session, out: Printer) -> Result<(), Failure> {
+    let status = connected_status(session).await?;
+    let value: Value = json!({
+        "handle": status.handle, "account": status.account, "device": status.device, "connected": status.connected,
+        "homes": status.homes, "outbox": status.outbox, "conversations": status.conversations,
+    });
+    let connected = if status.connected { "connected" } else { "not connected" };
+    out.print(
+        &value,
+        format_args!(
+            "{}  {connected}\nhome           {}\nin the outbox  {}\nconversations  {}",
+            status.handle,
+            status.homes.join(", "),
+            status.outbox,
+            status.conversations
+        ),
+    )
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_steer_the_terminal() {
+        let shown: String = "hi\u{1b}[2J\nthere".chars().map(visible).collect();
+        assert_eq!(shown, "hi\u{fffd}[2J\nthere", "escape is replaced, the line break stays");
+    }
+
+    #[test]
+    fn a_chat_without_a_verb_says_what_to_type() {
+        let failure = no_interactive_client();
+        assert_eq!(failure.exit.code(), 2, "it is not there, so asking for it is a usage error");
+        assert!(failure.hint.contains("send TO TEXT"), "the hint names what there is: {}", failure.hint);
+    }
+}

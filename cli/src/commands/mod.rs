@@ -1,0 +1,10 @@
+//! The commands, a file each.
+
+pub mod account;
+pub mod chat;
+pub mod check;
+pub mod init;
+pub mod invite;
+pub mod lookup;
+pub mod serve;
+pub mod testnet;
