@@ -2,4 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod dependencies;
+mod failure;
 mod nodes;
+mod race;
+mod refusals;
+mod roost;
+mod talk;
