@@ -9,6 +9,7 @@ help: ## list the commands
 
 setup: ## install what a bare machine with Rust lacks
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
+	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the story about fdatasync will be skipped"
 	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 

@@ -89,12 +89,12 @@ fn a_senders_node_that_loses_its_store_before_delivery_gets_the_messages_back_fr
 }
 
 #[test]
-fn nodes_killed_again_and_again_under_load_lose_nothing_and_show_nothing_twice() {
+fn either_node_killed_twenty_times_under_load_and_at_start_loses_nothing_and_shows_nothing_twice() {
     let root = tempfile::tempdir().unwrap();
     let (mut acme, mut birch, alice, bob) = pair(root.path());
     introduce(&alice, &bob);
     let mut expected = Vec::new();
-    for round in 0..20_u64 {
+    for round in 0..40_u64 {
         let texts: Vec<String> = (0..10).map(|number| format!("round {round} message {number}")).collect();
         let sender = std::thread::scope(|scope| {
             let send = scope.spawn(|| {
@@ -104,9 +104,10 @@ fn nodes_killed_again_and_again_under_load_lose_nothing_and_show_nothing_twice()
                 )
             });
             let node = if round % 2 == 0 { &mut acme } else { &mut birch };
-            // From within start-up to well under way.
-            std::thread::sleep(Duration::from_millis(5 + 17 * round));
+            // Under load, later in each round; and while it starts, from before it opens its store to after it listens.
+            std::thread::sleep(Duration::from_millis(5 + 9 * round));
             node.kill();
+            node.serve_and_kill(Duration::from_millis(2 + 2 * round));
             let ready = node.serve();
             assert!(ready < Duration::from_secs(5), "ready without repair, took {ready:?}");
             send.join().unwrap()

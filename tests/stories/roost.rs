@@ -125,9 +125,22 @@ impl Node {
 
     /// `serve`, until the ready line; gives how long that took.
     pub fn serve(&mut self) -> Duration {
+        self.serve_under(&[])
+    }
+
+    /// `serve` as the child of another command, such as a tracer.
+    pub fn serve_under(&mut self, wrapper: &[&str]) -> Duration {
         assert!(self.child.is_none(), "the node runs already");
         let start = Instant::now();
-        let mut child = Command::new(binary())
+        let mut command = match wrapper.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        let mut child = command
             .args(["--json", "serve", "--dir"])
             .arg(&self.dir)
             .stdin(Stdio::null())
@@ -143,6 +156,21 @@ impl Node {
         assert_eq!(self.ready["event"], "ready", "serve says that it is ready");
         self.child = Some(child);
         start.elapsed()
+    }
+
+    /// A start that does not survive.
+    pub fn serve_and_kill(&mut self, after: Duration) {
+        let mut child = Command::new(binary())
+            .args(["--json", "serve", "--dir"])
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(after);
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     /// Ports of the ready line become fixed, so that peers and clients find the node again after a restart.
@@ -171,6 +199,11 @@ impl Node {
 
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // Under a tracer the node is a grandchild, which the tracer's death would leave behind.
+            let node = self.ready["pid"].as_u64().filter(|pid| *pid != u64::from(child.id()));
+            if let Some(pid) = node {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -179,7 +212,8 @@ impl Node {
     /// SIGTERM; the node must end by itself.
     pub fn terminate(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            let pid = self.ready["pid"].as_u64().expect("the ready line names the pid");
+            let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
             assert!(sent.success(), "the signal was sent");
             let start = Instant::now();
             loop {

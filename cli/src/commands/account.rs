@@ -1,8 +1,6 @@
 //! `roost account`: a user's account.
 
-use crate::commands::chat::connected_status;
 use crate::output::{Failure, Printer};
-use roost_client::Session;
 use std::path::PathBuf;
 
 /// Its subcommands.
@@ -41,16 +39,6 @@ enum Command {
 pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     let Command::Create { server, handle, invite, dir, passphrase_file } = args.command;
     let made = roost_client::create_account(&server, &handle, &invite, &dir, passphrase_file.as_deref()).await?;
-    // The first connection brings the key packages to the node: from now on others can write to this account.
-    match Session::open(&dir, passphrase_file.as_deref()).await {
-        Ok(session) => {
-            let connected = connected_status(&session).await.is_ok_and(|status| status.connected);
-            if session.close().await.is_err() || !connected {
-                tracing::warn!("others can write to this account once it has connected: run `roost chat status`");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "the account is made but does not open"),
-    }
     let value = serde_json::json!({
         "account": made.account, "handle": made.handle, "device": made.device, "recovery_code": made.recovery_code.as_str(),
     });
