@@ -4,6 +4,7 @@
 mod dependencies;
 mod durable;
 mod failure;
+mod hostile;
 mod nodes;
 mod race;
 mod refusals;

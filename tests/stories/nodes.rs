@@ -14,19 +14,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A device that says exactly what a story tells it to.
-struct Device {
+pub struct Device {
     home: NodeHandle,
     connection: u64,
     frames: mpsc::Receiver<ToDevice>,
     key: [u8; 32],
     log: VerifiedLog,
-    engine: OpenMlsEngine,
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub engine: OpenMlsEngine,
+    pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
     handle_record: Option<Signed>,
 }
 
 impl Device {
-    async fn sign_up(home: &NodeHandle, org: &str, name: &str, seed: u8) -> Self {
+    pub async fn sign_up(home: &NodeHandle, org: &str, name: &str, seed: u8) -> Self {
         let (root, key) = (SecretKey::from_seed(&[seed; 32]), [seed + 1; 32]);
         let device_key = SecretKey::from_seed(&key);
         let log = VerifiedLog::create(&root, &device_key.public_key(), vec![home.node()]).unwrap();
@@ -60,11 +60,11 @@ impl Device {
         device
     }
 
-    fn account(&self) -> AccountId {
+    pub fn account(&self) -> AccountId {
         self.log.account()
     }
 
-    fn device(&self) -> DeviceId {
+    pub fn device(&self) -> DeviceId {
         DeviceId::of(&SecretKey::from_seed(&self.key).public_key())
     }
 
@@ -98,7 +98,7 @@ impl Device {
     }
 
     /// The answer to a request; events on the way are passed over.
-    async fn ask(&mut self, frame: ClientFrame) -> ServerFrame {
+    pub async fn ask(&mut self, frame: ClientFrame) -> ServerFrame {
         let wanted = frame.id();
         self.say(frame).await;
         loop {
@@ -110,7 +110,7 @@ impl Device {
         }
     }
 
-    async fn entry(&mut self) -> Entry {
+    pub async fn entry(&mut self) -> Entry {
         loop {
             if let ServerFrame::Entry { inbox, entry } = self.next().await {
                 self.say(ClientFrame::Ack { inbox: inbox.unwrap() }).await;
@@ -120,7 +120,7 @@ impl Device {
     }
 
     /// Resolves, fetches a key package, creates.
-    async fn start_conversation(&mut self, with: &str) -> (Signed, Creation) {
+    pub async fn start_conversation(&mut self, with: &str) -> (Signed, Creation) {
         let resolved = self.ask(ClientFrame::Resolve { id: 10, handle: with.parse().unwrap() }).await;
         let ServerFrame::Resolved { log, lookup, .. } = resolved else { panic!("not resolved: {resolved:?}") };
         assert!(lookup.messages > 0, "the first lookup asks the directory");
@@ -164,7 +164,7 @@ impl Device {
         }
     }
 
-    async fn submit(&mut self, group: GroupId, text: &[u8]) -> ServerFrame {
+    pub async fn submit(&mut self, group: GroupId, text: &[u8]) -> ServerFrame {
         let (sealed, writes) = self.engine.seal(&self.rows, group.as_bytes(), text).unwrap();
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(1_795_000_000_000, text);
@@ -175,7 +175,7 @@ impl Device {
     }
 }
 
-async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&Node]) -> Node {
+pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&Node]) -> Node {
     let peer = |node: &&Node| format!("{}/p2p/{}", node.listen()[0], node.handle().node()).parse().unwrap();
     let node = Node::start(NodeConfig {
         org_key: SecretKey::from_seed(&[seed; 32]),
