@@ -1,6 +1,7 @@
 //! `roost chat`: messages of the account in a directory.
 
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
+use futures::future::try_join_all;
 use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
 use roost_protocol::handle::Handle;
@@ -12,6 +13,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// An account that is not known yet is looked up.
 const LOOKUP_WAIT: Duration = Duration::from_secs(30);
+/// Messages that share one commit of the directory.
+const BATCH: usize = 64;
 /// A home that is up is connected within this.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 /// Between two looks at the connection.
@@ -145,9 +148,15 @@ async fn send_lines(
     let mut queued = Vec::new();
     let to = to.to_string();
     while let Some(line) = input.next_line().await.map_err(Failure::io("reading stdin"))? {
-        if !line.is_empty() {
-            queued.push(session.send(&to, &line).await?);
+        let mut lines = vec![line];
+        // What stdin holds already goes with it: one commit for all of them, in their order.
+        while lines.len() < BATCH
+            && let Ok(Ok(Some(line))) = tokio::time::timeout(Duration::ZERO, input.next_line()).await
+        {
+            lines.push(line);
         }
+        let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| session.send(&to, line));
+        queued.extend(try_join_all(sends).await?);
     }
     let deadline_ms = now_ms().saturating_add(millis(timeout));
     let mut first = None;
@@ -207,11 +216,19 @@ async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printe
     while count.is_none_or(|count| printed < count) {
         let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
         let Ok(message) = tokio::time::timeout(left, session.recv()).await else { break };
-        let message = message?;
-        print_message(&message, out)?;
+        let mut messages = vec![message?];
+        let wanted = count.map_or(BATCH, |count| usize::try_from(count - printed).unwrap_or(BATCH).min(BATCH));
+        while messages.len() < wanted
+            && let Ok(Ok(message)) = tokio::time::timeout(Duration::ZERO, session.recv()).await
+        {
+            messages.push(message);
+        }
+        for message in &messages {
+            print_message(message, out)?;
+        }
         // Only now: what was not flushed is printed again by the next run.
-        session.mark_shown(message.id).await?;
-        printed += 1;
+        try_join_all(messages.iter().map(|message| session.mark_shown(message.id))).await?;
+        printed += messages.len() as u64;
     }
     if printed >= count.unwrap_or(1) {
         return Ok(());
