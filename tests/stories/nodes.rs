@@ -121,8 +121,19 @@ impl Device {
 
     /// Resolves, fetches a key package, creates.
     pub async fn start_conversation(&mut self, with: &str) -> (Signed, Creation) {
-        let resolved = self.ask(ClientFrame::Resolve { id: 10, handle: with.parse().unwrap() }).await;
-        let ServerFrame::Resolved { log, lookup, .. } = resolved else { panic!("not resolved: {resolved:?}") };
+        // A new account is published in the background; *not found* is believed for five seconds.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let (log, lookup) = loop {
+            match self.ask(ClientFrame::Resolve { id: 10, handle: with.parse().unwrap() }).await {
+                ServerFrame::Resolved { log, lookup, .. } => break (log, lookup),
+                ServerFrame::Refused { error, .. }
+                    if error.code == Code::NotFound && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                other => panic!("not resolved: {other:?}"),
+            }
+        };
         assert!(lookup.messages > 0, "the first lookup asks the directory");
         let peer = VerifiedLog::verify(&log).unwrap();
         let creation = self.creation(&peer).await;

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 /// An answer is good for so long.
 const POSITIVE_LIFE: Duration = Duration::from_secs(600);
 /// That there is none is believed for so long.
-const NEGATIVE_LIFE: Duration = Duration::from_secs(30);
+const NEGATIVE_LIFE: Duration = Duration::from_secs(5);
 /// Handles remembered.
 const HANDLES_MAX: usize = 4_096;
 /// Lookups under way at once.
@@ -106,7 +106,7 @@ impl Network {
     /// minutes is answered from memory ([`LookupSource::Cache`]) and sends nothing.
     ///
     /// # Errors
-    /// [`NetworkError::NameConflict`]; [`NetworkError::NotFound`], believed for 30 s if anybody was asked; and those of
+    /// [`NetworkError::NameConflict`]; [`NetworkError::NotFound`], believed for 5 s if anybody was asked; and those of
     /// [`Network::get`].
     pub async fn resolve_handle(&self, handle: &Handle) -> Result<Resolution, NetworkError> {
         let slot = self.lookups.slot(handle);
