@@ -141,6 +141,10 @@ impl Relay {
         if !verify_sign_in(key, &self.node, &known.challenge, &account, &device, signature) {
             return Err(bad().into());
         }
+        if known.device.is_some_and(|signed_in| signed_in != (account, device)) {
+            let message = "another device signed in on this connection";
+            return Err(Refusal::never(Code::BadSignIn, message, "open a connection for each device").into());
+        }
         known.device = Some((account, device));
         // One connection a device: the newest wins, a half-open one does not hold it up.
         let present = self.present.entry(account).or_default();

@@ -215,7 +215,7 @@ impl Relay {
             Some(_) => None,
         };
         match custody {
-            _ if life.is_some() && life != life_now => destination.enqueue(item, step.now_ms),
+            _ if life != life_now => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
                 destination.took(item);
                 if custody < head {
@@ -332,7 +332,8 @@ impl Relay {
         if known != Some(life) {
             rows::put(step.rows, key, &life);
         }
-        if known.is_some_and(|known| known != life) {
+        // A custody that was given under no known life is void too.
+        if known != Some(life) {
             let prefix = [rows::OUTBOX];
             for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };

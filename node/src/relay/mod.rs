@@ -345,8 +345,13 @@ impl Relay {
     fn asked(&mut self, step: &mut Step<'_, '_>, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, Failure> {
         match request {
             NodeRequest::Hello(hello) => {
+                // The network has answered it already; what was learnt must stay, even while this node starts.
                 self.met(step, peer, hello.incarnation)?;
-                self.own_hello().map(NodeResponse::Hello)
+                match self.own_hello() {
+                    Ok(hello) => Ok(NodeResponse::Hello(hello)),
+                    Err(Failure::Refused(refusal)) => Ok(NodeResponse::Refused(refusal)),
+                    Err(failure) => Err(failure),
+                }
             }
             NodeRequest::Deliver(deliver) => self.delivered(step, peer, deliver).map(NodeResponse::Custody),
             NodeRequest::Fetch { feed, from, limit } => {
