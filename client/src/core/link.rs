@@ -21,7 +21,8 @@ pub(super) enum Pending {
     SignIn,
     Restore,
     KeyPackages,
-    Resume,
+    /// With the position that is true once the home has answered.
+    Resume(CursorRow),
     Resolve(Handle),
     FetchKeyPackages(AccountId),
     Create(AccountId, GroupId),
@@ -94,6 +95,7 @@ impl Device {
             }
             ServerFrame::Done { id } => match self.answered(id) {
                 Some(Pending::Introduce(account)) => self.outbox.free(&account),
+                Some(Pending::Resume(cursor)) => self.table.put(rows::cursor(), &cursor),
                 Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
                 _ => {}
             },
@@ -188,9 +190,6 @@ impl Device {
             Some(cursor) if cursor.incarnation == incarnation => cursor,
             _ => CursorRow { incarnation, after: 0 },
         };
-        if known != Some(cursor) {
-            self.table.put(rows::cursor(), &cursor);
-        }
         let missing = if key_packages < KEY_PACKAGES_LOW { KEY_PACKAGES_FULL - key_packages } else { 0 };
         if missing > 0 || !last_resort {
             self.put_key_packages(missing, !last_resort)?;
@@ -208,7 +207,9 @@ impl Device {
             }
         }
         let CursorRow { incarnation, after } = cursor;
-        self.request(Pending::Resume, |id| ClientFrame::Resume { id, incarnation, after });
+        // The cursor is written with the answer: every `Introduce` went before it, so a device that dies in between
+        // introduces its conversations again.
+        self.request(Pending::Resume(cursor), |id| ClientFrame::Resume { id, incarnation, after });
         self.outbox.requeue_all();
         Ok(())
     }
@@ -241,7 +242,7 @@ impl Device {
                 let log = self.me.log.log().clone();
                 self.request(Pending::Restore, |id| ClientFrame::Restore { id, handle_record, log });
             }
-            Pending::SignIn | Pending::Restore | Pending::Resume => self.disconnect(&error.message),
+            Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
             Pending::KeyPackages => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
