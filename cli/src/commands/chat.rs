@@ -1,7 +1,7 @@
 //! `roost chat`: messages of the account in a directory.
 
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
 use roost_protocol::handle::Handle;
@@ -147,19 +147,42 @@ async fn send_lines(
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut queued = Vec::new();
     let to = to.to_string();
-    while let Some(line) = input.next_line().await.map_err(Failure::io("reading stdin"))? {
-        let mut lines = vec![line];
+    // What goes wrong is told at the end: what is queued by then is reported first.
+    let mut first: Option<Failure> = None;
+    let mut reading = true;
+    while reading {
+        let mut lines = Vec::new();
+        match input.next_line().await {
+            Ok(Some(line)) => lines.push(line),
+            Ok(None) => break,
+            Err(error) => {
+                first.get_or_insert(Failure::io("reading stdin")(error));
+                break;
+            }
+        }
         // What stdin holds already goes with it: one commit for all of them, in their order.
-        while lines.len() < BATCH
-            && let Ok(Ok(Some(line))) = tokio::time::timeout(Duration::ZERO, input.next_line()).await
-        {
-            lines.push(line);
+        while lines.len() < BATCH {
+            match tokio::time::timeout(Duration::ZERO, input.next_line()).await {
+                Ok(Ok(Some(line))) => lines.push(line),
+                Ok(Err(error)) => {
+                    first.get_or_insert(Failure::io("reading stdin")(error));
+                    reading = false;
+                    break;
+                }
+                Ok(Ok(None)) | Err(_) => break,
+            }
         }
         let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| session.send(&to, line));
-        queued.extend(try_join_all(sends).await?);
+        for sent in join_all(sends).await {
+            match sent {
+                Ok(id) => queued.push(id),
+                Err(error) => {
+                    first.get_or_insert(error.into());
+                }
+            }
+        }
     }
     let deadline_ms = now_ms().saturating_add(millis(timeout));
-    let mut first = None;
     for id in queued {
         let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
         if let Err(failure) = await_and_print(session, id, wait, left, out).await {
@@ -223,12 +246,22 @@ async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printe
         {
             messages.push(message);
         }
+        let (mut shown, mut failed) = (Vec::new(), None);
         for message in &messages {
-            print_message(message, out)?;
+            match print_message(message, out) {
+                Ok(()) => shown.push(message.id),
+                Err(failure) => {
+                    failed = Some(failure);
+                    break;
+                }
+            }
         }
         // Only now: what was not flushed is printed again by the next run.
-        try_join_all(messages.iter().map(|message| session.mark_shown(message.id))).await?;
-        printed += messages.len() as u64;
+        try_join_all(shown.iter().map(|id| session.mark_shown(*id))).await?;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        printed += shown.len() as u64;
     }
     if printed >= count.unwrap_or(1) {
         return Ok(());
