@@ -35,6 +35,7 @@ fn the_kernel_sees_fdatasync_between_submit_and_accepted() {
     // wire (RFC 6455 section 5.3), so its arrival is not readable; the store is silent before it, apart from start-up.
     let synced = before.iter().rposition(|line| line.contains("fdatasync") && line.contains("= 0"));
     let challenge = before.iter().rposition(|line| line.contains("hchallenge") || line.contains("ichallenge"));
+    assert!(challenge.is_some(), "the trace shows the socket's frames, or the next line would show nothing");
     assert!(synced.is_some(), "the database was synced before the message was called accepted");
     assert!(synced > challenge, "and after the device had connected");
 }
