@@ -21,7 +21,7 @@ use roost_protocol::records::{NameClaim, NameClaims, NodeAddress, OrgRecord, Rec
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -543,6 +543,7 @@ impl Worker {
             next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
         }
         let batch = rows.into_batch();
+        let outputs = self.leave_early(outputs);
         if !batch.is_empty() {
             self.store.commit(batch)?;
         }
@@ -555,9 +556,29 @@ impl Worker {
         Ok(running)
     }
 
+    /// Lets out what need not wait for the commit, unless something before it on the same connection must; gives the rest.
+    fn leave_early(&mut self, outputs: Vec<Output>) -> Vec<Output> {
+        let mut waiting = HashSet::new();
+        let mut rest = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            match output {
+                Output::Early(connection, _) if !waiting.contains(&connection) => self.leave(output),
+                _ => {
+                    if let Output::Send(connection, _) | Output::Early(connection, _) | Output::Close(connection) =
+                        &output
+                    {
+                        waiting.insert(*connection);
+                    }
+                    rest.push(output);
+                }
+            }
+        }
+        rest
+    }
+
     fn leave(&mut self, output: Output) {
         match output {
-            Output::Send(connection, frame) => {
+            Output::Send(connection, frame) | Output::Early(connection, frame) => {
                 let full = self
                     .connections
                     .get(&connection)
@@ -597,9 +618,14 @@ impl Worker {
     }
 
     fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
-        let (network, commands) = (self.network.clone(), self.commands.clone());
+        let commands = self.commands.clone();
+        let asked = self.network.ask(peer, request);
         self.runtime.spawn(async move {
-            let response = match network.request(peer, request).await {
+            let answer = match asked {
+                Ok(asked) => asked.answer().await,
+                Err(error) => Err(error),
+            };
+            let response = match answer {
                 Ok(response) => Some(response),
                 Err(error) => {
                     tracing::debug!(%error, "a node did not answer");

@@ -215,10 +215,21 @@ pub enum ServerFrame {
     },
     /// An inbox entry; comes after `Resume`.
     Entry {
-        /// Inbox position, once on disk.
+        /// Inbox position. `None`: pushed before it is durable here, its writer keeps it; [`Self::Placed`] follows.
         inbox: Option<u64>,
         /// The entry.
         entry: Entry,
+    },
+    /// Entries that were pushed without a position are durable now.
+    Placed {
+        /// Their feed.
+        feed: FeedId,
+        /// The first one's position in the feed.
+        seq: u64,
+        /// The first one's inbox position; the others follow it, in both.
+        inbox: u64,
+        /// How many.
+        count: u64,
     },
     /// A message of this device is durably held for `account`.
     Custody {

@@ -91,9 +91,14 @@ impl Device {
     }
 
     async fn next(&mut self) -> ServerFrame {
-        match tokio::time::timeout(Duration::from_secs(20), self.frames.recv()).await {
-            Ok(Some(ToDevice::Frame(frame))) => frame,
-            other => panic!("expected a frame, got {other:?}"),
+        loop {
+            match tokio::time::timeout(Duration::from_secs(20), self.frames.recv()).await {
+                Ok(Some(ToDevice::Frame(ServerFrame::Placed { inbox, count, .. }))) => {
+                    self.say(ClientFrame::Ack { inbox: inbox + count - 1 }).await;
+                }
+                Ok(Some(ToDevice::Frame(frame))) => return frame,
+                other => panic!("expected a frame, got {other:?}"),
+            }
         }
     }
 
@@ -113,7 +118,10 @@ impl Device {
     pub async fn entry(&mut self) -> Entry {
         loop {
             if let ServerFrame::Entry { inbox, entry } = self.next().await {
-                self.say(ClientFrame::Ack { inbox: inbox.unwrap() }).await;
+                // Without a position it is acknowledged when it is placed.
+                if let Some(inbox) = inbox {
+                    self.say(ClientFrame::Ack { inbox }).await;
+                }
                 return entry;
             }
         }

@@ -11,12 +11,14 @@ use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::content::{Body, Content};
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::ids::{ConversationId, FeedId, MessageId};
 use roost_protocol::socket::ClientFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a first message waits for its author's handle to be verified, milliseconds; then the account id is shown.
 const NAMING_MS_MAX: u64 = 2_000;
+/// Entries that a home may push before it places them: four times what it sends ahead of an acknowledgement.
+const UNPLACED_MAX: usize = 1_024;
 
 /// What was received and not shown yet; rebuilt from rows.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub(super) struct Inbox {
     naming: BTreeMap<AccountId, (Handle, u64)>,
     asked: BTreeSet<AccountId>,
     ack: Option<u64>,
+    /// Entries that the home pushed before they were durable there, and has not placed in the inbox yet.
+    unplaced: BTreeSet<(FeedId, u64)>,
 }
 
 impl Inbox {
@@ -37,6 +41,11 @@ impl Inbox {
 
     pub fn unnamed(&mut self, handle: &Handle) {
         self.naming.retain(|_, (asked, _)| asked != handle);
+    }
+
+    /// What was not placed comes again on the next connection.
+    pub fn disconnected(&mut self) {
+        self.unplaced.clear();
     }
 }
 
@@ -85,14 +94,38 @@ impl Device {
                 EntryKind::Message => self.message(&entry, now_ms)?,
             }
         }
-        let cursor: Option<CursorRow> = self.table.get(&rows::cursor())?;
-        if let (Some(position), Some(mut cursor)) = (inbox, cursor) {
-            if position > cursor.after {
-                cursor.after = position;
-                self.table.put(rows::cursor(), &cursor);
+        match inbox {
+            Some(inbox) => self.hold_up_to(inbox)?,
+            None if self.inbox.unplaced.len() < UNPLACED_MAX => {
+                self.inbox.unplaced.insert((entry.header.feed, entry.header.seq));
             }
-            self.inbox.ack = Some(cursor.after);
+            None => self.disconnect("the home pushes entries and does not place them"),
         }
+        Ok(())
+    }
+
+    /// The home has `count` entries of a feed durable, in the inbox from `inbox` on: now they can be acknowledged.
+    pub(super) fn placed(&mut self, feed: FeedId, seq: u64, inbox: u64, count: u64) -> Result<(), DeviceError> {
+        let have = |place: u64| seq.checked_add(place).is_some_and(|seq| self.inbox.unplaced.contains(&(feed, seq)));
+        // More than were pushed cannot be placed: the loop ends with the first that is missing.
+        if count == 0 || !(0..count).all(have) {
+            self.disconnect("the home places an entry that it did not push");
+            return Ok(());
+        }
+        for place in 0..count {
+            self.inbox.unplaced.remove(&(feed, seq.saturating_add(place)));
+        }
+        self.hold_up_to(inbox.saturating_add(count - 1))
+    }
+
+    /// Everything up to an inbox position is about to be durable here.
+    fn hold_up_to(&mut self, inbox: u64) -> Result<(), DeviceError> {
+        let Some(mut cursor) = self.table.get::<CursorRow>(&rows::cursor())? else { return Ok(()) };
+        if inbox > cursor.after {
+            cursor.after = inbox;
+            self.table.put(rows::cursor(), &cursor);
+        }
+        self.inbox.ack = Some(cursor.after);
         Ok(())
     }
 

@@ -64,11 +64,13 @@ impl Link {
 impl Device {
     pub(super) fn connected(&mut self) {
         self.link = Link { next_id: 1, ..Link::default() };
+        self.inbox.disconnected();
     }
 
     pub(super) fn closed(&mut self) {
         self.link = Link::default();
         self.outbox.disconnected();
+        self.inbox.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
@@ -124,6 +126,7 @@ impl Device {
                 None => self.disconnect(&error.message),
             },
             ServerFrame::Entry { inbox, entry } => self.entry(inbox, entry, now_ms)?,
+            ServerFrame::Placed { feed, seq, inbox, count } => self.placed(feed, seq, inbox, count)?,
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
         }
         Ok(())
@@ -158,7 +161,7 @@ impl Device {
         self.link.pending.remove(&id)
     }
 
-    fn disconnect(&mut self, reason: &str) {
+    pub(super) fn disconnect(&mut self, reason: &str) {
         self.staged.push(Output::Disconnect(reason.to_owned()));
     }
 

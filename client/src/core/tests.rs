@@ -35,6 +35,10 @@ struct Home {
     inboxes: BTreeMap<AccountId, Vec<Entry>>,
     /// Accounts whose home is away: no custody is given for them.
     away: BTreeSet<AccountId>,
+    /// Entries are pushed before they are durable, and placed afterwards.
+    pushes_early: bool,
+    /// What devices acknowledged.
+    acks: Vec<(AccountId, u64)>,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -161,7 +165,7 @@ impl Home {
                 }
             }
             ClientFrame::Resume { id, .. } => tell(ServerFrame::Done { id }),
-            ClientFrame::Ack { .. } => {}
+            ClientFrame::Ack { inbox } => self.acks.push((from, inbox)),
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -225,6 +229,8 @@ impl World {
             submitted: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             away: BTreeSet::new(),
+            pushes_early: false,
+            acks: Vec::new(),
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {
@@ -301,7 +307,8 @@ impl World {
                     .zip(self.home.inboxes.get_mut(&self.sides[number].account).map(std::mem::take).unwrap_or_default())
                 {
                     if self.sides[number].online {
-                        let frame = ServerFrame::Entry { inbox: Some(position), entry };
+                        let inbox = (!self.home.pushes_early).then_some(position);
+                        let frame = ServerFrame::Entry { inbox, entry };
                         self.sides[number].arrived.extend([frame.clone(), frame]);
                         moved = true;
                     } else {
@@ -450,4 +457,32 @@ fn without_key_packages_a_message_waits_and_goes_when_bob_was_there() {
     world.now_ms = wake_at;
     world.settle();
     assert_eq!(world.shown(BOB), [("alice@acme", "are you there?")], "it arrives");
+}
+
+#[test]
+fn an_entry_pushed_early_is_shown_at_once_and_acknowledged_only_when_it_is_placed() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "first").expect("written");
+    world.settle();
+    world.home.pushes_early = true;
+    world.home.acks.clear();
+    world.send(ALICE, "bob@acme", "early").expect("written");
+    world.settle();
+    assert_eq!(world.shown(BOB).last(), Some(&("alice@acme", "early")), "bob sees it before the home is durable");
+    let bob = world.sides[BOB].account;
+    let acks =
+        |world: &World| world.home.acks.iter().filter(|(who, _)| *who == bob).map(|(_, at)| *at).collect::<Vec<_>>();
+    assert_eq!(acks(&world), [0_u64; 0], "but acknowledges nothing: the home might forget it");
+    let (group, (seq, _)) = world.home.heads.first_key_value().map(|(group, head)| (*group, *head)).expect("a group");
+    let feed = world.home.feed(group);
+    // Alice's message, then bob's receipt, which went into the same feed.
+    world.input(BOB, Input::Frame(Box::new(ServerFrame::Placed { feed, seq: seq - 1, inbox: 77, count: 1 })));
+    world.commit(BOB);
+    world.let_out(BOB);
+    assert_eq!(acks(&world), [77], "then it is acknowledged");
+
+    world.input(BOB, Input::Frame(Box::new(ServerFrame::Placed { feed, seq: seq - 1, inbox: 78, count: u64::MAX })));
+    world.commit(BOB);
+    let output = world.sides[BOB].device.poll_output();
+    assert!(matches!(output, Some(Output::Disconnect(_))), "what was not pushed cannot be placed: {output:?}");
 }

@@ -154,6 +154,20 @@ pub struct Network {
     lookups: Arc<Lookups>,
 }
 
+/// A request on its way.
+#[derive(Debug)]
+pub struct Asked(oneshot::Receiver<Result<NodeResponse, NetworkError>>);
+
+impl Asked {
+    /// The answer; 5 s for it, from the call.
+    ///
+    /// # Errors
+    /// [`NetworkError::Closed`], [`NetworkError::Unreachable`], [`NetworkError::Timeout`].
+    pub async fn answer(self) -> Result<NodeResponse, NetworkError> {
+        wait(self.0, behaviour::REQUEST_TIMEOUT).await?
+    }
+}
+
 /// Starts the network and returns once it listens: the handle, the requests of peers, and the listen addresses with their
 /// real ports.
 ///
@@ -181,10 +195,18 @@ impl Network {
     /// [`NetworkError::Busy`], [`NetworkError::Closed`], [`NetworkError::Unreachable`], [`NetworkError::Timeout`]. A
     /// refusal of the peer is an answer, not an error.
     pub async fn request(&self, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, NetworkError> {
+        self.ask(peer, request)?.answer().await
+    }
+
+    /// As [`Self::request`], but the request is on its way when this returns.
+    ///
+    /// # Errors
+    /// [`NetworkError::Busy`], [`NetworkError::Closed`], [`NetworkError::Unreachable`].
+    pub fn ask(&self, peer: NodeId, request: NodeRequest) -> Result<Asked, NetworkError> {
         let peer = peer_of(&peer).ok_or(NetworkError::Unreachable)?;
         let (reply, answer) = oneshot::channel();
         self.command(Command::Request { peer, request: Box::new(request), reply })?;
-        wait(answer, behaviour::REQUEST_TIMEOUT).await?
+        Ok(Asked(answer))
     }
 
     /// Tells where a node can be reached.

@@ -16,6 +16,7 @@ use roost_protocol::records::HandleRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ServerFrame, verify_sign_in};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError};
 
 /// What a home keeps of an account.
 #[derive(Serialize, Deserialize)]
@@ -315,16 +316,21 @@ pub(super) fn take_key_packages(
     Ok((log.log().clone(), packages))
 }
 
+/// Whether an account lives here.
+pub(super) fn check_at_home(step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+    if step.rows.get(&rows::account(account))?.is_some() { Ok(()) } else { Err(not_here()) }
+}
+
+fn not_here() -> Failure {
+    Refusal::never(Code::NotHome, "the account is not known here", "look its home up again; its own device restores it")
+        .into()
+}
+
 /// The log of an account that lives here.
 pub(super) fn home_log(step: &Step<'_, '_>, account: &AccountId) -> Result<IdentityLog, Failure> {
     match rows::get::<AccountRow>(step.rows, &rows::account(account))? {
         Some(row) => Ok(row.log),
-        None => Err(Refusal::never(
-            Code::NotHome,
-            "the account is not known here",
-            "look its home up again; its own device restores it",
-        )
-        .into()),
+        None => Err(not_here()),
     }
 }
 
@@ -337,8 +343,8 @@ pub(super) fn local_handle(step: &Step<'_, '_>, handle: &Handle) -> Result<(Sign
 }
 
 /// Keeps the newer of the known and the given log of an account, wherever it lives.
-pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<VerifiedLog, Failure> {
-    let log = verified(log)?;
+pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<Arc<VerifiedLog>, Failure> {
+    let log = Arc::new(verified(log)?);
     match known_log(step, &log.account())? {
         None => {
             rows::put(step.rows, rows::peer_log(&log.account()), log.log());
@@ -366,12 +372,20 @@ pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<Ve
     }
 }
 
-pub(super) fn known_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Option<VerifiedLog>, Failure> {
-    let log = match rows::get::<AccountRow>(step.rows, &rows::account(account))? {
-        Some(row) => Some(row.log),
-        None => rows::get::<IdentityLog>(step.rows, &rows::peer_log(account))?,
+/// The newest log known of an account, wherever it lives; verified once for each content of its row.
+pub(super) fn known_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Option<Arc<VerifiedLog>>, Failure> {
+    let (at_home, elsewhere) = (rows::account(account), rows::peer_log(account));
+    let read = |value: Vec<u8>, decode: &dyn Fn(&[u8]) -> Result<IdentityLog, StoreError>| {
+        let mut memo = step.memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.log(account, value, |value| verified(&decode(value)?)).map(Some)
     };
-    log.map(|log| verified(&log)).transpose()
+    if let Some(value) = step.rows.get(&at_home)? {
+        read(value, &|value| Ok(rows::decode::<AccountRow>(&at_home, value)?.log))
+    } else if let Some(value) = step.rows.get(&elsewhere)? {
+        read(value, &|value| rows::decode(&elsewhere, value))
+    } else {
+        Ok(None)
+    }
 }
 
 /// The first home of an account whose log is known.

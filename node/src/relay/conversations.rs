@@ -4,6 +4,7 @@ use super::accounts::{home_of, learn_log, verified};
 use super::feeds::{self, Author};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Pending, Relay, Step};
+use crate::store::Read as _;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::group::inspect_creation;
@@ -21,12 +22,11 @@ use serde::{Deserialize, Serialize};
 /// Bytes that a first contact needs beside its creation: the hub's signed head.
 const HEAD_ROOM: usize = 4 * 1024;
 
-/// What a node keeps of a group.
+/// How a group began, for whoever asks; its head has a small row of its own, which is read for every message.
 #[derive(Serialize, Deserialize)]
-pub(super) struct GroupRow {
-    pub head: ConversationHead,
-    pub signed: Signed,
-    pub creation: Creation,
+struct CreationRow {
+    signed: Signed,
+    creation: Creation,
 }
 
 impl Relay {
@@ -75,13 +75,16 @@ impl Relay {
             Some(group) => Some(group),
             None => rows::get(step.rows, &rows::conversation(&creation.state.conversation))?,
         };
-        if let Some(row) = standing.map(|group| group_row(step, &group)).transpose()? {
-            if row.head.state.conversation != creation.state.conversation {
+        if let Some(group) = standing {
+            let head = group_head(step, &group)?;
+            if head.state.conversation != creation.state.conversation {
                 let message = "the operation id was used for another conversation";
                 return Err(Refusal::never(Code::Malformed, message, "draw a new operation id").into());
             }
-            rows::put(step.rows, rows::verdict(&creation.operation), &row.head.group);
-            return Ok((row.signed, row.creation));
+            rows::put(step.rows, rows::verdict(&creation.operation), &group);
+            let CreationRow { signed, creation } =
+                rows::get(step.rows, &rows::creation(&group))?.ok_or_else(unknown_conversation)?;
+            return Ok((signed, creation));
         }
         let head = ConversationHead {
             group: creation.group,
@@ -147,9 +150,10 @@ impl Relay {
             learn_log(step, log)?;
         }
         let key = rows::group(&head.group);
-        if rows::get::<GroupRow>(step.rows, &key)?.is_none() {
-            let row = GroupRow { head: head.clone(), signed: signed.clone(), creation: creation.clone() };
-            rows::put(step.rows, key, &row);
+        if step.rows.get(&key)?.is_none() {
+            rows::put(step.rows, key, head);
+            let row = CreationRow { signed: signed.clone(), creation: creation.clone() };
+            rows::put(step.rows, rows::creation(&head.group), &row);
         }
         let by_conversation = rows::conversation(&head.state.conversation);
         let standing: Option<GroupId> = rows::get(step.rows, &by_conversation)?;
@@ -205,27 +209,27 @@ impl Relay {
         }
         let feed = self.own_feed(&group);
         let dedupe = rows::submitted(&author.device, &author.message, author.attempt);
-        let row = group_row(step, &group)?;
-        if !row.head.state.has(&author.account) {
+        let head = group_head(step, &group)?;
+        if !head.state.has(&author.account) {
             return Err(not_member());
         }
         let seq = match rows::get::<u64>(step.rows, &dedupe)? {
             Some(seq) => seq,
             None => {
-                if epoch != row.head.epoch {
-                    let message = format!("the conversation is at epoch {}, the message at {epoch}", row.head.epoch);
+                if epoch != head.epoch {
+                    let message = format!("the conversation is at epoch {}, the message at {epoch}", head.epoch);
                     return Err(
                         Refusal::never(Code::WrongEpoch, message, "merge what the inbox holds and seal again").into()
                     );
                 }
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                self.spread(step, &row.head.state, feed, seq, Some(&author.account))?;
+                self.spread(step, &head.state, feed, seq, Some(&author.account))?;
                 seq
             }
         };
         self.send(connection, ServerFrame::Accepted { id, feed, seq });
-        for participant in row.head.state.participants.iter().map(|participant| participant.account) {
+        for participant in head.state.participants.iter().map(|participant| participant.account) {
             if participant != author.account && self.custody_of(step, &feed, &participant)? >= seq {
                 let frame = ServerFrame::Custody { account: participant, group, messages: vec![author.message] };
                 self.send(connection, frame);
@@ -236,7 +240,7 @@ impl Relay {
 
     /// Whether a node is a home of a participant, or the hub: only these may ask for a conversation's entries.
     pub(super) fn check_member_node(&self, step: &Step<'_, '_>, group: &GroupId, peer: &NodeId) -> Result<(), Failure> {
-        let state = group_row(step, group)?.head.state;
+        let state = group_head(step, group)?.state;
         let mut allowed = state.hub == *peer;
         for participant in &state.participants {
             allowed |= home_of(step, &participant.account)? == *peer;
@@ -251,11 +255,12 @@ impl Relay {
     }
 }
 
-pub(super) fn group_row(step: &Step<'_, '_>, group: &GroupId) -> Result<GroupRow, Failure> {
-    rows::get(step.rows, &rows::group(group))?.ok_or_else(|| {
-        Refusal::later(Code::UnknownConversation, "the conversation is not known here", "introduce it with its head")
-            .into()
-    })
+pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<ConversationHead, Failure> {
+    rows::get(step.rows, &rows::group(group))?.ok_or_else(unknown_conversation)
+}
+
+fn unknown_conversation() -> Failure {
+    Refusal::later(Code::UnknownConversation, "the conversation is not known here", "introduce it with its head").into()
 }
 
 pub(super) fn check_head(signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {

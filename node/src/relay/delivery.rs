@@ -2,7 +2,7 @@
 //!
 //! One destination that is down delays no other: each has its own queue, one batch a feed in flight, and its own back-off.
 
-use super::conversations::{check_creation, check_head, group_row, not_member};
+use super::conversations::{check_creation, check_head, group_head, not_member};
 use super::feeds;
 use super::rows;
 use super::{Failure, Output, Pending, Relay, Step, accounts};
@@ -146,8 +146,9 @@ impl Relay {
             if custody >= feeds::head(rows, &feed)?.seq {
                 continue;
             }
-            let step = Step { rows, now_ms: 0 };
-            match accounts::home_of(&step, &account) {
+            let step = Step { rows, now_ms: 0, memo: &self.memo };
+            let home = accounts::home_of(&step, &account);
+            match home {
                 Ok(home) => {
                     self.destinations.entry(home).or_default().enqueue((feed, account), 0);
                 }
@@ -169,8 +170,8 @@ impl Relay {
         for (node, (feed, account)) in ready {
             let custody: u64 = rows::get(step.rows, &rows::outbox(&feed, &account))?.unwrap_or(0);
             let entries = feeds::read(step.rows, &feed, custody + 1, limits::DELIVER_ENTRIES_MAX)?;
-            let conversation = match group_row(step, &feed.group) {
-                Ok(row) if !entries.is_empty() => row.head.state.conversation,
+            let conversation = match group_head(step, &feed.group) {
+                Ok(head) if !entries.is_empty() => head.state.conversation,
                 Ok(_) | Err(Failure::Refused(_)) => {
                     if let Some(destination) = self.destinations.get_mut(&node) {
                         destination.in_flight.remove(&(feed, account));
@@ -254,7 +255,7 @@ impl Relay {
             accounts::learn_log(step, log)?;
         }
         for account in &deliver.accounts {
-            accounts::home_log(step, account)?;
+            accounts::check_at_home(step, account)?;
         }
         for entry in &deliver.entries {
             let state = self.admit(step, peer, &deliver, entry)?;
@@ -272,7 +273,11 @@ impl Relay {
                     break;
                 }
                 held += 1;
-                self.put_into_inbox(step, &account, &feed, held)?;
+                let placed = self.put_into_inbox(step, &account, &feed, held)?;
+                let entry = deliver.entries.iter().find(|entry| entry.header.seq == held);
+                if let (Some(inbox), Some(entry)) = (placed, entry) {
+                    self.push_early(&account, entry, inbox);
+                }
             }
             custodies.push(Custody { account, feed, seq: held });
         }
@@ -300,8 +305,8 @@ impl Relay {
                 Ok(head.state)
             }
             EntryKind::Message => {
-                let row = group_row(step, &entry.header.feed.group)?;
-                if row.head.state.conversation != deliver.conversation || !row.head.state.has(&entry.header.account) {
+                let head = group_head(step, &entry.header.feed.group)?;
+                if head.state.conversation != deliver.conversation || !head.state.has(&entry.header.account) {
                     return Err(not_member());
                 }
                 if accounts::home_of(step, &entry.header.account)? != peer {
@@ -312,7 +317,7 @@ impl Relay {
                     )
                     .into());
                 }
-                if entry.header.epoch > row.head.epoch {
+                if entry.header.epoch > head.epoch {
                     return Err(Refusal::later(
                         Code::WrongEpoch,
                         "the entry's epoch is not known here yet",
@@ -320,7 +325,7 @@ impl Relay {
                     )
                     .into());
                 }
-                Ok(row.head.state)
+                Ok(head.state)
             }
         }
     }

@@ -2,26 +2,41 @@
 
 use super::feeds;
 use super::rows;
-use super::{ConnectionId, Relay, Step};
+use super::{ConnectionId, Output, Relay, Step};
 use crate::store::{Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
+use roost_protocol::feed::Entry;
 use roost_protocol::ids::{FeedId, Incarnation};
 use roost_protocol::limits;
 use roost_protocol::socket::ServerFrame;
 
+/// Entries pushed without a position: neighbours both in their feed and in the inbox.
+pub(super) struct Run {
+    feed: FeedId,
+    seq: u64,
+    inbox: u64,
+    count: u64,
+}
+
+impl Run {
+    fn continues(&self, entry: &Entry, inbox: u64) -> bool {
+        self.feed == entry.header.feed && self.seq + self.count == entry.header.seq && self.inbox + self.count == inbox
+    }
+}
+
 impl Relay {
-    /// Puts an entry that is held into an account's inbox, once.
+    /// Puts an entry that is held into an account's inbox, once; gives its position if it is new there.
     pub(super) fn put_into_inbox(
         &mut self,
         step: &mut Step<'_, '_>,
         account: &AccountId,
         feed: &FeedId,
         seq: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let held_key = rows::held(account, feed);
         let held: u64 = rows::get(step.rows, &held_key)?.unwrap_or(0);
         if seq <= held {
-            return Ok(());
+            return Ok(None);
         }
         let head_key = rows::inbox_head(account);
         let next = rows::get::<u64>(step.rows, &head_key)?.unwrap_or(0) + 1;
@@ -29,7 +44,24 @@ impl Relay {
         rows::put(step.rows, head_key, &next);
         rows::put(step.rows, held_key, &seq);
         self.stirred.extend(self.present.get(account).into_iter().flatten());
-        Ok(())
+        Ok(Some(next))
+    }
+
+    /// Pushes an entry of another node at once to the devices that have everything before it: its writer keeps it until our
+    /// custody, so a crash before the fsync loses nothing, and the device knows what it has seen.
+    pub(super) fn push_early(&mut self, account: &AccountId, entry: &Entry, inbox: u64) {
+        for connection in self.present.get(account).into_iter().flatten() {
+            let Some(state) = self.connections.get_mut(connection) else { continue };
+            if state.sent.map(|sent| sent + 1) != Some(inbox) || inbox > state.acked + limits::INBOX_WINDOW {
+                continue;
+            }
+            state.sent = Some(inbox);
+            match state.early.last_mut() {
+                Some(run) if run.continues(entry, inbox) => run.count += 1,
+                _ => state.early.push(Run { feed: entry.header.feed, seq: entry.header.seq, inbox, count: 1 }),
+            }
+            self.outputs.push(Output::Early(*connection, ServerFrame::Entry { inbox: None, entry: entry.clone() }));
+        }
     }
 
     pub(super) fn inbox_is_full(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<bool, StoreError> {
@@ -94,6 +126,9 @@ impl Relay {
         for connection in std::mem::take(&mut self.stirred) {
             let Some(state) = self.connections.get_mut(&connection) else { continue };
             let (Some((account, _)), Some(sent)) = (state.device, state.sent) else { continue };
+            for Run { feed, seq, inbox, count } in std::mem::take(&mut state.early) {
+                frames.push((connection, ServerFrame::Placed { feed, seq, inbox, count }));
+            }
             let room = (state.acked + limits::INBOX_WINDOW).saturating_sub(sent);
             if room == 0 {
                 continue;

@@ -10,12 +10,14 @@ mod conversations;
 mod delivery;
 mod feeds;
 mod inbox;
+mod memo;
 mod rows;
 
 pub use accounts::{AccountRow, new_invite};
 pub use delivery::Destination;
 
 use crate::store::{Overlay, StoreError};
+use memo::Memo;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
@@ -29,6 +31,7 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 /// One WebSocket connection, numbered by the bridge.
 pub type ConnectionId = u64;
@@ -110,9 +113,12 @@ pub enum Input {
     Tick,
 }
 
-/// What a node does, after its rows are durable.
+/// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
 #[derive(Debug)]
 pub enum Output {
+    /// To a device, an entry that its writer keeps until our custody: it may leave before the rows are durable, but not
+    /// before what the same connection is to get first.
+    Early(ConnectionId, ServerFrame),
     /// To a device.
     Send(ConnectionId, ServerFrame),
     /// A new connection of the same device replaces this one, or it broke the protocol.
@@ -139,6 +145,8 @@ struct Connection {
     /// Inbox position sent so far; `None` before `Resume`.
     sent: Option<u64>,
     acked: u64,
+    /// What was pushed early and is to be placed in the inbox.
+    early: Vec<inbox::Run>,
 }
 
 /// What an answer is for.
@@ -164,12 +172,15 @@ pub struct Relay {
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
     outputs: Vec<Output>,
+    memo: Arc<Mutex<Memo>>,
 }
 
 /// One input's view of time and store.
 pub(crate) struct Step<'a, 'b> {
     pub(crate) rows: &'a mut Overlay<'b>,
     pub(crate) now_ms: u64,
+    /// What rows mean, so that no signature is verified twice.
+    memo: &'a Mutex<Memo>,
 }
 
 /// Why a frame or request has no positive answer: told, or the disk's fault.
@@ -210,6 +221,7 @@ impl Relay {
             destinations: BTreeMap::new(),
             next_token: 1,
             outputs: Vec::new(),
+            memo: Arc::default(),
         };
         relay.load_outbox(rows)?;
         Ok(relay)
@@ -225,13 +237,24 @@ impl Relay {
     /// # Errors
     /// [`StoreError`]: nothing of this input may be acknowledged; the node stops.
     pub fn handle(&mut self, input: Input, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
+        let memo = Arc::clone(&self.memo);
+        self.decide(input, rows, now_ms, &memo)
+    }
+
+    fn decide(
+        &mut self,
+        input: Input,
+        rows: &mut Overlay<'_>,
+        now_ms: u64,
+        memo: &Mutex<Memo>,
+    ) -> Result<Vec<Output>, StoreError> {
         match input {
             Input::Connected { connection, challenge } => self.connected(connection, challenge),
             Input::Frame { connection, frame } => {
                 let id = frame.id();
                 // What is refused leaves no row: the step works above the overlay and is taken over when it succeeds.
                 let mut above = Overlay::new(&*rows);
-                let result = self.frame(&mut Step { rows: &mut above, now_ms }, connection, frame);
+                let result = self.frame(&mut Step { rows: &mut above, now_ms, memo }, connection, frame);
                 let batch = above.into_batch();
                 match result {
                     Ok(()) => rows.absorb(batch),
@@ -244,7 +267,7 @@ impl Relay {
             }
             Input::Asked { token, peer, request } => {
                 let mut above = Overlay::new(&*rows);
-                let result = self.asked(&mut Step { rows: &mut above, now_ms }, peer, request);
+                let result = self.asked(&mut Step { rows: &mut above, now_ms, memo }, peer, request);
                 let batch = above.into_batch();
                 let response = match result {
                     Ok(response) => {
@@ -256,15 +279,15 @@ impl Relay {
                 };
                 self.outputs.push(Output::Answer(token, response));
             }
-            Input::Answered { token, response } => self.answered(&mut Step { rows, now_ms }, token, response)?,
-            Input::Resolved { token, result } => self.resolved(&mut Step { rows, now_ms }, token, result)?,
+            Input::Answered { token, response } => self.answered(&mut Step { rows, now_ms, memo }, token, response)?,
+            Input::Resolved { token, result } => self.resolved(&mut Step { rows, now_ms, memo }, token, result)?,
             Input::OwnRecord(record) => self.own_record = Some(record),
             Input::Invite { hash, uses, expires_ms } => {
-                accounts::put_invite(&mut Step { rows, now_ms }, hash, uses, expires_ms)
+                accounts::put_invite(&mut Step { rows, now_ms, memo }, hash, uses, expires_ms)
             }
             Input::Tick => {}
         }
-        let mut step = Step { rows, now_ms };
+        let mut step = Step { rows, now_ms, memo };
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
@@ -276,7 +299,8 @@ impl Relay {
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
-        self.connections.insert(connection, Connection { challenge, device: None, sent: None, acked: 0 });
+        self.connections
+            .insert(connection, Connection { challenge, device: None, sent: None, acked: 0, early: Vec::new() });
         let hello = ServerFrame::Hello {
             versions: vec![roost_protocol::VERSION],
             features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),

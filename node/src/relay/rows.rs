@@ -17,8 +17,10 @@ pub const INVITE: u8 = b'i';
 pub const KEY_PACKAGE: u8 = b'k';
 /// Account, device → last-resort key package.
 pub const LAST_RESORT: u8 = b'l';
-/// Group id → conversation.
+/// Group id → its head.
 pub const GROUP: u8 = b'c';
+/// Group id → how it began: signed head and creation.
+pub const CREATION: u8 = b'e';
 /// Conversation id → the group that stands.
 pub const CONVERSATION: u8 = b'd';
 /// Operation id → the group that stood: the verdict.
@@ -81,6 +83,10 @@ pub fn account(id: &AccountId) -> Vec<u8> {
 
 pub fn group(id: &GroupId) -> Vec<u8> {
     key(GROUP, &[id.as_bytes()])
+}
+
+pub fn creation(id: &GroupId) -> Vec<u8> {
+    key(CREATION, &[id.as_bytes()])
 }
 
 pub fn conversation(id: &ConversationId) -> Vec<u8> {
