@@ -8,9 +8,9 @@ use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use libp2p::Multiaddr;
-use roost_crypto::keys::SecretKey;
-use roost_node::relay::new_invite;
+use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_protocol::OrgId;
+use roost_protocol::invite::invite_key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -349,11 +349,19 @@ pub fn read_key(path: &Path) -> Result<SecretKey, Failure> {
     Ok(SecretKey::from_seed(&seed))
 }
 
-/// An invite: whoever has the token may sign up.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// An invite: whoever has the token may sign up. The token is shown once and kept nowhere.
 pub struct Invite {
     /// The secret that a user types.
     pub token: String,
+    /// What the node learns of it.
+    pub waiting: WaitingInvite,
+}
+
+/// An invite on its way to the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingInvite {
+    /// The public half of the token's key.
+    pub key: PublicKey,
     /// How often it can be used.
     pub uses: u32,
     /// Until when, milliseconds since 1970.
@@ -366,7 +374,9 @@ impl Invite {
     /// # Errors
     /// [`Failure`] without randomness.
     pub fn draw(uses: u32, expires_ms: u64) -> Result<Self, Failure> {
-        Ok(Self { token: hex::encode(random::<16>()?), uses, expires_ms })
+        let token = hex::encode(random::<16>()?);
+        let key = invite_key(&token);
+        Ok(Self { token, waiting: WaitingInvite { key, uses, expires_ms } })
     }
 
     /// Lays it down for the node, which imports it once. Durable when this returns.
@@ -376,8 +386,8 @@ impl Invite {
     pub fn lay_down(&self, dir: &Path) -> Result<(), Failure> {
         let invites = dir.join("invites");
         make_private_dir(&invites)?;
-        let name = hex::encode(new_invite(&self.token));
-        let bytes = serde_json::to_vec(self).map_err(|error| Failure::failed("json", error, ""))?;
+        let name = hex::encode(self.waiting.key.as_bytes());
+        let bytes = serde_json::to_vec(&self.waiting).map_err(|error| Failure::failed("json", error, ""))?;
         // Under its final name only when whole: the node may look at any time.
         let (half, whole) = (invites.join(format!("{name}.half")), invites.join(format!("{name}.json")));
         write_private(&half, &bytes)?;
@@ -389,7 +399,7 @@ impl Invite {
     ///
     /// # Errors
     /// [`Failure`] when one does not read.
-    pub fn waiting(dir: &Path) -> Result<Vec<(PathBuf, Self)>, Failure> {
+    pub fn waiting(dir: &Path) -> Result<Vec<(PathBuf, WaitingInvite)>, Failure> {
         let entries = match fs::read_dir(dir.join("invites")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             result => result.map_err(Failure::io("reading the invites"))?,
@@ -483,6 +493,6 @@ mod tests {
         invite.lay_down(dir.path()).unwrap();
         let waiting = Invite::waiting(dir.path()).unwrap();
         assert_eq!(waiting.len(), 1, "one file");
-        assert_eq!(waiting.first().unwrap().1.token, invite.token, "the same token");
+        assert_eq!(waiting.first().unwrap().1, invite.waiting, "the same invite");
     }
 }

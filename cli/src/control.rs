@@ -187,7 +187,7 @@ pub async fn import(context: &Context) -> Result<(), Failure> {
     for (path, invite) in Invite::waiting(&context.dir)? {
         context
             .node
-            .invite(&invite.token, invite.uses, invite.expires_ms)
+            .invite(invite.key, invite.uses, invite.expires_ms)
             .await
             .map_err(|error| Failure::failed("stopped", error, "start it again with `roost serve`"))?;
         fs::remove_file(&path).map_err(Failure::io("removing a taken invite"))?;

@@ -24,13 +24,15 @@ pub const LOG_ENTRY_HASH: &str = "roost/1/identity-log-entry";
 /// Hash of a conversation's creation: what the hub signs.
 pub const CREATION_HASH: &str = "roost/1/creation";
 
-/// Hash of an invite's token: the node keeps no token.
+/// Hash of an invite's token: the seed of its key. The node knows the public half only.
 pub const INVITE: &str = "roost/1/invite";
 
 /// Signature over an identity log entry.
 pub const SIGN_LOG_ENTRY: &str = "roost/1/sign/identity-log-entry";
 /// Signature over a sign-in challenge.
 pub const SIGN_IN: &str = "roost/1/sign/sign-in";
+/// Signature with an invite's key: its holder wants to sign up.
+pub const SIGN_INVITE: &str = "roost/1/sign/invite";
 /// Signature over an organisation record, by its root and by each node.
 pub const SIGN_ORG_RECORD: &str = "roost/1/sign/org-record";
 /// Signature over a handle record.
@@ -68,6 +70,7 @@ pub const ALL: &[&str] = &[
     INVITE,
     SIGN_LOG_ENTRY,
     SIGN_IN,
+    SIGN_INVITE,
     SIGN_ORG_RECORD,
     SIGN_HANDLE_RECORD,
     SIGN_NAME_CLAIM,

@@ -5,12 +5,12 @@
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
-use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay, new_invite};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use libp2p::Multiaddr;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
-use roost_crypto::keys::SecretKey;
+use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_protocol::codec;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
@@ -347,8 +347,8 @@ impl NodeHandle {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn invite(&self, token: &str, uses: u32, expires_ms: u64) -> Result<(), Stopped> {
-        self.input(Input::Invite { hash: new_invite(token), uses, expires_ms }).await?;
+    pub async fn invite(&self, key: PublicKey, uses: u32, expires_ms: u64) -> Result<(), Stopped> {
+        self.input(Input::Invite { key, uses, expires_ms }).await?;
         let (flushed, flush) = oneshot::channel();
         self.send(Command::Flush(flushed)).await?;
         flush.await.map_err(|_| Stopped)

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod feed;
 pub mod handle;
 pub mod ids;
+pub mod invite;
 pub mod limits;
 pub mod peer;
 pub mod records;

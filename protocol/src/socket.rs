@@ -6,6 +6,7 @@ use crate::conversation::Creation;
 use crate::feed::Entry;
 use crate::handle::Handle;
 use crate::ids::{FeedId, GroupId, Incarnation, MessageId};
+use crate::invite::InviteProof;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
 use roost_crypto::bytes::Bytes;
@@ -27,8 +28,8 @@ pub enum ClientFrame {
         id: u64,
         /// The wanted part before the `@`.
         handle: String,
-        /// The invite; empty where registration is open.
-        invite: String,
+        /// That the invite's token is known; not asked for where registration is open.
+        invite: Option<InviteProof>,
         /// The log whose genesis names this node as home.
         log: IdentityLog,
     },

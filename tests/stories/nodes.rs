@@ -6,6 +6,7 @@ use roost_node::{Node, NodeConfig, NodeHandle, ToDevice};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{ConversationId, GroupId, Incarnation, MessageId, OperationId};
+use roost_protocol::invite::{InviteProof, invite_key};
 use roost_protocol::refusal::Code;
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use roost_protocol::{AccountId, Bytes, DeviceId, IdentityLog, NodeId, SecretKey, Signed, codec};
@@ -48,7 +49,8 @@ impl Device {
         };
         let challenge = device.challenge().await;
         let log = device.log.log().clone();
-        let answer = device.ask(ClientFrame::SignUp { id: 1, handle: name.into(), invite: "invite".into(), log }).await;
+        let invite = Some(InviteProof::new("invite", &home.node(), challenge.as_slice(), &device.account()));
+        let answer = device.ask(ClientFrame::SignUp { id: 1, handle: name.into(), invite, log }).await;
         let ServerFrame::SignedUp { handle_record, .. } = answer else { panic!("sign-up was refused: {answer:?}") };
         device.handle_record = Some(handle_record);
         device.sign_in(&challenge).await;
@@ -210,7 +212,7 @@ pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&No
     .await
     .unwrap();
     node.handle().announce("http://127.0.0.1:1").await.unwrap();
-    node.handle().invite("invite", 10, u64::MAX).await.unwrap();
+    node.handle().invite(invite_key("invite"), 10, u64::MAX).await.unwrap();
     node
 }
 

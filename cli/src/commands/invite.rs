@@ -32,6 +32,6 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     invite.lay_down(&args.dir)?;
     ask(&args.dir, &Request::Import).await?;
     let expires_at = rfc3339(expires_ms);
-    let value = serde_json::json!({ "invite": invite.token, "uses": invite.uses, "expires_at": expires_at });
-    out.print(&value, format_args!("{}  ({} uses, until {expires_at})", invite.token, invite.uses))
+    let value = serde_json::json!({ "invite": invite.token, "uses": invite.waiting.uses, "expires_at": expires_at });
+    out.print(&value, format_args!("{}  ({} uses, until {expires_at})", invite.token, invite.waiting.uses))
 }

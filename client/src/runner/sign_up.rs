@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::store::{Store, random};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::handle::Handle;
+use roost_protocol::invite::InviteProof;
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub async fn create_account(
         return Err(Error::Exists(dir.display().to_string()));
     }
     let mut socket = Socket::connect(server).await?;
-    let ServerFrame::Hello { node, org, name, versions, .. } = answer(&mut socket).await? else {
+    let ServerFrame::Hello { node, org, name, versions, challenge, .. } = answer(&mut socket).await? else {
         return Err(Error::BadAnswer("expected Hello first".into()));
     };
     if !versions.contains(&roost_protocol::VERSION) {
@@ -62,7 +63,7 @@ pub async fn create_account(
     let sign_up = ClientFrame::SignUp {
         id: 1,
         handle: local.to_owned(),
-        invite: invite.to_owned(),
+        invite: Some(InviteProof::new(invite, &node, challenge.as_slice(), &account.account())),
         log: account.log.log().clone(),
     };
     socket.send(vec![sign_up]).await?;

@@ -7,10 +7,11 @@ use roost_crypto::bytes::Bytes;
 use roost_crypto::group::inspect_key_package;
 use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
-use roost_crypto::keys::Signature;
+use roost_crypto::keys::{PublicKey, Signature};
 use roost_crypto::labels;
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
+use roost_protocol::invite::InviteProof;
 use roost_protocol::limits;
 use roost_protocol::records::HandleRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -33,13 +34,8 @@ struct InviteRow {
     expires_ms: u64,
 }
 
-/// The row key of an invite's token.
-pub fn new_invite(token: &str) -> [u8; 32] {
-    labels::hash(labels::INVITE, &[token.as_bytes()])
-}
-
-pub(super) fn put_invite(step: &mut Step<'_, '_>, hash: [u8; 32], uses: u32, expires_ms: u64) {
-    rows::put(step.rows, rows::key(rows::INVITE, &[&hash]), &InviteRow { uses, expires_ms });
+pub(super) fn put_invite(step: &mut Step<'_, '_>, key: &PublicKey, uses: u32, expires_ms: u64) {
+    rows::put(step.rows, rows::key(rows::INVITE, &[key.as_bytes()]), &InviteRow { uses, expires_ms });
 }
 
 impl Relay {
@@ -49,7 +45,7 @@ impl Relay {
         connection: ConnectionId,
         id: u64,
         local: &str,
-        invite: &str,
+        invite: Option<&InviteProof>,
         log: &IdentityLog,
     ) -> Result<(), Failure> {
         let log = verified(log)?;
@@ -63,7 +59,7 @@ impl Relay {
             Some(_) => {
                 return Err(Refusal::never(Code::HandleTaken, "the name is taken", "choose another name").into());
             }
-            None => self.use_invite(step, invite)?,
+            None => self.use_invite(step, connection, &account, invite)?,
         }
         if rows::get::<AccountRow>(step.rows, &rows::account(&account))?.is_none() {
             let record = HandleRecord {
@@ -229,11 +225,16 @@ impl Relay {
         }
     }
 
-    fn use_invite(&self, step: &mut Step<'_, '_>, invite: &str) -> Result<(), Failure> {
+    fn use_invite(
+        &self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        account: &AccountId,
+        invite: Option<&InviteProof>,
+    ) -> Result<(), Failure> {
         if self.identity.open {
             return Ok(());
         }
-        let key = rows::key(rows::INVITE, &[&new_invite(invite)]);
         let bad = || {
             Refusal::never(
                 Code::BadInvite,
@@ -241,6 +242,9 @@ impl Relay {
                 "ask the operator for a new one",
             )
         };
+        let challenge = &self.connections.get(&connection).ok_or_else(bad)?.challenge;
+        let invite = invite.filter(|invite| invite.fits(&self.node, challenge, account)).ok_or_else(bad)?;
+        let key = rows::key(rows::INVITE, &[invite.key.as_bytes()]);
         let mut row: InviteRow = rows::get(step.rows, &key)?.ok_or_else(bad)?;
         if row.uses == 0 || row.expires_ms < step.now_ms {
             return Err(bad().into());

@@ -13,7 +13,7 @@ mod inbox;
 mod memo;
 mod rows;
 
-pub use accounts::{AccountRow, new_invite};
+pub use accounts::AccountRow;
 pub use delivery::Destination;
 
 use crate::store::{Overlay, StoreError};
@@ -21,7 +21,7 @@ use memo::Memo;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
-use roost_crypto::keys::SecretKey;
+use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
@@ -102,8 +102,8 @@ pub enum Input {
     OwnRecord(SignedOrgRecord),
     /// An invite for sign-ups, made by the operator.
     Invite {
-        /// Hash of its token.
-        hash: [u8; 32],
+        /// By [`roost_protocol::invite::invite_key`].
+        key: PublicKey,
         /// How many accounts it admits.
         uses: u32,
         /// End of validity, milliseconds since 1970.
@@ -282,8 +282,8 @@ impl Relay {
             Input::Answered { token, response } => self.answered(&mut Step { rows, now_ms, memo }, token, response)?,
             Input::Resolved { token, result } => self.resolved(&mut Step { rows, now_ms, memo }, token, result)?,
             Input::OwnRecord(record) => self.own_record = Some(record),
-            Input::Invite { hash, uses, expires_ms } => {
-                accounts::put_invite(&mut Step { rows, now_ms, memo }, hash, uses, expires_ms)
+            Input::Invite { key, uses, expires_ms } => {
+                accounts::put_invite(&mut Step { rows, now_ms, memo }, &key, uses, expires_ms)
             }
             Input::Tick => {}
         }
@@ -316,7 +316,7 @@ impl Relay {
     fn frame(&mut self, step: &mut Step<'_, '_>, connection: ConnectionId, frame: ClientFrame) -> Result<(), Failure> {
         match frame {
             ClientFrame::SignUp { id, handle, invite, log } => {
-                self.sign_up(step, connection, id, &handle, &invite, &log)
+                self.sign_up(step, connection, id, &handle, invite.as_ref(), &log)
             }
             ClientFrame::Restore { id, handle_record, log } => self.restore(step, connection, id, handle_record, &log),
             ClientFrame::SignIn { id, account, device, signature } => {

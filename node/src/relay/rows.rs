@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 pub const ACCOUNT: u8 = b'a';
 /// Local part of a handle → account id.
 pub const HANDLE: u8 = b'h';
-/// Hash of a token → invite.
+/// Key of an invite → its uses and end.
 pub const INVITE: u8 = b'i';
 /// Account, device, number → key package.
 pub const KEY_PACKAGE: u8 = b'k';
