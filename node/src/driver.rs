@@ -487,7 +487,8 @@ impl Worker {
                     std::process::abort();
                 }
             }
-            wake.send_replace(self.relay.wake_at());
+            let at = self.relay.wake_at();
+            wake.send_if_modified(|known| std::mem::replace(known, at) != at);
         }
     }
 
@@ -542,6 +543,7 @@ impl Worker {
             taken += 1;
             next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
         }
+        outputs.extend(self.relay.settle(&mut rows, now_ms())?);
         let batch = rows.into_batch();
         let outputs = self.leave_early(outputs);
         if !batch.is_empty() {

@@ -1,7 +1,7 @@
 //! The relay: every rule of a node, pure. Time, randomness, network answers and the store's rows are inputs.
 //!
-//! Contract: call [`Relay::handle`] with one input and an overlay over the store, commit what the overlay collected, and only
-//! then let the outputs leave. Never reads a clock, never touches a socket or a file.
+//! Contract: call [`Relay::handle`] with each input of a batch and an overlay over the store, then [`Relay::settle`]; commit what
+//! the overlay collected, and only then let the outputs leave. Never reads a clock, never touches a socket or a file.
 //!
 //! Implements `docs/protocol.md`, sections "Between device and home" and "Between nodes".
 
@@ -232,7 +232,7 @@ impl Relay {
         self.node
     }
 
-    /// Takes one input. The outputs of the returned list may leave once `rows` is durable.
+    /// Takes one input; after the last of a batch comes [`Self::settle`]. The outputs may leave once `rows` is durable.
     ///
     /// # Errors
     /// [`StoreError`]: nothing of this input may be acknowledged; the node stops.
@@ -287,7 +287,16 @@ impl Relay {
             }
             Input::Tick => {}
         }
-        let mut step = Step { rows, now_ms, memo };
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    /// Ends a batch of inputs: what they brought is delivered and pushed together.
+    ///
+    /// # Errors
+    /// As [`Self::handle`].
+    pub fn settle(&mut self, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
+        let memo = Arc::clone(&self.memo);
+        let mut step = Step { rows, now_ms, memo: &memo };
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
