@@ -38,6 +38,8 @@ pub enum Request {
     },
     /// How the node is.
     Status,
+    /// Its place in the network; asks the directory.
+    Health,
 }
 
 /// What is answered.
@@ -69,6 +71,24 @@ pub enum Answer {
         ready: bool,
         /// The bridge's address, once it listens.
         web: Option<String>,
+        /// The metrics' address, where they are shown.
+        #[serde(default)]
+        metrics: Option<String>,
+    },
+    /// To `Health`.
+    Health {
+        /// The organisation.
+        org_id: String,
+        /// Nodes connected.
+        peers: usize,
+        /// Requests to others that it took to find our own record; absent: it was not found.
+        own_record: Option<u32>,
+        /// Organisations that claim the node's name.
+        claimants: Vec<String>,
+        /// How far a peer's clock was seen ahead, seconds.
+        peer_clock_ahead_s: u64,
+        /// libp2p addresses.
+        listen: Vec<String>,
     },
     /// Not done.
     Refused {
@@ -100,6 +120,8 @@ pub struct Context {
     pub node: NodeHandle,
     /// Set once the bridge listens.
     pub web: std::sync::OnceLock<String>,
+    /// Set once the metrics are shown.
+    pub metrics: std::sync::OnceLock<String>,
     /// One import at a time.
     pub importing: tokio::sync::Mutex<()>,
 }
@@ -161,8 +183,22 @@ async fn decide(request: Request, context: &Context) -> Answer {
             Ok(()) => Answer::Imported,
             Err(failure) => failure.into(),
         },
-        Request::Status => {
-            Answer::Status { pid: std::process::id(), ready: context.node.is_ready(), web: context.web.get().cloned() }
+        Request::Status => Answer::Status {
+            pid: std::process::id(),
+            ready: context.node.is_ready(),
+            web: context.web.get().cloned(),
+            metrics: context.metrics.get().cloned(),
+        },
+        Request::Health => {
+            let health = context.node.health().await;
+            Answer::Health {
+                org_id: context.node.org().to_string(),
+                peers: health.peers,
+                own_record: health.own_record,
+                claimants: health.claimants.iter().map(ToString::to_string).collect(),
+                peer_clock_ahead_s: health.peer_clock_ahead_s,
+                listen: health.listen,
+            }
         }
         Request::Lookup { handle } => match context.node.lookup(&handle).await {
             Ok(found) => Answer::Found {

@@ -63,6 +63,20 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Bytes {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Bytes".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "contentEncoding": "base64url", "pattern": "^[A-Za-z0-9_-]*$",
+            "description": "Bytes as base64url without padding (RFC 4648 section 5).",
+        })
+    }
+}
+
 struct BytesVisitor;
 
 impl<'de> de::Visitor<'de> for BytesVisitor {
@@ -105,6 +119,20 @@ macro_rules! fixed_bytes {
             /// From a slice of exactly the right length, else `None`.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl ::schemars::JsonSchema for $name {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({
+                    "type": "string", "pattern": ::std::format!("^[0-9a-f]{{{}}}$", 2 * $length),
+                    "description": ::std::concat!("Bytes as lower-case hex: ", $length, "."),
+                })
             }
         }
 

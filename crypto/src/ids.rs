@@ -45,6 +45,7 @@ impl OrgId {
 
 /// A node: its Ed25519 public key. As text it is the PeerId that libp2p prints (base58btc of the identity multihash).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct NodeId(PublicKey);
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes and a signature over them, nothing believed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Signed {
     /// CBOR of the signed value.
     pub bytes: Bytes,

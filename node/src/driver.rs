@@ -4,9 +4,11 @@
 //! handle it over one overlay, commits once, and only then lets the outputs leave. It never lingers for more.
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
+use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
 use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
+use crate::way;
 use libp2p::Multiaddr;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
@@ -17,7 +19,9 @@ use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
-use roost_protocol::records::{NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord};
+use roost_protocol::records::{
+    NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord, VerifiedRecord,
+};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame};
 use serde::Serialize;
@@ -27,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 /// Commands waiting for the relay: about a second of full load.
 const QUEUE: usize = 4096;
@@ -134,8 +139,24 @@ pub struct Found {
     pub report: LookupReport,
 }
 
+/// A node's place in the network, as far as it can tell itself.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Nodes connected.
+    pub peers: usize,
+    /// The organisation's own record was found, by so many requests to others; `None`: it was not.
+    pub own_record: Option<u32>,
+    /// Who claims the organisation's name in the directory.
+    pub claimants: Vec<OrgId>,
+    /// How far a peer's record was signed ahead of this machine's clock, seconds, at most.
+    pub peer_clock_ahead_s: u64,
+    /// Where it listens.
+    pub listen: Vec<String>,
+}
+
 enum Command {
     Input(Input),
+    Frame { connection: ConnectionId, frame: ClientFrame, since: Stopwatch },
     Connect { challenge: [u8; 32], reply: oneshot::Sender<(ConnectionId, mpsc::Receiver<ToDevice>)> },
     Asked(InboundRequest),
     Republish,
@@ -148,7 +169,7 @@ impl Command {
     fn payload_bytes(&self) -> usize {
         let creation = |creation: &Creation| 2 * codec::encode(creation).len();
         match self {
-            Self::Input(Input::Frame { frame, .. }) => match frame {
+            Self::Frame { frame, .. } | Self::Input(Input::Frame { frame, .. }) => match frame {
                 ClientFrame::Submit { payload, .. } => payload.len(),
                 ClientFrame::Create { creation: new, .. } | ClientFrame::Introduce { creation: new, .. } => {
                     creation(new)
@@ -221,6 +242,7 @@ impl Node {
             open: config.open_registration,
             incarnation,
         };
+        let metrics = network.metrics();
         let relay = {
             let mut rows = Overlay::new(&store);
             Relay::open(identity, &mut rows)?
@@ -246,7 +268,10 @@ impl Node {
             asked: HashMap::new(),
             next_connection: 1,
             next_asked: 1,
+            metrics,
+            batches: 0,
         };
+        worker.metrics.notes(worker.relay.notes(), now_ms());
         let thread = std::thread::Builder::new()
             .name("relay".into())
             .spawn(move || {
@@ -335,7 +360,8 @@ impl NodeHandle {
     /// # Errors
     /// [`Stopped`].
     pub async fn frame(&self, connection: ConnectionId, frame: ClientFrame) -> Result<(), Stopped> {
-        self.input(Input::Frame { connection, frame }).await
+        let span = way::bridge(&frame);
+        self.send(Command::Frame { connection, frame, since: Stopwatch::start() }).instrument(span).await
     }
 
     /// A device is gone.
@@ -390,6 +416,45 @@ impl NodeHandle {
         let bridges = bridges.collect();
         let fresh_until_ms = now_ms() + 600_000;
         Ok(Discovery { handle, account: log.account(), bridges, fresh_until_ms })
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub async fn scrape(&self) -> String {
+        let handle = self.clone();
+        let look = move || {
+            let (commands, shared) = (&handle.commands, &handle.shared);
+            let waiting = commands.max_capacity().saturating_sub(commands.capacity());
+            let peers = shared.network.peers_connected();
+            handle.metrics().text(&shared.config.store, waiting, peers, now_ms())
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    }
+
+    /// What is counted, for the bridge to feed.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.shared.network.metrics()
+    }
+
+    /// What the operator is told of the node's place in the network; asks the directory.
+    pub async fn health(&self) -> Health {
+        let network = &self.shared.network;
+        let name = &self.shared.config.name;
+        let (own, claims) = tokio::join!(
+            network.get(RecordKey::Org(self.org())),
+            // The name's key has every claim to it, also those that a pin hides from lookups.
+            network.get(RecordKey::of_name(name)),
+        );
+        let claimants = match claims.map(|found| found.record) {
+            Ok(VerifiedRecord::Name(claims)) => claims.iter().map(|(claim, _)| OrgId::of(&claim.root)).collect(),
+            _ => Vec::new(),
+        };
+        Health {
+            peers: network.peers_connected(),
+            own_record: own.ok().map(|found| found.messages),
+            claimants,
+            peer_clock_ahead_s: self.metrics().peer_clock_ahead_s(),
+            listen: self.shared.listen.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Whether devices are served.
@@ -465,6 +530,9 @@ struct Worker {
     asked: HashMap<InboundToken, oneshot::Sender<NodeResponse>>,
     next_connection: ConnectionId,
     next_asked: InboundToken,
+    metrics: Arc<Metrics>,
+    /// Batches so far: what the steps of one commit have in common.
+    batches: u64,
 }
 
 /// A panic of the relay's thread ends the process: a node without rules must not look alive.
@@ -501,6 +569,8 @@ impl Worker {
         let mut next = Some(first);
         let mut taken = 0;
         let mut bytes = 0;
+        let mut notes = Vec::new();
+        self.batches += 1;
         while let Some(command) = next {
             bytes += command.payload_bytes();
             let input = match command {
@@ -509,6 +579,10 @@ impl Worker {
                         self.connections.remove(connection);
                     }
                     Some(input)
+                }
+                Command::Frame { connection, frame, since } => {
+                    self.metrics.relay_wait_seconds.observe(since.seconds());
+                    Some(Input::Frame { connection, frame })
                 }
                 Command::Connect { challenge, reply } => {
                     let (sender, receiver) = mpsc::channel(CONNECTION_QUEUE);
@@ -538,7 +612,10 @@ impl Worker {
                 }
             };
             if let Some(input) = input {
+                self.metrics.input(&input);
+                let _step = way::relay(&input, self.batches).entered();
                 outputs.extend(self.relay.handle(input, &mut rows, now_ms())?);
+                notes.extend_from_slice(self.relay.notes());
             }
             taken += 1;
             next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
@@ -547,8 +624,11 @@ impl Worker {
         let batch = rows.into_batch();
         let outputs = self.leave_early(outputs);
         if !batch.is_empty() {
+            let (_step, time) = (way::commit(self.batches, taken).entered(), Stopwatch::start());
             self.store.commit(batch)?;
+            self.metrics.commit_seconds.observe(time.seconds());
         }
+        self.metrics.committed(taken, &notes, now_ms());
         for output in outputs {
             self.leave(output);
         }
@@ -581,6 +661,8 @@ impl Worker {
     fn leave(&mut self, output: Output) {
         match output {
             Output::Send(connection, frame) | Output::Early(connection, frame) => {
+                self.metrics.frame_leaves(&frame);
+                way::leaves(&frame);
                 let full = self
                     .connections
                     .get(&connection)
@@ -621,12 +703,16 @@ impl Worker {
 
     fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
         let commands = self.commands.clone();
+        let span = way::deliver(&request);
+        let flight = matches!(request, NodeRequest::Deliver(_)).then(|| self.metrics.in_flight());
         let asked = self.network.ask(peer, request);
-        self.runtime.spawn(async move {
+        let asked = async move {
             let answer = match asked {
                 Ok(asked) => asked.answer().await,
                 Err(error) => Err(error),
             };
+            way::answered(&answer);
+            drop(flight);
             let response = match answer {
                 Ok(response) => Some(response),
                 Err(error) => {
@@ -635,7 +721,8 @@ impl Worker {
                 }
             };
             let _ = commands.send(Command::Input(Input::Answered { token, response })).await;
-        });
+        };
+        self.runtime.spawn(asked.instrument(span));
     }
 }
 

@@ -4,8 +4,11 @@
 //! Never decrypts: it is built without the crypto crate's feature `device` and never imports the client.
 
 pub mod driver;
+pub mod metrics;
 pub mod network;
 pub mod relay;
 pub mod store;
+pub mod way;
 
-pub use driver::{Bridge, Discovery, Node, NodeConfig, NodeError, NodeHandle, Stopped, ToDevice};
+pub use driver::{Bridge, Discovery, Health, Node, NodeConfig, NodeError, NodeHandle, Stopped, ToDevice};
+pub use metrics::Metrics;

@@ -15,6 +15,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// What a participant may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// May change the membership.
@@ -25,6 +26,7 @@ pub enum Role {
 
 /// One account of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Participant {
     /// The account.
     pub account: AccountId,
@@ -34,6 +36,7 @@ pub struct Participant {
 
 /// Who may do what, beyond roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// Two accounts for ever: no commit changes the participants.
@@ -44,6 +47,7 @@ pub enum Policy {
 
 /// GroupContext extension 0xF1C0: members agree on it through the key schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConversationState {
     /// The conversation.
     pub conversation: ConversationId,
@@ -63,6 +67,7 @@ pub struct ConversationState {
 
 /// Everything that makes a conversation: one submission, one feed entry, one first contact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Creation {
     /// The verdict is recorded under it.
     pub operation: OperationId,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an entry carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// A [`FirstContact`]: makes epoch 1.
@@ -22,6 +23,7 @@ pub enum EntryKind {
 
 /// What is chained: payloads can be trimmed and the chain still verifies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EntryHeader {
     /// The feed.
     pub feed: FeedId,
@@ -47,6 +49,7 @@ pub struct EntryHeader {
 
 /// One entry, not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
     /// The header.
     pub header: EntryHeader,

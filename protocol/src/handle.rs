@@ -41,6 +41,19 @@ impl Handle {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Handle {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Handle".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string", "pattern": "^[a-z0-9._-]+@[a-z0-9._-]+$", "description": "name@organisation, lower case",
+        })
+    }
+}
+
 impl FromStr for Handle {
     type Err = HandleError;
 

@@ -63,6 +63,7 @@ impl MessageId {
 
 /// The append-only log that one node writes for one group, in one life of its store. Sequence numbers start at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FeedId {
     /// The group it belongs to.
     pub group: GroupId,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Shown with a sign-up: the invite's key, and that its holder wants to sign up this account, at this node, on this connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InviteProof {
     /// By [`invite_key`].
     pub key: PublicKey,

@@ -114,3 +114,17 @@ pub struct Custody {
     /// Up to and including.
     pub seq: u64,
 }
+
+impl NodeRequest {
+    /// Its name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Deliver(_) => "deliver",
+            Self::Fetch { .. } => "fetch",
+            Self::Create(_) => "create",
+            Self::KeyPackages { .. } => "key_packages",
+            Self::Log { .. } => "log",
+        }
+    }
+}

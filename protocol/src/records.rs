@@ -45,6 +45,7 @@ pub struct NodeAddress {
 
 /// An organisation record as it travels: the signed bytes and every node's signature over them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedOrgRecord {
     /// Signed by the root.
     pub record: Signed,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The cause, stable for programs. New ones may come; an unknown one reads as [`Code::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// No common protocol version.
@@ -55,8 +56,67 @@ pub enum Code {
     Unknown,
 }
 
+impl Code {
+    /// Every cause.
+    pub const ALL: &[Self] = &[
+        Self::Version,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::NotSignedIn,
+        Self::BadSignIn,
+        Self::BadInvite,
+        Self::HandleTaken,
+        Self::NotFound,
+        Self::NameConflict,
+        Self::NotHome,
+        Self::BadLog,
+        Self::NoKeyPackage,
+        Self::UnknownConversation,
+        Self::NotHub,
+        Self::Sealed,
+        Self::NotMember,
+        Self::WrongEpoch,
+        Self::OutOfOrder,
+        Self::Busy,
+        Self::Unreachable,
+        Self::Unsupported,
+        Self::Internal,
+        Self::Unknown,
+    ];
+
+    /// Its spelling on every interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Version => "version",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::NotSignedIn => "not_signed_in",
+            Self::BadSignIn => "bad_sign_in",
+            Self::BadInvite => "bad_invite",
+            Self::HandleTaken => "handle_taken",
+            Self::NotFound => "not_found",
+            Self::NameConflict => "name_conflict",
+            Self::NotHome => "not_home",
+            Self::BadLog => "bad_log",
+            Self::NoKeyPackage => "no_key_package",
+            Self::UnknownConversation => "unknown_conversation",
+            Self::NotHub => "not_hub",
+            Self::Sealed => "sealed",
+            Self::NotMember => "not_member",
+            Self::WrongEpoch => "wrong_epoch",
+            Self::OutOfOrder => "out_of_order",
+            Self::Busy => "busy",
+            Self::Unreachable => "unreachable",
+            Self::Unsupported => "unsupported",
+            Self::Internal => "internal",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A refusal, the same on every interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{message}")]
 pub struct Refusal {
     /// The cause.
@@ -81,5 +141,18 @@ impl Refusal {
     /// The same bytes may be accepted later.
     pub fn later(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, later: true, message: message.into(), hint: hint.into(), retry_after_ms: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_spelt_in_one_way() {
+        for code in Code::ALL {
+            let on_the_wire = serde_json::to_value(code).ok();
+            assert_eq!(on_the_wire, Some(code.name().into()), "logs, metrics and frames say the same");
+        }
     }
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 /// From a device to its home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame {
     /// Makes the account of `log` known here and gives it a handle. Before `SignIn`.
@@ -125,6 +126,7 @@ pub enum ClientFrame {
 
 /// From a home to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
     /// First on every connection.
@@ -245,6 +247,7 @@ pub enum ServerFrame {
 
 /// How an account was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookupReport {
     /// Where the answer came from.
     pub source: LookupSource,
@@ -258,6 +261,7 @@ pub struct LookupReport {
 
 /// Where a lookup's answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LookupSource {
     /// The directory.
@@ -269,6 +273,23 @@ pub enum LookupSource {
 }
 
 impl ClientFrame {
+    /// Its `type` on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SignUp { .. } => "sign_up",
+            Self::Restore { .. } => "restore",
+            Self::SignIn { .. } => "sign_in",
+            Self::PutKeyPackages { .. } => "put_key_packages",
+            Self::Resolve { .. } => "resolve",
+            Self::FetchKeyPackages { .. } => "fetch_key_packages",
+            Self::Create { .. } => "create",
+            Self::Introduce { .. } => "introduce",
+            Self::Submit { .. } => "submit",
+            Self::Resume { .. } => "resume",
+            Self::Ack { .. } => "ack",
+        }
+    }
+
     /// The id to echo.
     pub fn id(&self) -> Option<u64> {
         match self {

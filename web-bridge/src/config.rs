@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Open connections of a bridge, unless told: 16,000 of 3.6 KB, each a descriptor.
+pub const CONNECTIONS_MAX: usize = 16_000;
+
 /// Where the bridge listens and whom it lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeConfig {
@@ -43,7 +46,7 @@ impl BridgeConfig {
             listen,
             origins: Vec::new(),
             trusted_proxy: false,
-            connections_max: 16_000,
+            connections_max: CONNECTIONS_MAX,
             pending_per_address_max: 20,
             sign_in_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(30),

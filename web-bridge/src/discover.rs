@@ -3,7 +3,7 @@
 use crate::Door;
 use crate::home::Home;
 use crate::limits::DISCOVER_WITHIN;
-use crate::problem::Problem;
+use crate::problem::{Body, Problem, example};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -15,6 +15,7 @@ use roost_protocol::{AccountId, OrgId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 /// The query.
 #[derive(Deserialize)]
@@ -22,28 +23,82 @@ pub(crate) struct Asked {
     handle: String,
 }
 
-/// The answer.
-#[derive(Serialize)]
+/// Where an account is served.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Discovery)]
 pub(crate) struct Found {
+    /// The handle that was asked for.
+    #[schema(value_type = String, example = "alice@acme.example")]
     handle: Handle,
+    /// Its account.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$", example = json!("5".repeat(64)))]
     account: AccountId,
+    /// The bridges of its homes, best first; empty where no organisation lists them.
     bridges: Vec<FoundBridge>,
-    /// RFC 3339, UTC.
+    /// Ask again after this; RFC 3339, UTC.
+    #[schema(format = DateTime, example = "2026-11-24T08:00:00Z")]
     fresh_until: String,
 }
 
 /// A bridge that serves the account.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Bridge)]
 struct FoundBridge {
+    /// Base URL; the socket is at `/v1/socket` below it.
+    #[schema(example = "https://chat.acme.example")]
     url: String,
+    /// The organisation.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$", example = json!("3".repeat(64)))]
     org_id: OrgId,
-    /// As libp2p prints it, the way every other command and log does.
+    /// The node, as libp2p prints it, the way every other command and log does.
+    #[schema(pattern = "^12D3KooW", example = "12D3KooWRm8J3iL796zPFi2EtGGtUJn58AG67gcRzMJjPq7J6zzs")]
     peer_id: String,
+    /// A hint for the nearest; may be empty.
+    #[schema(example = "eu")]
     region: String,
+    /// 0 idle, 1 full.
+    #[schema(minimum = 0, maximum = 1)]
     load: f32,
 }
 
-/// Answers it.
+/// The bridges that serve an account, for a client that knows nothing but a handle.
+#[utoipa::path(
+    get,
+    path = "/v1/discover",
+    tag = "clients",
+    params(("handle" = String, Query, description = "name@organisation, lower case", example = "alice@acme.example")),
+    responses(
+        (status = 200, description = "Found.", body = Found),
+        (
+            status = 400,
+            description = "`malformed`: no handle, or text that is none.",
+            content_type = "application/problem+json",
+            body = Body,
+            example = json!(example(400, "malformed")),
+        ),
+        (
+            status = 404,
+            description = "`not_found`: nobody of this name was found; true for some seconds.",
+            content_type = "application/problem+json",
+            body = Body,
+            example = json!(example(404, "not_found")),
+        ),
+        (
+            status = 409,
+            description = "`name_conflict`: several organisations claim the name, and the operator has pinned none.",
+            content_type = "application/problem+json",
+            body = Body,
+            example = json!(example(409, "name_conflict")),
+        ),
+        (
+            status = 503,
+            description = "`busy`, `unreachable` or `bad_log`: ask again later, not before `retry_after_ms`.",
+            content_type = "application/problem+json",
+            body = Body,
+            example = json!(example(503, "busy")),
+        ),
+    )
+)]
 pub(crate) async fn discover<H: Home>(
     State(door): State<Door<H>>,
     asked: Result<Query<Asked>, QueryRejection>,

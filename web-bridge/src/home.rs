@@ -2,11 +2,12 @@
 //!
 //! A trait because the stories of this crate run against a node that misbehaves on purpose; never decides anything.
 
-use roost_node::{Discovery, NodeHandle, Stopped, ToDevice};
+use roost_node::{Discovery, Metrics, NodeHandle, Stopped, ToDevice};
 use roost_protocol::handle::Handle;
 use roost_protocol::refusal::Refusal;
 use roost_protocol::socket::ClientFrame;
 use std::future::Future;
+use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
 /// The node, as seen from its door.
@@ -21,6 +22,8 @@ pub(crate) trait Home: Clone + Send + Sync + 'static {
     fn discover(&self, handle: Handle) -> impl Future<Output = Result<Discovery, Refusal>> + Send;
     /// Whether the node serves.
     fn is_ready(&self) -> bool;
+    /// What is counted.
+    fn metrics(&self) -> Arc<Metrics>;
 }
 
 impl Home for NodeHandle {
@@ -42,5 +45,9 @@ impl Home for NodeHandle {
 
     fn is_ready(&self) -> bool {
         NodeHandle::is_ready(self)
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        NodeHandle::metrics(self)
     }
 }

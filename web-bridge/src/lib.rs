@@ -9,6 +9,8 @@ mod frames;
 mod home;
 mod limits;
 mod listener;
+mod metrics;
+mod openapi;
 mod origin;
 mod problem;
 mod rate;
@@ -16,7 +18,9 @@ mod socket;
 #[cfg(test)]
 mod stories;
 
-pub use config::{BridgeConfig, BridgeError};
+pub use config::{BridgeConfig, BridgeError, CONNECTIONS_MAX};
+pub use metrics::serve_metrics;
+pub use origin::check_origins;
 
 use crate::frames::SubProtocol;
 use crate::home::Home;
@@ -130,8 +134,9 @@ async fn open<H: Home>(
 fn router<H: Home>(door: Door<H>) -> Router {
     Router::new()
         .route("/", get(welcome))
-        .route("/livez", get(async || "alive\n"))
+        .route("/livez", get(live))
         .route("/readyz", get(ready::<H>))
+        .route("/openapi.json", get(openapi::document))
         .route("/v1/discover", get(discover::discover::<H>))
         .route("/v1/socket", get(upgrade::<H>))
         .fallback(async || {
@@ -192,9 +197,37 @@ async fn welcome() -> &'static str {
      \n\
      /v1/socket                 WebSocket, sub-protocols roost.v1.cbor and roost.v1.json\n\
      /v1/discover?handle=a@b    the bridges that serve an account\n\
-     /livez, /readyz            whether the process lives, whether it serves\n"
+     /livez, /readyz            whether the process lives, whether it serves\n\
+     /openapi.json              these paths for programs, OpenAPI 3.1\n"
 }
 
+/// Whether the process lives.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "operators",
+    responses((status = 200, description = "It lives.", content_type = "text/plain", body = str, example = "alive\n"))
+)]
+async fn live() -> &'static str {
+    "alive\n"
+}
+
+/// Whether the node serves devices: 200 from the moment it is announced until it drains.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operators",
+    responses(
+        (status = 200, description = "It serves.", content_type = "text/plain", body = str, example = "ready\n"),
+        (
+            status = 503,
+            description = "It starts or stops: `not_ready`.",
+            content_type = "application/problem+json",
+            body = problem::Body,
+            example = json!(problem::example(503, "not_ready")),
+        ),
+    )
+)]
 async fn ready<H: Home>(State(door): State<Door<H>>) -> Result<&'static str, Problem> {
     if door.home.is_ready() && !*door.draining.borrow() { Ok("ready\n") } else { Err(not_serving()) }
 }
@@ -234,6 +267,7 @@ async fn upgrade<H: Home>(
     })?;
     peer.marks.upgraded();
     let session = Session {
+        metrics: door.home.metrics(),
         home: door.home,
         config: door.config,
         sub_protocol,

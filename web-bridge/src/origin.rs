@@ -20,12 +20,8 @@ impl Origins {
     /// [`BridgeError::Origin`] for an entry that no browser would send.
     pub(crate) fn new(listed: &[String], bound: SocketAddr) -> Result<Self, BridgeError> {
         let mut origins = BTreeSet::new();
-        for origin in listed {
-            if !is_origin(origin) {
-                return Err(BridgeError::Origin(origin.clone()));
-            }
-            origins.insert(origin.clone());
-        }
+        check_origins(listed)?;
+        origins.extend(listed.iter().cloned());
         let mut hosts = vec![SocketAddr::new(bound.ip(), 0).to_string().trim_end_matches(":0").to_owned()];
         if bound.ip().is_loopback() {
             hosts.push("localhost".into());
@@ -48,6 +44,15 @@ impl Origins {
             (Some(_), Some(_)) => false,
         }
     }
+}
+
+/// Whether the bridge would take a list of origins.
+///
+/// # Errors
+/// [`BridgeError::Origin`] for the first entry that no browser would send.
+pub fn check_origins(listed: &[String]) -> Result<(), BridgeError> {
+    let bad = listed.iter().find(|origin| !is_origin(origin));
+    bad.map_or(Ok(()), |origin| Err(BridgeError::Origin(origin.clone())))
 }
 
 /// Scheme and authority in lower case, without a path, a query, user names or a wildcard.

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use roost_protocol::refusal::{Code, Refusal};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -16,17 +17,38 @@ pub(crate) struct Problem {
     retry_after_ms: Option<u64>,
 }
 
-/// The members of RFC 9457 section 3.1 and ours.
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error, RFC 9457: its section 3.1 and our members.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    /// `urn:roost:problem:` and the code.
+    #[schema(example = "urn:roost:problem:not_found")]
     r#type: String,
+    /// The status in words.
+    #[schema(example = "Not Found")]
     title: &'a str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599, example = 404)]
     status: u16,
+    /// What happened, for people.
     detail: &'a str,
+    /// What happened, for programs: stable, lower case with underscores. New ones may come.
+    #[schema(pattern = "^[a-z_]+$", example = "not_found")]
     code: &'a str,
+    /// What to do about it, for people.
     hint: &'a str,
+    /// Not before this many milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+}
+
+/// An error body for the document; the words are not those of a real one.
+pub(crate) fn example(status: u16, code: &str) -> serde_json::Value {
+    let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    serde_json::json!({
+        "type": format!("urn:roost:problem:{code}"), "title": title, "status": status, "code": code,
+        "detail": "what happened", "hint": "what to do about it",
+    })
 }
 
 impl Problem {

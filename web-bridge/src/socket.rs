@@ -12,11 +12,13 @@ use crate::rate::{Bucket, PendingPlace};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use roost_node::ToDevice;
+use roost_node::metrics::Refuser;
+use roost_node::{Metrics, ToDevice};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite::Error as SocketError;
@@ -25,6 +27,8 @@ use tokio_tungstenite::tungstenite::Error as SocketError;
 pub(crate) struct Session<H> {
     /// The node.
     pub(crate) home: H,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// The bounds.
     pub(crate) config: Arc<BridgeConfig>,
     /// What the device speaks.
@@ -89,17 +93,69 @@ impl End {
     }
 }
 
+impl End {
+    /// Its name in the metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::TooLarge => "too_large",
+            Self::NotText => "not_text",
+            Self::Violation => "violation",
+            Self::NotSignedIn => "not_signed_in",
+            Self::Unreadable => "unreadable",
+            Self::Flood => "flood",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+            Self::Restart => "restart",
+            Self::ByHome => "by_home",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A connection as the metrics see it: counted once as ended, whatever way its task ends.
+struct Counted {
+    metrics: Arc<Metrics>,
+    end: End,
+    signed_in: AtomicBool,
+}
+
+impl Counted {
+    fn open(metrics: Arc<Metrics>) -> Self {
+        metrics.bridge_opened();
+        Self { metrics, end: End::Internal, signed_in: AtomicBool::new(false) }
+    }
+
+    fn signed_in(&self) {
+        if !self.signed_in.swap(true, Ordering::Relaxed) {
+            self.metrics.bridge_signed_in();
+        }
+    }
+
+    fn ended(&mut self, end: End) {
+        self.end = end;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.bridge_closed(self.end.name(), self.signed_in.load(Ordering::Relaxed));
+    }
+}
+
 type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
 
 impl<H: Home> Session<H> {
     /// Runs the connection to its end.
     pub(crate) async fn run(self, socket: WebSocket) {
-        let Self { home, config, sub_protocol, marks, place, mut draining, _alive } = self;
+        let Self { home, metrics, config, sub_protocol, marks, place, mut draining, _alive } = self;
+        let mut counted = Counted::open(metrics);
         let (mut sink, mut stream) = socket.split();
         let (reply, mut replies) = mpsc::channel(REPLIES_WAITING_MAX);
         let Ok(challenge) = draw_challenge() else {
             tracing::error!("the system gives no randomness");
+            counted.ended(End::Internal);
             return part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, End::Internal, 0).await;
         };
         // Devices of one node come back spread over five seconds; the challenge is public and random.
@@ -108,9 +164,22 @@ impl<H: Home> Session<H> {
             Err(_) => End::Restart,
             Ok((connection, mut from_home)) => {
                 let signed_in = Notify::new();
-                let mut writer =
-                    Writer { home: &home, config: &config, sub_protocol, sink: &mut sink, from_home: &mut from_home };
-                let mut reader = Reader { home: &home, config: &config, sub_protocol, stream: &mut stream, reply };
+                let mut writer = Writer {
+                    home: &home,
+                    counted: &counted,
+                    config: &config,
+                    sub_protocol,
+                    sink: &mut sink,
+                    from_home: &mut from_home,
+                };
+                let mut reader = Reader {
+                    home: &home,
+                    metrics: &counted.metrics,
+                    config: &config,
+                    sub_protocol,
+                    stream: &mut stream,
+                    reply,
+                };
                 let end = tokio::select! {
                     end = writer.run(&mut replies, place, &signed_in) => end,
                     end = reader.run(connection) => end,
@@ -125,6 +194,7 @@ impl<H: Home> Session<H> {
             marks.linger();
         }
         tracing::debug!(?end, "a connection ends");
+        counted.ended(end);
         part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, end, pause_ms).await;
     }
 }
@@ -132,6 +202,7 @@ impl<H: Home> Session<H> {
 /// From the home and the door to the device.
 struct Writer<'a, H> {
     home: &'a H,
+    counted: &'a Counted,
     config: &'a BridgeConfig,
     sub_protocol: SubProtocol,
     sink: &'a mut Sink,
@@ -149,6 +220,7 @@ impl<H: Home> Writer<'_, H> {
                     Some(ToDevice::Frame(frame)) => {
                         if matches!(frame, ServerFrame::SignedIn { .. }) {
                             drop(place.take());
+                            self.counted.signed_in();
                             signed_in.notify_one();
                         }
                         self.sub_protocol.encode(&frame)
@@ -163,8 +235,12 @@ impl<H: Home> Writer<'_, H> {
                 tracing::error!("a frame cannot be encoded");
                 return End::Internal;
             };
+            let is_frame = !matches!(message, Message::Ping(_));
             if let Err(end) = self.write(message).await {
                 return end;
+            }
+            if is_frame {
+                self.counted.metrics.bridge_frame_out();
             }
         }
     }
@@ -195,6 +271,7 @@ fn given_up<H: Home>(home: &H) -> End {
 /// From the device to the home.
 struct Reader<'a, H> {
     home: &'a H,
+    metrics: &'a Metrics,
     config: &'a BridgeConfig,
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
@@ -217,7 +294,7 @@ impl<H: Home> Reader<'_, H> {
                 Message::Close(_) => return End::Gone,
                 Message::Ping(_) | Message::Pong(_) if in_rate.is_ok() => continue,
                 Message::Ping(_) | Message::Pong(_) => return End::Flood,
-                Message::Text(_) | Message::Binary(_) => {}
+                Message::Text(_) | Message::Binary(_) => self.metrics.bridge_frame_in(),
             }
             let frame = match self.sub_protocol.decode(&message) {
                 Ok(frame) => frame,
@@ -251,6 +328,7 @@ impl<H: Home> Reader<'_, H> {
     }
 
     async fn refuse(&self, id: Option<u64>, error: Refusal) -> Result<(), mpsc::error::SendError<ServerFrame>> {
+        self.metrics.refused(Refuser::Bridge, error.code);
         self.reply.send(ServerFrame::Refused { id, error }).await
     }
 }

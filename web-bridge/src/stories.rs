@@ -5,7 +5,7 @@ use crate::config::{BridgeConfig, BridgeError};
 use crate::home::Home;
 use crate::open;
 use futures::{SinkExt, StreamExt};
-use roost_node::{Bridge, Discovery, Stopped, ToDevice};
+use roost_node::{Bridge, Discovery, Metrics, Stopped, ToDevice};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
@@ -43,6 +43,7 @@ struct Fake {
     closed: watch::Sender<u64>,
     overflowed: watch::Sender<bool>,
     forwarded: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 impl FakeHome {
@@ -54,6 +55,7 @@ impl FakeHome {
             closed: watch::Sender::new(0),
             overflowed: watch::Sender::new(false),
             forwarded: AtomicU64::new(0),
+            metrics: Metrics::detached(),
         }))
     }
 
@@ -125,6 +127,10 @@ impl Home for FakeHome {
 
     fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::SeqCst)
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0.metrics)
     }
 }
 

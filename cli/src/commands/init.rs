@@ -53,6 +53,7 @@ pub fn run(args: Args, out: Printer) -> Result<(), Failure> {
         profile: args.profile,
         listen: args.listen,
         web: args.web.unwrap_or_default(),
+        metrics: String::new(),
         public_url: String::new(),
         trusted_proxy: false,
         origins: Vec::new(),

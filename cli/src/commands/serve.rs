@@ -41,7 +41,8 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::io("listening for signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::io("listening for signals"))?;
     let config = Config::load(&args.dir, &Flags { listen: args.listen, web: args.web, bootstrap: args.bootstrap })?;
-    let web_listen = config.web()?;
+    let (web_listen, metrics_listen) = (config.web()?, config.metrics()?);
+    raise_descriptors();
     let keys = args.dir.join("keys");
     let node_config = NodeConfig {
         org_key: read_key(&keys.join("org.key"))?,
@@ -60,12 +61,25 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         dir: args.dir.clone(),
         node: handle.clone(),
         web: std::sync::OnceLock::new(),
+        metrics: std::sync::OnceLock::new(),
         importing: tokio::sync::Mutex::new(()),
     });
     // The socket comes before the import: an invite laid down meanwhile is either found by the import or announced here.
     let control = Control::serve(context.clone())?;
     import(&context).await?;
     let (stop_bridge, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (stop_metrics, metrics_stopped) = tokio::sync::oneshot::channel::<()>();
+    let metrics = match metrics_listen {
+        None => None,
+        Some(listen) => {
+            let stop = async move { drop(metrics_stopped.await) };
+            let (at, _task) = roost_web_bridge::serve_metrics(listen, handle.clone(), stop)
+                .await
+                .map_err(|error| Failure::failed("metrics", error, "is the metrics port free?"))?;
+            let _ = context.metrics.set(at.to_string());
+            Some(at.to_string())
+        }
+    };
     let bridge_config = bridge_config(&config, web_listen);
     let (web_addr, bridge) = roost_web_bridge::serve(bridge_config, handle.clone(), async move {
         let _ = stopped.await;
@@ -81,20 +95,24 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     handle.announce(&web).await.map_err(stopped)?;
     let peer_id = handle.node().to_string();
     let listen: Vec<String> = node.listen().iter().map(ToString::to_string).collect();
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "event": "ready", "org_id": handle.org().to_string(), "peer_id": peer_id, "pid": std::process::id(),
         "listen": listen, "web": web,
     });
-    out.print(
-        &value,
-        format_args!("{} is ready\nnode    {peer_id}\nlisten  {}\nweb     {web}", config.name, listen.join(", ")),
-    )?;
+    let listening = listen.join(", ");
+    let mut words = format!("{} is ready\nnode    {peer_id}\nlisten  {listening}\nweb     {web}", config.name);
+    if let (Some(at), Some(fields)) = (metrics, value.as_object_mut()) {
+        words.push_str(&format!("\nmetrics http://{at}/metrics"));
+        fields.insert("metrics".into(), format!("http://{at}/metrics").into());
+    }
+    out.print(&value, words)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     drop(control);
     drop(stop_bridge);
+    drop(stop_metrics);
     if tokio::time::timeout(DRAIN_WAIT + Duration::from_millis(500), bridge).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
@@ -102,6 +120,15 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         tracing::warn!("the node did not stop in time; what it acknowledged is on disk");
     }
     Ok(())
+}
+
+/// Takes as many file descriptors as the system allows: every device is one. Where it fails, there are as many as before.
+fn raise_descriptors() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files was not raised");
+    }
 }
 
 /// A testnet raises rates, never sizes: its users all come from one address.

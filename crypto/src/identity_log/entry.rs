@@ -28,6 +28,7 @@ impl LogHash {
 
 /// A log as it travels: CBOR array of signed [`LogEntry`], genesis first. Unverified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct IdentityLog(pub Vec<Signed>);
 

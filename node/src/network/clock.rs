@@ -12,7 +12,7 @@ pub(super) fn now_s() -> u64 {
 
 /// Monotonic time, for ages of cache entries and for Kademlia's record expiry.
 #[expect(clippy::disallowed_methods, reason = "the network is an edge: libp2p takes monotonic instants")]
-pub(super) fn instant() -> Instant {
+pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 

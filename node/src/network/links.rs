@@ -54,6 +54,7 @@ pub(super) struct Answer {
     peer: PeerId,
     channel: ResponseChannel<NodeResponse>,
     response: NodeResponse,
+    kind: &'static str,
 }
 
 enum Sent {
@@ -218,7 +219,7 @@ impl SwarmTask {
         if let Some(link) = self.links.peers.get_mut(&answer.peer) {
             link.inbound = link.inbound.saturating_sub(1);
         }
-        self.respond(answer.channel, answer.response);
+        self.respond(answer.channel, answer.kind, answer.response);
     }
 
     pub(super) fn tend_links(&mut self) {
@@ -325,7 +326,11 @@ impl SwarmTask {
         if self.links.peers.get(&peer).is_some_and(|link| link.greeted.as_ref() == Some(&hello)) {
             return Ok(());
         }
-        let record = hello::check(&node, &hello, clock::now_s())?;
+        let now_s = clock::now_s();
+        let record = hello::check(&node, &hello, now_s)?;
+        if let Some(metrics) = &self.metrics {
+            metrics.peer_signed(record.seq, now_s);
+        }
         for (node, addresses) in of_org(&record) {
             if let Some(peer) = peer_of(&node) {
                 self.book.add(peer, addresses);
@@ -349,6 +354,7 @@ impl SwarmTask {
     }
 
     fn heard(&mut self, peer: PeerId, request: NodeRequest, channel: ResponseChannel<NodeResponse>) {
+        let kind = request.name();
         let response = match request {
             NodeRequest::Hello(hello) => match self.learn(peer, hello) {
                 Ok(()) => {
@@ -373,6 +379,7 @@ impl SwarmTask {
                     let answer = answer.map(move |answer| Answer {
                         peer,
                         channel,
+                        kind,
                         response: answer.unwrap_or_else(|_| NodeResponse::Refused(unanswered())),
                     });
                     return self.links.answers.push(answer.boxed());
@@ -380,7 +387,7 @@ impl SwarmTask {
                 Err(refusal) => NodeResponse::Refused(refusal),
             },
         };
-        self.respond(channel, response);
+        self.respond(channel, kind, response);
     }
 
     fn pass_on(&mut self, peer: PeerId, request: NodeRequest) -> Result<oneshot::Receiver<NodeResponse>, Refusal> {
@@ -427,7 +434,10 @@ impl SwarmTask {
         self.pump(peer);
     }
 
-    fn respond(&mut self, channel: ResponseChannel<NodeResponse>, response: NodeResponse) {
+    fn respond(&mut self, channel: ResponseChannel<NodeResponse>, kind: &'static str, response: NodeResponse) {
+        if let Some(metrics) = &self.metrics {
+            metrics.answered(kind, &response);
+        }
         if self.swarm.behaviour_mut().requests.send_response(channel, response).is_err() {
             tracing::debug!("an answer came after its connection had ended");
         }

@@ -113,7 +113,8 @@ impl Network {
         let mut remembered = slot.lock().await;
         if let Some(known) = remembered.as_ref().filter(|known| known.is_fresh()) {
             let report = LookupReport { source: LookupSource::Cache, hops: 0, messages: 0, ms: 0 };
-            return known.outcome.clone().map(|resolution| Resolution { report, ..resolution });
+            let outcome = known.outcome.clone().map(|resolution| Resolution { report, ..resolution });
+            return self.metrics.looked_up(outcome, true);
         }
         let _permit = self.lookups.permits.acquire().await.map_err(|_| NetworkError::Closed)?;
         let mut cost = Cost::default();
@@ -125,7 +126,7 @@ impl Network {
             Err(_) => false,
         };
         *remembered = worth_keeping.then(|| Remembered { outcome: outcome.clone(), at: clock::instant() });
-        outcome
+        self.metrics.looked_up(outcome, false)
     }
 
     /// Forgets what is remembered of a handle: after a failure the next question goes to the directory.

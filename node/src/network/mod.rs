@@ -6,7 +6,7 @@
 
 mod addresses;
 mod behaviour;
-mod clock;
+pub(crate) mod clock;
 mod codec;
 mod directory;
 mod hello;
@@ -23,6 +23,7 @@ pub use libp2p::Multiaddr;
 pub use lookup::Resolution;
 pub use record_store::StoreError;
 
+use crate::metrics::{Metrics, Stopwatch};
 use addresses::peer_of;
 use lookup::Lookups;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
@@ -142,6 +143,23 @@ pub enum NetworkError {
     },
 }
 
+impl NetworkError {
+    /// A name for whoever counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Transport(_) => "transport",
+            Self::Bootstrap(_) => "bootstrap",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Store(_) => "store",
+            Self::NotFound => "not_found",
+            Self::NameConflict { .. } => "name_conflict",
+        }
+    }
+}
+
 fn list(orgs: &[OrgId]) -> String {
     orgs.iter().map(OrgId::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -152,11 +170,17 @@ pub struct Network {
     commands: mpsc::Sender<Command>,
     connected: Arc<AtomicUsize>,
     lookups: Arc<Lookups>,
+    metrics: Arc<Metrics>,
 }
 
 /// A request on its way.
 #[derive(Debug)]
-pub struct Asked(oneshot::Receiver<Result<NodeResponse, NetworkError>>);
+pub struct Asked {
+    answer: oneshot::Receiver<Result<NodeResponse, NetworkError>>,
+    metrics: Arc<Metrics>,
+    kind: &'static str,
+    time: Stopwatch,
+}
 
 impl Asked {
     /// The answer; 5 s for it, from the call.
@@ -164,7 +188,9 @@ impl Asked {
     /// # Errors
     /// [`NetworkError::Closed`], [`NetworkError::Unreachable`], [`NetworkError::Timeout`].
     pub async fn answer(self) -> Result<NodeResponse, NetworkError> {
-        wait(self.0, behaviour::REQUEST_TIMEOUT).await?
+        let result = wait(self.answer, behaviour::REQUEST_TIMEOUT).await.and_then(|answer| answer);
+        self.metrics.asked(self.kind, &result, &self.time);
+        result
     }
 }
 
@@ -182,10 +208,12 @@ pub async fn start(
     let lookups = Arc::new(Lookups::new(config.pins));
     let store = record_store::RecordStore::open(config.records, clock::now_s());
     let swarm = behaviour::build(&mut config.key, store)?;
+    let (metrics, swarm_metrics) = Metrics::new();
     let mut task = swarm_task::SwarmTask::new(swarm, inbound, Arc::clone(&connected), &config.bootstrap)?;
+    task.measure(Arc::clone(&metrics), swarm_metrics);
     let addresses = task.listen(&config.listen).await?;
     tokio::spawn(task.run(command_queue));
-    Ok((Network { commands, connected, lookups }, inbound_queue, addresses))
+    Ok((Network { commands, connected, lookups, metrics }, inbound_queue, addresses))
 }
 
 impl Network {
@@ -203,10 +231,21 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Busy`], [`NetworkError::Closed`], [`NetworkError::Unreachable`].
     pub fn ask(&self, peer: NodeId, request: NodeRequest) -> Result<Asked, NetworkError> {
-        let peer = peer_of(&peer).ok_or(NetworkError::Unreachable)?;
+        let (kind, time) = (request.name(), Stopwatch::start());
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Request { peer, request: Box::new(request), reply })?;
-        Ok(Asked(answer))
+        let sent = match peer_of(&peer) {
+            Some(peer) => self.command(Command::Request { peer, request: Box::new(request), reply }),
+            None => Err(NetworkError::Unreachable),
+        };
+        let metrics = self.metrics();
+        match sent {
+            Ok(()) => Ok(Asked { answer, metrics, kind, time }),
+            Err(error) => {
+                let result = Err(error.clone());
+                metrics.asked(kind, &result, &time);
+                Err(error)
+            }
+        }
     }
 
     /// Tells where a node can be reached.
@@ -233,8 +272,12 @@ impl Network {
     /// [`NetworkError::Closed`], [`NetworkError::Timeout`].
     pub async fn publish(&self, key: RecordKey, value: Vec<u8>) -> Result<(), NetworkError> {
         let (reply, answer) = oneshot::channel();
-        self.command(Command::Publish { key, value, reply })?;
-        wait(answer, DIRECTORY_TIMEOUT).await?
+        let sent = self.command(Command::Publish { key, value, reply });
+        let outcome = match sent {
+            Ok(()) => wait(answer, DIRECTORY_TIMEOUT).await.and_then(|outcome| outcome),
+            Err(error) => Err(error),
+        };
+        self.metrics.published(outcome)
     }
 
     /// The best record of four valid answers, or of all servers where there are fewer; holders of older ones get it.
@@ -243,6 +286,11 @@ impl Network {
     /// [`NetworkError::NotFound`], [`NetworkError::Busy`], [`NetworkError::Closed`], [`NetworkError::Timeout`].
     pub async fn get(&self, key: RecordKey) -> Result<Found, NetworkError> {
         self.find(key).await?.found.ok_or(NetworkError::NotFound)
+    }
+
+    /// What is counted of this node.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Nodes connected now.

@@ -135,6 +135,11 @@ impl RecordStore {
         }
     }
 
+    /// Records held.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// The held bytes of a key.
     pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
         self.records.get(key).map(|held| held.value.as_slice())

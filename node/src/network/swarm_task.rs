@@ -8,9 +8,11 @@ use super::behaviour::{Behaviour, BehaviourEvent};
 use super::directory::Queries;
 use super::links::Links;
 use super::{InboundRequest, Lookup, NetworkError};
+use crate::metrics::Metrics;
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p::core::transport::ListenerId;
 use libp2p::kad::Event as KadEvent;
+use libp2p::metrics::Recorder as _;
 use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
@@ -70,6 +72,8 @@ pub(super) struct SwarmTask {
     bootstrap_at: u64,
     was_alone: bool,
     bootstrap_pause: u64,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    swarm_metrics: Option<libp2p::metrics::Metrics>,
 }
 
 impl SwarmTask {
@@ -100,7 +104,14 @@ impl SwarmTask {
             bootstrap_at: 0,
             was_alone: true,
             bootstrap_pause: *BOOTSTRAP_TICKS.start(),
+            metrics: None,
+            swarm_metrics: None,
         })
+    }
+
+    /// Counts from here on.
+    pub(super) fn measure(&mut self, metrics: Arc<Metrics>, swarm_metrics: libp2p::metrics::Metrics) {
+        (self.metrics, self.swarm_metrics) = (Some(metrics), Some(swarm_metrics));
     }
 
     /// Listens, and gives the addresses once every listener has one.
@@ -174,6 +185,7 @@ impl SwarmTask {
     }
 
     fn event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.record(&event);
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 self.listening.entry(listener_id).or_default().push(address);
@@ -195,6 +207,17 @@ impl SwarmTask {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.request_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.kademlia_event(event),
+            _ => {}
+        }
+    }
+
+    /// identify's families are left out: their labels are what peers say of themselves.
+    fn record(&self, event: &SwarmEvent<BehaviourEvent>) {
+        let Some(metrics) = &self.swarm_metrics else { return };
+        metrics.record(event);
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => metrics.record(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => metrics.record(event),
             _ => {}
         }
     }
@@ -233,6 +256,10 @@ impl SwarmTask {
         self.tick += 1;
         self.tend_links();
         self.tend_directory();
+        if let Some(metrics) = &self.metrics {
+            let held = self.swarm.behaviour_mut().kademlia.store_mut().len();
+            metrics.records_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
         let alone = self.links.connected() == 0;
         if self.was_alone != alone {
             self.was_alone = alone;

@@ -3,7 +3,7 @@
 use super::accounts::{home_of, learn_log, verified};
 use super::feeds::{self, Author};
 use super::rows;
-use super::{ConnectionId, Failure, Output, Pending, Relay, Step};
+use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
 use crate::store::Read as _;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
@@ -214,7 +214,10 @@ impl Relay {
             return Err(not_member());
         }
         let seq = match rows::get::<u64>(step.rows, &dedupe)? {
-            Some(seq) => seq,
+            Some(seq) => {
+                self.notes.push(Note::Repeated);
+                seq
+            }
             None => {
                 if epoch != head.epoch {
                     let message = format!("the conversation is at epoch {}, the message at {epoch}", head.epoch);
@@ -225,6 +228,7 @@ impl Relay {
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
                 self.spread(step, &head.state, feed, seq, Some(&author.account))?;
+                self.notes.push(Note::Accepted);
                 seq
             }
         };

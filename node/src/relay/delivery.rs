@@ -5,7 +5,7 @@
 use super::conversations::{check_creation, check_head, group_head, not_member};
 use super::feeds;
 use super::rows;
-use super::{Failure, Output, Pending, Relay, Step, accounts};
+use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_protocol::conversation::ConversationState;
@@ -132,6 +132,7 @@ impl Relay {
                     rows::put(step.rows, key, &0_u64);
                 }
                 self.destinations.entry(home).or_default().enqueue((feed, account), 0);
+                self.notes.push(Note::Owed { feed, account, from: seq, to: seq });
             }
         }
         Ok(())
@@ -143,9 +144,11 @@ impl Relay {
             let custody: u64 = rows::decode(&key, &value)?;
             let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
             let (feed, account) = parse_outbox_key(&key).ok_or_else(corrupt)?;
-            if custody >= feeds::head(rows, &feed)?.seq {
+            let head = feeds::head(rows, &feed)?.seq;
+            if custody >= head {
                 continue;
             }
+            self.notes.push(Note::Owed { feed, account, from: custody + 1, to: head });
             let step = Step { rows, now_ms: 0, memo: &self.memo };
             let home = accounts::home_of(&step, &account);
             match home {
@@ -206,6 +209,7 @@ impl Relay {
         let custody = match response {
             None => {
                 destination.silent(item, step.now_ms, salt);
+                self.notes.push(Note::Silent);
                 return Ok(());
             }
             Some(NodeResponse::Custody(custodies)) => custodies
@@ -223,9 +227,13 @@ impl Relay {
                     destination.enqueue(item, step.now_ms);
                 }
                 rows::put(step.rows, key, &custody);
+                self.notes.push(Note::Custody { feed, account, to: custody });
                 self.tell_custody(step, &feed, &account, before + 1, custody)?;
             }
-            _ => destination.refused(item, step.now_ms, salt),
+            _ => {
+                destination.refused(item, step.now_ms, salt);
+                self.notes.push(Note::Refused);
+            }
         }
         Ok(())
     }
@@ -345,6 +353,8 @@ impl Relay {
                 if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
                     rows::put(step.rows, key, &0_u64);
                     self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
+                    let to = feeds::head(step.rows, &feed)?.seq;
+                    self.notes.push(Note::Owed { feed, account, from: 1, to });
                 }
             }
         }

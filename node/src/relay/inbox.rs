@@ -2,8 +2,8 @@
 
 use super::feeds;
 use super::rows;
-use super::{ConnectionId, Output, Relay, Step};
-use crate::store::{Read as _, RowKey, StoreError};
+use super::{ConnectionId, Note, Output, Relay, Step};
+use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::feed::Entry;
 use roost_protocol::ids::{FeedId, Incarnation};
@@ -23,6 +23,9 @@ impl Run {
         self.feed == entry.header.feed && self.seq + self.count == entry.header.seq && self.inbox + self.count == inbox
     }
 }
+
+/// Rows that are counted at once.
+const COUNT_PAGE: usize = 1024;
 
 impl Relay {
     /// Puts an entry that is held into an account's inbox, once; gives its position if it is new there.
@@ -44,6 +47,7 @@ impl Relay {
         rows::put(step.rows, head_key, &next);
         rows::put(step.rows, held_key, &seq);
         self.stirred.extend(self.present.get(account).into_iter().flatten());
+        self.notes.push(Note::Inboxed(1));
         Ok(Some(next))
     }
 
@@ -62,6 +66,23 @@ impl Relay {
             }
             self.outputs.push(Output::Early(*connection, ServerFrame::Entry { inbox: None, entry: entry.clone() }));
         }
+    }
+
+    /// Counts what waits in all inboxes, a page at a time.
+    pub(super) fn note_waiting(&mut self, rows: &Overlay<'_>) -> Result<(), StoreError> {
+        let end = rows::end_of(&[rows::INBOX]);
+        let mut from = vec![rows::INBOX];
+        let mut waiting = 0;
+        loop {
+            let page = rows.scan(&from, &end, COUNT_PAGE)?;
+            waiting += page.len() as u64;
+            match page.into_iter().next_back() {
+                Some((last, _)) => from = [&last[..], &[0]].concat(),
+                None => break,
+            }
+        }
+        self.notes.push(Note::Waiting(waiting));
+        Ok(())
     }
 
     pub(super) fn inbox_is_full(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<bool, StoreError> {
@@ -113,7 +134,9 @@ impl Relay {
         if rows::get::<u64>(step.rows, &key)?.unwrap_or(0) < inbox {
             rows::put(step.rows, key, &inbox);
             let end = rows::inbox(&account, inbox + 1);
-            for (key, _) in step.rows.scan(&rows::inbox(&account, 0), &end, usize::MAX)? {
+            let acknowledged = step.rows.scan(&rows::inbox(&account, 0), &end, usize::MAX)?;
+            self.notes.push(Note::Acknowledged(acknowledged.len() as u64));
+            for (key, _) in acknowledged {
                 step.rows.delete(key);
             }
         }

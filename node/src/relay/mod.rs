@@ -11,10 +11,12 @@ mod delivery;
 mod feeds;
 mod inbox;
 mod memo;
+mod note;
 mod rows;
 
 pub use accounts::AccountRow;
 pub use delivery::Destination;
+pub use note::Note;
 
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
@@ -113,6 +115,30 @@ pub enum Input {
     Tick,
 }
 
+impl Input {
+    /// A name for whoever counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Frame { frame, .. } => frame.name(),
+            Self::Closed { .. } => "closed",
+            Self::Asked { request, .. } => match request {
+                NodeRequest::Hello(_) => "asked_hello",
+                NodeRequest::Deliver(_) => "asked_deliver",
+                NodeRequest::Fetch { .. } => "asked_fetch",
+                NodeRequest::Create(_) => "asked_create",
+                NodeRequest::KeyPackages { .. } => "asked_key_packages",
+                NodeRequest::Log { .. } => "asked_log",
+            },
+            Self::Answered { .. } => "answered",
+            Self::Resolved { .. } => "resolved",
+            Self::OwnRecord(_) => "own_record",
+            Self::Invite { .. } => "invite",
+            Self::Tick => "tick",
+        }
+    }
+}
+
 /// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
 #[derive(Debug)]
 pub enum Output {
@@ -173,6 +199,8 @@ pub struct Relay {
     next_token: RequestToken,
     outputs: Vec<Output>,
     memo: Arc<Mutex<Memo>>,
+    /// Of the last input.
+    notes: Vec<Note>,
 }
 
 /// One input's view of time and store.
@@ -222,8 +250,10 @@ impl Relay {
             next_token: 1,
             outputs: Vec::new(),
             memo: Arc::default(),
+            notes: Vec::new(),
         };
         relay.load_outbox(rows)?;
+        relay.note_waiting(rows)?;
         Ok(relay)
     }
 
@@ -237,6 +267,7 @@ impl Relay {
     /// # Errors
     /// [`StoreError`]: nothing of this input may be acknowledged; the node stops.
     pub fn handle(&mut self, input: Input, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
+        self.notes.clear();
         let memo = Arc::clone(&self.memo);
         self.decide(input, rows, now_ms, &memo)
     }
@@ -258,7 +289,10 @@ impl Relay {
                 let batch = above.into_batch();
                 match result {
                     Ok(()) => rows.absorb(batch),
-                    Err(Failure::Refused(error)) => self.send(connection, ServerFrame::Refused { id, error }),
+                    Err(Failure::Refused(error)) => {
+                        self.notes.clear();
+                        self.send(connection, ServerFrame::Refused { id, error });
+                    }
                     Err(Failure::Store(error)) => return Err(error),
                 }
             }
@@ -274,7 +308,10 @@ impl Relay {
                         rows.absorb(batch);
                         response
                     }
-                    Err(Failure::Refused(refusal)) => NodeResponse::Refused(refusal),
+                    Err(Failure::Refused(refusal)) => {
+                        self.notes.clear();
+                        NodeResponse::Refused(refusal)
+                    }
                     Err(Failure::Store(error)) => return Err(error),
                 };
                 self.outputs.push(Output::Answer(token, response));
@@ -300,6 +337,11 @@ impl Relay {
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
+    }
+
+    /// What the last input, or opening, did.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// When a delivery wants to be tried again, milliseconds since 1970.
