@@ -9,10 +9,12 @@ use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use libp2p::Multiaddr;
 use roost_crypto::bytes::Bytes;
+use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_protocol::codec;
 use roost_protocol::conversation::Creation;
+use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
@@ -256,6 +258,7 @@ impl Node {
             })
             .map_err(NodeError::Thread)?;
         runtime.spawn(forward(asked, commands.clone()));
+        runtime.spawn(learn(handle.shared.network.learned_logs(), commands.clone()));
         runtime.spawn(ticks(woken, commands.clone()));
         Ok(Self { handle, listen, thread })
     }
@@ -443,7 +446,9 @@ impl NodeHandle {
             seq: now_s,
             expires: now_s + limits::RECORD_LIFE_S_MAX,
         };
-        let claims = NameClaims(vec![claim.sign(&config.org_key)]);
+        let claim = claim.sign(&config.org_key);
+        let change = DirectoryChange::Org { record: Some(record.clone()), claim: Some(claim.clone()) };
+        let claims = NameClaims(vec![claim]);
         for (key, value) in [
             (RecordKey::Org(self.org()), codec::encode(record)),
             (RecordKey::of_name(&config.name), codec::encode(&claims)),
@@ -452,6 +457,7 @@ impl NodeHandle {
                 tracing::warn!(%error, "a record of the organisation was not published");
             }
         }
+        announce(&self.shared.network, change);
     }
 }
 
@@ -610,16 +616,23 @@ impl Worker {
                     let _ = commands.send(Command::Input(Input::Resolved { token, result })).await;
                 });
             }
-            Output::Publish { log, handle_record } => {
+            Output::Publish { log, handle_record, changed } => {
                 let network = self.network.clone();
-                self.runtime.spawn(async move { publish_account(&network, log, handle_record).await });
+                self.runtime.spawn(async move {
+                    let change =
+                        DirectoryChange::Account { log: Some(log.clone()), handle: Some(handle_record.clone()) };
+                    publish_account(&network, log, handle_record).await;
+                    if changed {
+                        announce(&network, change);
+                    }
+                });
             }
         }
     }
 
     fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
-        let commands = self.commands.clone();
-        let asked = self.network.ask(peer, request);
+        let (network, commands) = (self.network.clone(), self.commands.clone());
+        let asked = network.ask(peer, request);
         self.runtime.spawn(async move {
             let answer = match asked {
                 Ok(asked) => asked.answer().await,
@@ -632,8 +645,19 @@ impl Worker {
                     None
                 }
             };
+            let silent = response.is_none();
             let _ = commands.send(Command::Input(Input::Answered { token, response })).await;
+            if silent {
+                network.find_again(peer).await;
+            }
         });
+    }
+}
+
+/// A hint that is lost costs a lookup.
+fn announce(network: &Network, change: DirectoryChange) {
+    if let Err(error) = network.announce(change) {
+        tracing::debug!(%error, "a change was not told to other nodes");
     }
 }
 
@@ -658,6 +682,16 @@ async fn publish_account(
 async fn forward(mut asked: mpsc::Receiver<InboundRequest>, commands: mpsc::Sender<Command>) {
     while let Some(request) = asked.recv().await {
         if commands.send(Command::Asked(request)).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// What other nodes tell of accounts goes to the rules, which know whether the account matters here.
+async fn learn(logs: Option<mpsc::Receiver<IdentityLog>>, commands: mpsc::Sender<Command>) {
+    let Some(mut logs) = logs else { return };
+    while let Some(log) = logs.recv().await {
+        if commands.send(Command::Input(Input::LogLearned(log))).await.is_err() {
             break;
         }
     }
