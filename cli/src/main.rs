@@ -101,7 +101,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::try_from_env("ROOST_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Gossipsub warns of what peers send, so a peer could fill the log.
+    let filter = EnvFilter::try_from_env("ROOST_LOG").unwrap_or_else(|_| EnvFilter::new("warn,libp2p_gossipsub=off"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.init() }
 }

@@ -11,10 +11,12 @@ use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK
 use crate::way;
 use libp2p::Multiaddr;
 use roost_crypto::bytes::Bytes;
+use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_protocol::codec;
 use roost_protocol::conversation::Creation;
+use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
@@ -281,6 +283,7 @@ impl Node {
             })
             .map_err(NodeError::Thread)?;
         runtime.spawn(forward(asked, commands.clone()));
+        runtime.spawn(learn(handle.shared.network.learned_logs(), commands.clone()));
         runtime.spawn(ticks(woken, commands.clone()));
         Ok(Self { handle, listen, thread })
     }
@@ -508,7 +511,9 @@ impl NodeHandle {
             seq: now_s,
             expires: now_s + limits::RECORD_LIFE_S_MAX,
         };
-        let claims = NameClaims(vec![claim.sign(&config.org_key)]);
+        let claim = claim.sign(&config.org_key);
+        let change = DirectoryChange::Org { record: Some(record.clone()), claim: Some(claim.clone()) };
+        let claims = NameClaims(vec![claim]);
         for (key, value) in [
             (RecordKey::Org(self.org()), codec::encode(record)),
             (RecordKey::of_name(&config.name), codec::encode(&claims)),
@@ -517,6 +522,7 @@ impl NodeHandle {
                 tracing::warn!(%error, "a record of the organisation was not published");
             }
         }
+        announce(&self.shared.network, change);
     }
 }
 
@@ -694,18 +700,25 @@ impl Worker {
                     let _ = commands.send(Command::Input(Input::Resolved { token, result })).await;
                 });
             }
-            Output::Publish { log, handle_record } => {
+            Output::Publish { log, handle_record, changed } => {
                 let network = self.network.clone();
-                self.runtime.spawn(async move { publish_account(&network, log, handle_record).await });
+                self.runtime.spawn(async move {
+                    let change =
+                        DirectoryChange::Account { log: Some(log.clone()), handle: Some(handle_record.clone()) };
+                    publish_account(&network, log, handle_record).await;
+                    if changed {
+                        announce(&network, change);
+                    }
+                });
             }
         }
     }
 
     fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
-        let commands = self.commands.clone();
+        let (network, commands) = (self.network.clone(), self.commands.clone());
         let span = way::deliver(&request);
         let flight = matches!(request, NodeRequest::Deliver(_)).then(|| self.metrics.in_flight());
-        let asked = self.network.ask(peer, request);
+        let asked = network.ask(peer, request);
         let asked = async move {
             let answer = match asked {
                 Ok(asked) => asked.answer().await,
@@ -720,9 +733,20 @@ impl Worker {
                     None
                 }
             };
+            let silent = response.is_none();
             let _ = commands.send(Command::Input(Input::Answered { token, response })).await;
+            if silent {
+                network.find_again(peer).await;
+            }
         };
         self.runtime.spawn(asked.instrument(span));
+    }
+}
+
+/// A hint that is lost costs a lookup.
+fn announce(network: &Network, change: DirectoryChange) {
+    if let Err(error) = network.announce(change) {
+        tracing::debug!(%error, "a change was not told to other nodes");
     }
 }
 
@@ -747,6 +771,16 @@ async fn publish_account(
 async fn forward(mut asked: mpsc::Receiver<InboundRequest>, commands: mpsc::Sender<Command>) {
     while let Some(request) = asked.recv().await {
         if commands.send(Command::Asked(request)).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// What other nodes tell of accounts goes to the rules, which know whether the account matters here.
+async fn learn(logs: Option<mpsc::Receiver<IdentityLog>>, commands: mpsc::Sender<Command>) {
+    let Some(mut logs) = logs else { return };
+    while let Some(log) = logs.recv().await {
+        if commands.send(Command::Input(Input::LogLearned(log))).await.is_err() {
             break;
         }
     }

@@ -6,6 +6,7 @@
 pub mod content;
 pub mod conversation;
 pub mod feed;
+pub mod gossip;
 pub mod handle;
 pub mod ids;
 pub mod invite;

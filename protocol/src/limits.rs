@@ -10,6 +10,12 @@ pub const COMMIT_BYTES_MAX: usize = 96 * 1024;
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// A DHT value, bytes: fits a Kademlia packet (16 KiB) with its keys and peers.
 pub const DHT_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Data of a gossip message, bytes: a full identity log (4 KiB), a handle record and their envelope.
+pub const GOSSIP_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// A frame of gossip, bytes: a few messages and what controls the mesh.
+pub const GOSSIP_FRAME_BYTES_MAX: usize = 32 * 1024;
+/// Control part of a gossip frame, bytes: 350 message ids, more than are new in the seconds that one covers.
+pub const GOSSIP_CONTROL_BYTES_MAX: usize = 8 * 1024;
 /// A request or a response between nodes, bytes.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Entries of one `Deliver`: one fsync at the receiver covers them.

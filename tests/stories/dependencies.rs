@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 const MINIMUMS: &[(&str, &str, &str)] = &[
     ("yamux", "0.13.10", "CVE-2026-32314: a peer panics the muxer with data over credit"),
     ("libp2p", "0.57.0", "an older one is picked silently when wasm-bindgen pins collide"),
+    ("libp2p-gossipsub", "0.50.1", "CVE-2026-33040, -34219: a PRUNE's backoff panics; GHSA-vrx6-jcp8-vm7m"),
     ("snow", "0.9.5", "RUSTSEC-2024-0011: nonce increment on a failed handshake"),
     ("hickory-proto", "0.26.1", "RUSTSEC-2026-0118: a name that loops"),
     ("bytes", "1.11.1", "RUSTSEC-2026-0007"),

@@ -4,6 +4,7 @@
 
 use super::NetworkError;
 use super::codec::NodeCodec;
+use super::gossip::{self, Gossip};
 use super::record_store::{FRESH_S, RecordStore};
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
@@ -42,6 +43,8 @@ pub(super) struct Behaviour {
     pub(super) kademlia: kad::Behaviour<RecordStore>,
     /// Requests between nodes.
     pub(super) requests: request_response::Behaviour<NodeCodec>,
+    /// Hints that a record of the directory changed.
+    pub(super) gossip: Gossip,
 }
 
 /// Builds the swarm: TCP (and DNS names), Noise, yamux. The seed is wiped.
@@ -62,7 +65,7 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Beha
         .map_err(|error| failed(&error))?
         .with_dns()
         .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair| behaviour(keypair, store))
+        .with_behaviour(|keypair| Ok(behaviour(keypair, store)?))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
             config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
@@ -71,7 +74,7 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Beha
     Ok(swarm)
 }
 
-fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Behaviour {
+fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Result<Behaviour, String> {
     let local = PeerId::from(keypair.public());
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(64))
@@ -88,13 +91,14 @@ fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Behaviour {
     let mut kademlia = kad::Behaviour::with_config(local, store, kademlia_config());
     // Without it a node stays a client until an address is confirmed, answers nobody and is in no routing table.
     kademlia.set_mode(Some(Mode::Server));
-    Behaviour {
+    Ok(Behaviour {
         limits: connection_limits::Behaviour::new(limits),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
         kademlia,
         requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
-    }
+        gossip: gossip::behaviour(keypair)?,
+    })
 }
 
 fn kademlia_config() -> kad::Config {

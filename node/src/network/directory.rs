@@ -42,6 +42,16 @@ pub(super) struct Queries {
     finds: HashMap<QueryId, (PeerId, oneshot::Sender<u32>)>,
     unsent: BTreeSet<Vec<u8>>,
     unsent_at: Option<u64>,
+    #[cfg(test)]
+    started: u64,
+}
+
+#[cfg(test)]
+impl Queries {
+    /// Lookups since the start.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
 }
 
 struct Get {
@@ -81,6 +91,10 @@ impl SwarmTask {
             drop(reply.send(Err(NetworkError::Busy)));
             return;
         }
+        #[cfg(test)]
+        {
+            self.queries.started += 1;
+        }
         let id = self.swarm.behaviour_mut().kademlia.get_record(key.to_bytes().into());
         self.queries.gets.insert(id, Get { key, local: None, since: self.tick, answers: Vec::new(), reply });
     }
@@ -103,8 +117,10 @@ impl SwarmTask {
         let now_s = clock::now_s();
         let fresh_until_s = fresh_until_s(&record, now_s);
         let store = self.swarm.behaviour_mut().kademlia.store_mut();
-        if let Err(error) = store.admit(record.key.as_ref(), &record.value, fresh_until_s, Origin::Foreign, now_s) {
-            tracing::debug!(%error, "a put was not stored");
+        let before = store.value(record.key.as_ref()).map(<[u8]>::to_vec);
+        match store.admit(record.key.as_ref(), &record.value, fresh_until_s, Origin::Foreign, now_s) {
+            Ok(()) => self.learned_from_store(record.key.as_ref(), before.as_deref()),
+            Err(error) => tracing::debug!(%error, "a put was not stored"),
         }
     }
 

@@ -4,6 +4,7 @@
 //! in the task's ticks of half a second.
 
 use super::addresses::{is_loopback, node_of, of_org, peer_of};
+use super::selection::Candidate;
 use super::swarm_task::{Reply, SwarmTask};
 use super::{InboundRequest, NetworkError, clock, hello};
 use futures::FutureExt as _;
@@ -14,7 +15,9 @@ use libp2p::core::ConnectedPoint;
 use libp2p::request_response::{Event, Message, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::DialOpts;
+use roost_protocol::codec;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
+use roost_protocol::records::VerifiedRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::oneshot;
@@ -99,6 +102,26 @@ impl Links {
     /// Whether a peer is connected over this machine's loopback.
     pub(super) fn is_over_loopback(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|link| link.connections.values().any(|connection| connection.loopback))
+    }
+
+    /// Whether a peer has shown by its `Hello` that an organisation lists it.
+    pub(super) fn is_greeted(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|link| link.greeted.is_some())
+    }
+
+    /// Greeted peers whose connections are older than `tick` and carry no request now.
+    pub(super) fn quiet_since(&self, tick: u64) -> Vec<PeerId> {
+        let quiet = |link: &Link| {
+            let idle = link.in_flight == 0 && link.inbound == 0 && link.waiting.is_empty() && !link.hello_in_flight;
+            idle && link.greeted.is_some() && link.connections.values().all(|connection| connection.since <= tick)
+        };
+        self.peers.iter().filter(|(_, link)| quiet(link)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Connections to a peer.
+    #[cfg(test)]
+    pub(super) fn connections_of(&self, peer: &PeerId) -> u32 {
+        self.peers.get(peer).map_or(0, |link| link.connections.len() as u32)
     }
 
     /// Takes one put from a peer's allowance.
@@ -267,6 +290,15 @@ impl SwarmTask {
         }
     }
 
+    /// Dials a peer that was disconnected on purpose.
+    pub(super) fn dial_again(&mut self, peer: PeerId) {
+        let options =
+            DialOpts::peer_id(peer).addresses(self.book.of(&peer)).extend_addresses_through_behaviour().build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%error, "a node was not dialled again");
+        }
+    }
+
     fn give_up(&mut self, peer: PeerId) {
         for (_, reply) in self.links.peers.remove(&peer).into_iter().flat_map(|link| link.waiting) {
             tell(reply, Err(NetworkError::Unreachable));
@@ -336,10 +368,13 @@ impl SwarmTask {
                 self.book.add(peer, addresses);
             }
         }
+        let value = codec::encode(&hello.org);
+        self.changes.lookups.refresh(&Candidate { value, record: VerifiedRecord::Org(record) });
         if let Some(link) = self.links.peers.get_mut(&peer) {
             link.announce |= link.greeted.as_ref() != Some(&hello);
             link.greeted = Some(hello);
         }
+        self.score(&peer);
         self.announce(peer);
         Ok(())
     }

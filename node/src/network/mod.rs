@@ -6,9 +6,11 @@
 
 mod addresses;
 mod behaviour;
+mod changes;
 pub(crate) mod clock;
 mod codec;
 mod directory;
+mod gossip;
 mod hello;
 mod links;
 mod lookup;
@@ -26,13 +28,14 @@ pub use record_store::StoreError;
 use crate::metrics::{Metrics, Stopwatch};
 use addresses::peer_of;
 use lookup::Lookups;
+use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::{RecordKey, VerifiedRecord};
-use roost_protocol::{NodeId, OrgId};
+use roost_protocol::{IdentityLog, NodeId, OrgId};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use swarm_task::Command;
 use tokio::sync::{mpsc, oneshot};
 
@@ -171,6 +174,7 @@ pub struct Network {
     connected: Arc<AtomicUsize>,
     lookups: Arc<Lookups>,
     metrics: Arc<Metrics>,
+    learned: Arc<Mutex<Option<mpsc::Receiver<IdentityLog>>>>,
 }
 
 /// A request on its way.
@@ -209,11 +213,14 @@ pub async fn start(
     let store = record_store::RecordStore::open(config.records, clock::now_s());
     let swarm = behaviour::build(&mut config.key, store)?;
     let (metrics, swarm_metrics) = Metrics::new();
-    let mut task = swarm_task::SwarmTask::new(swarm, inbound, Arc::clone(&connected), &config.bootstrap)?;
+    let (learned, learned_logs) = mpsc::channel(changes::LEARNED_MAX);
+    let changes = changes::Changes::new(Arc::clone(&lookups), learned);
+    let mut task = swarm_task::SwarmTask::new(swarm, inbound, Arc::clone(&connected), &config.bootstrap, changes)?;
     task.measure(Arc::clone(&metrics), swarm_metrics);
     let addresses = task.listen(&config.listen).await?;
     tokio::spawn(task.run(command_queue));
-    Ok((Network { commands, connected, lookups, metrics }, inbound_queue, addresses))
+    let learned = Arc::new(Mutex::new(Some(learned_logs)));
+    Ok((Network { commands, connected, lookups, metrics, learned }, inbound_queue, addresses))
 }
 
 impl Network {
@@ -278,6 +285,20 @@ impl Network {
             Err(error) => Err(error),
         };
         self.metrics.published(outcome)
+    }
+
+    /// Tells other nodes, by gossip, that a record of ours changed. A hint: it may be lost, and costs nothing then but a
+    /// lookup by whoever did not hear it.
+    ///
+    /// # Errors
+    /// [`NetworkError::Busy`], [`NetworkError::Closed`].
+    pub fn announce(&self, change: DirectoryChange) -> Result<(), NetworkError> {
+        self.command(Command::Announce(Box::new(change)))
+    }
+
+    /// The identity logs of which this node learns that they changed, by gossip or by a put. Given once.
+    pub fn learned_logs(&self) -> Option<mpsc::Receiver<IdentityLog>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The best record of four valid answers, or of all servers where there are fewer; holders of older ones get it.

@@ -5,6 +5,7 @@
 
 use super::addresses::{AddressBook, is_dialable, is_loopback, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent};
+use super::changes::Changes;
 use super::directory::Queries;
 use super::links::Links;
 use super::{InboundRequest, Lookup, NetworkError};
@@ -17,6 +18,7 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use roost_protocol::KADEMLIA_PROTOCOL;
+use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::RecordKey;
 use std::collections::HashMap;
@@ -50,10 +52,15 @@ pub(super) enum Command {
     SetHello(Box<NodeHello>),
     /// Store a record in the directory.
     Publish { key: RecordKey, value: Vec<u8>, reply: oneshot::Sender<Result<(), NetworkError>> },
+    /// Tell others that a record of ours changed.
+    Announce(Box<DirectoryChange>),
     /// Find a record.
     Get { key: RecordKey, reply: oneshot::Sender<Result<Lookup, NetworkError>> },
     /// Find where a node is, by the routing tables of others.
     FindNode { peer: PeerId, reply: oneshot::Sender<u32> },
+    /// What a test wants to see.
+    #[cfg(test)]
+    Inspect(oneshot::Sender<super::tests::inspection::Inspection>),
     /// End.
     Shutdown(oneshot::Sender<()>),
 }
@@ -64,6 +71,7 @@ pub(super) struct SwarmTask {
     pub(super) links: Links,
     pub(super) queries: Queries,
     pub(super) book: AddressBook,
+    pub(super) changes: Changes,
     pub(super) inbound: mpsc::Sender<InboundRequest>,
     pub(super) tick: u64,
     connected: Arc<AtomicUsize>,
@@ -86,6 +94,7 @@ impl SwarmTask {
         inbound: mpsc::Sender<InboundRequest>,
         connected: Arc<AtomicUsize>,
         bootstrap: &[Multiaddr],
+        changes: Changes,
     ) -> Result<Self, NetworkError> {
         let bootstrap = bootstrap
             .iter()
@@ -96,6 +105,7 @@ impl SwarmTask {
             links: Links::default(),
             queries: Queries::default(),
             book: AddressBook::default(),
+            changes,
             inbound,
             tick: 0,
             connected,
@@ -177,8 +187,11 @@ impl SwarmTask {
             Command::AddAddresses { peer, addresses } => self.book.add(peer, addresses),
             Command::SetHello(hello) => self.set_hello(*hello),
             Command::Publish { key, value, reply } => self.publish(&key, &value, reply),
+            Command::Announce(change) => self.announce_change(*change),
             Command::Get { key, reply } => self.get(key, reply),
             Command::FindNode { peer, reply } => self.find_node(peer, reply),
+            #[cfg(test)]
+            Command::Inspect(reply) => drop(reply.send(self.inspect())),
             // Taken by the loop, which ends with it.
             Command::Shutdown(done) => drop(done),
         }
@@ -203,10 +216,12 @@ impl SwarmTask {
                 self.dial_failed(peer, connection_id);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                self.heard_protocols(peer_id, &info);
                 self.identified(peer_id, &info);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.request_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.kademlia_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
             _ => {}
         }
     }
@@ -260,6 +275,7 @@ impl SwarmTask {
             let held = self.swarm.behaviour_mut().kademlia.store_mut().len();
             metrics.records_held.set(i64::try_from(held).unwrap_or(i64::MAX));
         }
+        self.tend_changes();
         let alone = self.links.connected() == 0;
         if self.was_alone != alone {
             self.was_alone = alone;

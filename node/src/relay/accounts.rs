@@ -61,7 +61,8 @@ impl Relay {
             }
             None => self.use_invite(step, connection, &account, invite)?,
         }
-        if rows::get::<AccountRow>(step.rows, &rows::account(&account))?.is_none() {
+        let new = rows::get::<AccountRow>(step.rows, &rows::account(&account))?.is_none();
+        if new {
             let record = HandleRecord {
                 root: self.identity.org_key.public_key(),
                 handle,
@@ -73,7 +74,7 @@ impl Relay {
             rows::put(step.rows, handle_key, &account);
             rows::put(step.rows, rows::account(&account), &AccountRow { log: log.log().clone(), handle_record });
         }
-        self.signed_up(step, connection, id, &account)
+        self.signed_up(step, connection, id, &account, new)
     }
 
     pub(super) fn restore(
@@ -97,7 +98,8 @@ impl Relay {
             return Err(bad().into());
         }
         let handle_key = rows::key(rows::HANDLE, &[record.handle.local().as_bytes()]);
-        match rows::get::<AccountId>(step.rows, &handle_key)? {
+        let known = rows::get::<AccountId>(step.rows, &handle_key)?;
+        match known {
             Some(owner) if owner != account => {
                 return Err(Refusal::never(Code::HandleTaken, "the name is taken", "ask the operator").into());
             }
@@ -113,7 +115,7 @@ impl Relay {
                 rows::put(step.rows, rows::account(&account), &AccountRow { log: log.log().clone(), handle_record });
             }
         }
-        self.signed_up(step, connection, id, &account)
+        self.signed_up(step, connection, id, &account, known.is_none())
     }
 
     pub(super) fn sign_in(
@@ -176,12 +178,13 @@ impl Relay {
         connection: ConnectionId,
         id: u64,
         account: &AccountId,
+        changed: bool,
     ) -> Result<(), Failure> {
         let Some(AccountRow { log, handle_record }) = rows::get(step.rows, &rows::account(account))? else {
             return Err(Refusal::never(Code::NotHome, "the account is not known here", "sign up first").into());
         };
         let org = self.own_hello()?.org;
-        self.outputs.push(Output::Publish { log, handle_record: handle_record.clone() });
+        self.outputs.push(Output::Publish { log, handle_record: handle_record.clone(), changed });
         self.send(connection, ServerFrame::SignedUp { id, handle_record, org });
         Ok(())
     }
@@ -198,7 +201,9 @@ impl Relay {
         for (key, value) in rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
             let mut row: AccountRow = rows::decode(&key, &value)?;
             let record: Option<HandleRecord> = row.handle_record.peek(limits::DHT_VALUE_BYTES_MAX).ok();
-            if let Some(record) = record.filter(|record| record.expires < now_s + limits::RECORD_LIFE_S_MAX / 2) {
+            let due = record.filter(|record| record.expires < now_s + limits::RECORD_LIFE_S_MAX / 2);
+            let changed = due.is_some();
+            if let Some(record) = due {
                 let renewed = HandleRecord {
                     seq: now_s.max(record.seq + 1),
                     expires: now_s + limits::RECORD_LIFE_S_MAX,
@@ -207,7 +212,7 @@ impl Relay {
                 row.handle_record = renewed.sign(&self.identity.org_key);
                 rows::put(rows, key, &row);
             }
-            outputs.push(Output::Publish { log: row.log, handle_record: row.handle_record });
+            outputs.push(Output::Publish { log: row.log, handle_record: row.handle_record, changed });
         }
         Ok(outputs)
     }

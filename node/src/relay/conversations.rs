@@ -43,7 +43,7 @@ impl Relay {
             return Err(not_member());
         }
         for log in &creation.logs {
-            learn_log(step, log)?;
+            self.learn_log(step, log)?;
         }
         if creation.state.hub == self.node {
             let (head, creation) = self.create_here(step, creation)?;
@@ -147,7 +147,7 @@ impl Relay {
         creation: &Creation,
     ) -> Result<(), Failure> {
         for log in &creation.logs {
-            learn_log(step, log)?;
+            self.learn_log(step, log)?;
         }
         let key = rows::group(&head.group);
         if step.rows.get(&key)?.is_none() {

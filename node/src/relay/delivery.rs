@@ -7,6 +7,7 @@ use super::feeds;
 use super::rows;
 use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
+use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_protocol::conversation::ConversationState;
 use roost_protocol::feed::{Entry, EntryKind};
@@ -16,6 +17,7 @@ use roost_protocol::peer::{Custody, Deliver, NodeRequest, NodeResponse};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One feed, for one account.
 type Item = (FeedId, AccountId);
@@ -79,6 +81,14 @@ impl Destination {
         let items: Vec<Item> = self.due.keys().copied().collect();
         self.queue = items.iter().map(|(feed, account)| (0, *feed, *account)).collect();
         self.due = items.into_iter().map(|item| (item, 0)).collect();
+    }
+
+    /// An item waits for this node no longer.
+    fn withdraw(&mut self, item: &Item) {
+        if let Some(due) = self.due.remove(item) {
+            self.queue.remove(&(due, item.0, item.1));
+        }
+        self.refusals.remove(item);
     }
 
     fn silent(&mut self, item: Item, now_ms: u64, salt: u64) {
@@ -199,6 +209,16 @@ impl Relay {
     ) -> Result<(), StoreError> {
         let Asked { peer, account, feed, life } = asked;
         let item = (feed, account);
+        if let Ok(home) = accounts::home_of(step, &account)
+            && home != peer
+        {
+            // The account moved while this was on its way: only its present home's custody counts.
+            self.destinations.entry(peer).or_default().in_flight.remove(&item);
+            if home != self.node {
+                self.destinations.entry(home).or_default().enqueue(item, step.now_ms);
+            }
+            return Ok(());
+        }
         let head = feeds::head(step.rows, &feed)?.seq;
         let key = rows::outbox(&feed, &account);
         let before: u64 = rows::get(step.rows, &key)?.unwrap_or(0);
@@ -238,6 +258,62 @@ impl Relay {
         Ok(())
     }
 
+    /// As [`accounts::learn_log`]; what waits for the account goes to its new home, which has custody of nothing yet.
+    pub(super) fn learn_log(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        log: &IdentityLog,
+    ) -> Result<Arc<VerifiedLog>, Failure> {
+        let account = accounts::verified(log)?.account();
+        let first_home = |log: Option<Arc<VerifiedLog>>| log.and_then(|log| log.homes().first().copied());
+        let before = first_home(accounts::known_log(step, &account)?);
+        let known = accounts::learn_log(step, log)?;
+        let after = known.homes().first().copied();
+        if let (Some(before), Some(after)) = (before, after)
+            && before != after
+        {
+            self.moved(step, account, before, after)?;
+        }
+        Ok(known)
+    }
+
+    /// A hint of the network: only an account that is known from elsewhere is of interest, and a bad log of nobody's.
+    pub(super) fn log_learned(&mut self, step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<(), StoreError> {
+        let outcome = accounts::verified(log).and_then(|verified| {
+            if step.rows.get(&rows::peer_log(&verified.account()))?.is_some() {
+                self.learn_log(step, log)?;
+            }
+            Ok(())
+        });
+        match outcome {
+            Err(Failure::Store(error)) => Err(error),
+            Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+        }
+    }
+
+    fn moved(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: AccountId,
+        before: NodeId,
+        after: NodeId,
+    ) -> Result<(), StoreError> {
+        let prefix = [rows::OUTBOX];
+        for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
+            let Some((feed, of)) = parse_outbox_key(&key) else { continue };
+            if of == account {
+                rows::put(step.rows, key, &0_u64);
+                if let Some(destination) = self.destinations.get_mut(&before) {
+                    destination.withdraw(&(feed, account));
+                }
+                if after != self.node {
+                    self.destinations.entry(after).or_default().enqueue((feed, account), 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Another home delivers: all of it is checked, held and in the inboxes, or refused.
     pub(super) fn delivered(
         &mut self,
@@ -260,7 +336,7 @@ impl Relay {
             return Err(never("a node delivers its own feed, one at a time"));
         }
         if let Some(log) = &deliver.log {
-            accounts::learn_log(step, log)?;
+            self.learn_log(step, log)?;
         }
         for account in &deliver.accounts {
             accounts::check_at_home(step, account)?;
@@ -419,3 +495,7 @@ fn parse_outbox_key(key: &[u8]) -> Option<(FeedId, AccountId)> {
     };
     Some((feed, AccountId::from_slice(account)?))
 }
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

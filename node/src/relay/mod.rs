@@ -100,6 +100,8 @@ pub enum Input {
         /// Record, log, report; or why not.
         result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
     },
+    /// Another node tells the newer log of an account; nothing of it is believed.
+    LogLearned(IdentityLog),
     /// The node's own record, made anew.
     OwnRecord(SignedOrgRecord),
     /// An invite for sign-ups, made by the operator.
@@ -161,6 +163,8 @@ pub enum Output {
         log: IdentityLog,
         /// The handle record.
         handle_record: Signed,
+        /// One of the two is new, so others are told.
+        changed: bool,
     },
 }
 
@@ -318,6 +322,7 @@ impl Relay {
             }
             Input::Answered { token, response } => self.answered(&mut Step { rows, now_ms, memo }, token, response)?,
             Input::Resolved { token, result } => self.resolved(&mut Step { rows, now_ms, memo }, token, result)?,
+            Input::LogLearned(log) => self.log_learned(&mut Step { rows, now_ms, memo }, &log)?,
             Input::OwnRecord(record) => self.own_record = Some(record),
             Input::Invite { key, uses, expires_ms } => {
                 accounts::put_invite(&mut Step { rows, now_ms, memo }, &key, uses, expires_ms)
@@ -513,7 +518,7 @@ impl Relay {
         let Some(Pending::Resolve { connection, id }) = self.pending.remove(&token) else { return Ok(()) };
         match result {
             Ok((handle_record, log, lookup)) => {
-                let frame = match accounts::learn_log(step, &log) {
+                let frame = match self.learn_log(step, &log) {
                     Ok(newest) => ServerFrame::Resolved { id, handle_record, log: newest.log().clone(), lookup },
                     Err(Failure::Refused(error)) => ServerFrame::Refused { id: Some(id), error },
                     Err(Failure::Store(error)) => return Err(error),

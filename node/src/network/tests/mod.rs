@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod attacker;
+mod gossip;
+pub(super) mod inspection;
 pub(super) mod people;
 
 use super::*;

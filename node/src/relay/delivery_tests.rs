@@ -1,0 +1,85 @@
+//! What a changed home does to what waits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::super::{Identity, Input, Relay};
+use super::*;
+use crate::store::MemoryStore;
+use roost_crypto::identity_log::{Operation, Signer};
+use roost_crypto::keys::SecretKey;
+use std::sync::Mutex;
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn node(seed: u8) -> NodeId {
+    NodeId::of(key(seed).public_key())
+}
+
+fn relay(rows: &mut Overlay<'_>) -> Relay {
+    let identity = Identity {
+        org_key: key(200),
+        node_key: key(1),
+        name: "acme.example".into(),
+        open: true,
+        incarnation: Incarnation([1; 16]),
+    };
+    Relay::open(identity, rows).unwrap()
+}
+
+/// Bob, who lives at node 2, and the same log when he has moved to node 3.
+fn bob() -> (VerifiedLog, VerifiedLog) {
+    let log = VerifiedLog::create(&key(100), &key(150).public_key(), vec![node(2)]).unwrap();
+    let moved = log.append(Operation::SetHomes { homes: vec![node(3)] }, Signer::Root, &key(100)).unwrap();
+    (log, moved)
+}
+
+fn known(step: &Step<'_, '_>, account: &AccountId) -> Option<IdentityLog> {
+    accounts::known_log(step, account).ok().flatten().map(|log| log.log().clone())
+}
+
+#[test]
+fn what_waits_for_an_account_goes_to_the_home_that_its_newer_log_names() {
+    let store = MemoryStore::new([1; 16]);
+    let mut rows = Overlay::new(&store);
+    let mut relay = relay(&mut rows);
+    let (log, moved) = bob();
+    let account = log.account();
+    let feed = FeedId { group: GroupId([5; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
+    rows::put(&mut rows, rows::peer_log(&account), log.log());
+    rows::put(&mut rows, rows::outbox(&feed, &account), &7_u64);
+    relay.destinations.entry(node(2)).or_default().enqueue((feed, account), 0);
+    let memo = Mutex::default();
+    let mut step = Step { rows: &mut rows, now_ms: 1_000, memo: &memo };
+    relay.log_learned(&mut step, moved.log()).unwrap();
+    assert_eq!(relay.destinations[&node(2)].wake_at(), None, "nothing waits for the old home");
+    assert_eq!(relay.destinations[&node(3)].wake_at(), Some(0), "it waits for the new one");
+    let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();
+    assert_eq!(custody, Some(0), "which has custody of nothing yet");
+
+    let asked = Asked { peer: node(2), account, feed, life: None };
+    let late = NodeResponse::Custody(vec![Custody { account, feed, seq: 9 }]);
+    relay.delivery_answered(&mut step, asked, Some(late)).unwrap();
+    let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();
+    assert_eq!(custody, Some(0), "a late receipt of the old home does not count");
+}
+
+#[test]
+fn of_what_others_tell_only_the_newer_log_of_a_known_account_is_kept() {
+    let store = MemoryStore::new([1; 16]);
+    let mut rows = Overlay::new(&store);
+    let mut relay = relay(&mut rows);
+    let (log, moved) = bob();
+    let account = log.account();
+    let mut told = |rows: &mut Overlay<'_>, log: &VerifiedLog| {
+        relay.handle(Input::LogLearned(log.log().clone()), rows, 1_000).unwrap();
+        known(&Step { rows, now_ms: 1_000, memo: &Mutex::default() }, &account)
+    };
+    assert_eq!(told(&mut rows, &log), None, "nobody here knows bob");
+    rows::put(&mut rows, rows::peer_log(&account), log.log());
+    assert_eq!(told(&mut rows, &moved).as_ref(), Some(moved.log()), "now his newer log is kept");
+    assert_eq!(told(&mut rows, &log).as_ref(), Some(moved.log()), "an older one changes nothing");
+    let branch = log.append(Operation::SetHomes { homes: vec![node(4)] }, Signer::Root, &key(100)).unwrap();
+    assert_eq!(told(&mut rows, &branch).as_ref(), Some(moved.log()), "nor does a branch");
+}
