@@ -60,6 +60,7 @@ struct Remembered {
 struct Cost {
     hops: u32,
     messages: u32,
+    doubtful: bool,
 }
 
 impl Lookups {
@@ -68,7 +69,7 @@ impl Lookups {
     }
 
     /// The slot of a handle; its lock is held by whoever looks it up.
-    fn slot(&self, handle: &Handle) -> Slot {
+    pub(super) fn slot(&self, handle: &Handle) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= HANDLES_MAX && !slots.contains_key(handle) {
             slots.retain(|_, slot| {
@@ -97,6 +98,7 @@ impl Cost {
         let lookup = result?;
         self.hops = self.hops.max(u32::from(lookup.messages > 0));
         self.messages = self.messages.saturating_add(lookup.messages);
+        self.doubtful |= lookup.found.is_none() && lookup.doubtful;
         lookup.found.ok_or(NetworkError::NotFound)
     }
 }
@@ -120,8 +122,8 @@ impl Network {
         let outcome = self.look_up(handle, &mut cost).await;
         let worth_keeping = match &outcome {
             Ok(_) | Err(NetworkError::NameConflict { .. }) => true,
-            // A node that is only starting has nobody to ask yet.
-            Err(NetworkError::NotFound) => cost.messages > 0,
+            // A node that is only starting has nobody to ask yet, and who answers with forgeries is no witness.
+            Err(NetworkError::NotFound) => cost.messages > 0 && !cost.doubtful,
             Err(_) => false,
         };
         *remembered = worth_keeping.then(|| Remembered { outcome: outcome.clone(), at: clock::instant() });

@@ -10,9 +10,14 @@ mod clock;
 mod codec;
 mod directory;
 mod hello;
+mod judge;
 mod links;
 mod lookup;
+mod marks;
+mod paced;
+mod rates;
 mod record_store;
+mod routing;
 mod selection;
 mod swarm_task;
 
@@ -21,13 +26,14 @@ mod tests;
 
 pub use libp2p::Multiaddr;
 pub use lookup::Resolution;
+pub use rates::{Rate, Rates};
 pub use record_store::StoreError;
 
 use addresses::peer_of;
 use lookup::Lookups;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::{RecordKey, VerifiedRecord};
-use roost_protocol::{NodeId, OrgId};
+use roost_protocol::{NodeId, OrgId, SecretKey};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -54,6 +60,8 @@ pub struct NetworkConfig {
     pub records: Option<sled::Tree>,
     /// Which organisation a name means, by the operator's word. The node's own name belongs here too.
     pub pins: BTreeMap<String, OrgId>,
+    /// How much a peer may ask.
+    pub rates: Rates,
 }
 
 impl fmt::Debug for NetworkConfig {
@@ -63,6 +71,7 @@ impl fmt::Debug for NetworkConfig {
             .field("listen", &self.listen)
             .field("bootstrap", &self.bootstrap)
             .field("pins", &self.pins.len())
+            .field("rates", &self.rates)
             .finish_non_exhaustive()
     }
 }
@@ -103,6 +112,8 @@ struct Lookup {
     found: Option<Found>,
     /// Requests sent.
     messages: u32,
+    /// Somebody answered with what does not verify or is older than what is known: that nothing was found says little.
+    doubtful: bool,
 }
 
 /// Why the network can't do what is asked.
@@ -180,9 +191,13 @@ pub async fn start(
     let (inbound, inbound_queue) = mpsc::channel(INBOUND_MAX);
     let connected = Arc::new(AtomicUsize::new(0));
     let lookups = Arc::new(Lookups::new(config.pins));
-    let store = record_store::RecordStore::open(config.records, clock::now_s());
-    let swarm = behaviour::build(&mut config.key, store)?;
-    let mut task = swarm_task::SwarmTask::new(swarm, inbound, Arc::clone(&connected), &config.bootstrap)?;
+    let local = peer_of(&NodeId::of(SecretKey::from_seed(&config.key).public_key()))
+        .ok_or_else(|| NetworkError::Transport("the node's key has no PeerId".into()))?;
+    let bounds = record_store::Bounds::default();
+    let store = record_store::RecordStore::open(local, config.records, bounds, clock::now_s());
+    let swarm = behaviour::build(&mut config.key, store, config.rates.kademlia)?;
+    let connected_count = Arc::clone(&connected);
+    let mut task = swarm_task::SwarmTask::new(swarm, inbound, connected_count, &config.bootstrap, config.rates)?;
     let addresses = task.listen(&config.listen).await?;
     tokio::spawn(task.run(command_queue));
     Ok((Network { commands, connected, lookups }, inbound_queue, addresses))

@@ -59,10 +59,14 @@ impl Org {
     }
 
     pub(crate) fn record(&self, addresses: &[String], expires: u64) -> SignedOrgRecord {
+        self.record_at(1, addresses, expires)
+    }
+
+    pub(crate) fn record_at(&self, seq: u64, addresses: &[String], expires: u64) -> SignedOrgRecord {
         let addrs = addresses.iter().map(|address| address.parse().unwrap()).collect();
         let own = NodeAddress { node: node(self.seed), addrs, web: String::new(), region: String::new(), weight: 1 };
         let record =
-            OrgRecord { root: self.root.public_key(), name: self.name.clone(), nodes: vec![own], seq: 1, expires };
+            OrgRecord { root: self.root.public_key(), name: self.name.clone(), nodes: vec![own], seq, expires };
         SignedOrgRecord::sign(&record, &self.root, &[&key(self.seed)])
     }
 
