@@ -232,7 +232,7 @@ impl SwarmTask {
         }
         let after_s = self.rates.replicate_after_s;
         let store = self.swarm.behaviour_mut().kademlia.store_mut();
-        for key in store.to_hand_on(after_s, HANDED_ON_PER_TICK, clock::now_s()) {
+        for key in store.take_due(after_s, HANDED_ON_PER_TICK, clock::now_s()) {
             self.put_out(key, None);
         }
     }

@@ -68,8 +68,14 @@ impl Lookups {
         Self { pins, slots: std::sync::Mutex::default(), permits: Semaphore::new(LOOKUPS_MAX) }
     }
 
+    /// Whether an answer for a handle is kept.
+    #[cfg(test)]
+    pub(super) async fn remembers(&self, handle: &Handle) -> bool {
+        self.slot(handle).lock().await.is_some()
+    }
+
     /// The slot of a handle; its lock is held by whoever looks it up.
-    pub(super) fn slot(&self, handle: &Handle) -> Slot {
+    fn slot(&self, handle: &Handle) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= HANDLES_MAX && !slots.contains_key(handle) {
             slots.retain(|_, slot| {

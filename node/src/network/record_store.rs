@@ -272,7 +272,7 @@ impl RecordStore {
     }
 
     /// Keys of records that were not put for `after_s` seconds, at most `most`; they count as put now.
-    pub(super) fn to_hand_on(&mut self, after_s: u64, most: usize, now_s: u64) -> Vec<Vec<u8>> {
+    pub(super) fn take_due(&mut self, after_s: u64, most: usize, now_s: u64) -> Vec<Vec<u8>> {
         const LOOKED_AT_MAX: usize = 512;
         let mut keys = Vec::new();
         let mut looked_at = 0;
@@ -371,8 +371,8 @@ impl RecordStore {
         match held.kept {
             Kept::Foreign => {
                 self.foreign.insert(self.distance(key), key.to_vec());
-                held.source.map(|source| *self.of_source.entry(source).or_default() += 1);
-                held.signer.map(|signer| *self.of_signer.entry(signer).or_default() += 1);
+                count_up(&mut self.of_source, held.source);
+                count_up(&mut self.of_signer, held.signer);
             }
             Kept::Wanted => drop(self.wanted.insert(key.to_vec(), ())),
             Kept::Own => {}
@@ -458,6 +458,12 @@ fn signer(record: &VerifiedRecord) -> Option<OrgId> {
         VerifiedRecord::Handle(record) => Some(OrgId::of(&record.root)),
         VerifiedRecord::Org(record) => Some(OrgId::of(&record.root)),
         VerifiedRecord::Account(_) | VerifiedRecord::Name(_) => None,
+    }
+}
+
+fn count_up<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: Option<K>) {
+    if let Some(key) = key {
+        *counts.entry(key).or_default() += 1;
     }
 }
 

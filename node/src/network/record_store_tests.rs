@@ -168,12 +168,11 @@ fn value_of(acme: &Org, name: &str) -> Vec<u8> {
     codec::encode(&acme.handle(name, account(3), 1, NOW + 9000))
 }
 
-/// A record of somebody's that nobody checks: for questions of room.
-fn junk(at: u32) -> (Vec<u8>, Candidate) {
+/// A key of nobody's.
+fn junk(at: u32) -> Vec<u8> {
     let mut id = [0; 32];
     id[..4].copy_from_slice(&at.to_be_bytes());
-    let log = log_of(3, node(1));
-    (RecordKey::Handle(id).to_bytes(), Candidate { value: log.encoded(), record: VerifiedRecord::Account(log) })
+    RecordKey::Handle(id).to_bytes()
 }
 
 fn stranger(at: u32) -> PeerId {
@@ -237,12 +236,15 @@ fn a_hundred_thousand_junk_records_of_a_thousand_peers_leave_the_store_bounded()
     let own = acme.handle_key("own").to_bytes();
     store.admit(&own, &value_of(&acme, "own"), NOW + 9000, Origin::Own, NOW).unwrap();
     let peers: Vec<_> = (0..1000).map(stranger).collect();
+    // What a record says is no question of room, so all are one.
+    let log = log_of(3, node(1));
+    let candidate = Candidate { value: log.encoded(), record: VerifiedRecord::Account(log) };
     let (mut stored, mut turned_away) = (0, 0);
     for at in 0..100_000_u32 {
-        let (key, candidate) = junk(at);
+        let key = junk(at);
         let source = peers[at as usize % peers.len()];
         if store.has_room(&key, source) {
-            store.take(&key, candidate, NOW + FRESH_S, Origin::Foreign(source), NOW).unwrap();
+            store.take(&key, candidate.clone(), NOW + FRESH_S, Origin::Foreign(source), NOW).unwrap();
             stored += 1;
         } else {
             turned_away += 1;
@@ -272,7 +274,7 @@ fn an_identity_log_is_held_until_there_is_no_room_and_other_records_end() {
     assert_eq!(store.value(&log_key.to_bytes()), Some(log.encoded().as_slice()), "a log does not");
     let served = KadRecordStore::get(&store, &KadKey::new(&log_key.to_bytes())).unwrap();
     assert!(!served.is_expired(clock::instant()), "and it is served");
-    assert_eq!(store.to_hand_on(6 * 3600, 10, in_a_year_s), [log_key.to_bytes()], "and handed on");
+    assert_eq!(store.take_due(6 * 3600, 10, in_a_year_s), [log_key.to_bytes()], "and handed on");
 }
 
 #[test]
@@ -283,11 +285,11 @@ fn every_record_is_handed_on_once_in_a_while_and_what_was_just_put_is_not() {
     for (at, key) in keys.iter().enumerate() {
         put(&mut store, key, &value_of(&acme, &format!("user{at}"))).unwrap();
     }
-    assert!(store.to_hand_on(60, 100, NOW + 59).is_empty(), "all were put a moment ago");
+    assert!(store.take_due(60, 100, NOW + 59).is_empty(), "all were put a moment ago");
     assert!(store.refresh(&keys[0].to_bytes(), &value_of(&acme, "user0"), NOW, NOW + 50), "one is put again");
     let mut handed_on = Vec::new();
     for _ in 0..10 {
-        handed_on.extend(store.to_hand_on(60, 2, NOW + 60));
+        handed_on.extend(store.take_due(60, 2, NOW + 60));
     }
     handed_on.sort();
     let mut expected: Vec<_> = keys[1..].iter().map(RecordKey::to_bytes).collect();
@@ -321,16 +323,21 @@ fn an_older_record_is_refused_after_the_newer_one_has_ended_even_after_a_restart
 #[test]
 fn a_branch_or_a_prefix_of_a_log_is_refused_after_the_log_is_gone() {
     let alice = log_of(3, node(1));
-    let (key, extended) = (RecordKey::Account(alice.account()).to_bytes(), with_handle(&alice, 3, "alice"));
+    let (key, extended) =
+        (RecordKey::Account(alice.account()).to_bytes(), with_handle(&alice, 3, "alice@acme.example"));
     let mut store = store();
     store.admit(&key, &extended.encoded(), NOW, Origin::Wanted, NOW).unwrap();
     store.forget(&key);
-    let branch = with_handle(&alice, 3, "mallory");
+    let branch = with_handle(&alice, 3, "mallory@acme.example");
     let mut offer = |log: &roost_protocol::VerifiedLog| store.admit(&key, &log.encoded(), NOW, bob(), NOW);
     assert_eq!(offer(&alice), Err(StoreError::Older), "a prefix is older");
     assert_eq!(offer(&branch), Err(StoreError::Branched), "a branch contradicts");
-    assert_eq!(offer(&with_handle(&branch, 3, "mallory")), Err(StoreError::Branched), "however long it is");
-    assert_eq!(offer(&with_handle(&extended, 3, "ally")), Ok(()), "an extension is welcome");
+    assert_eq!(
+        offer(&with_handle(&branch, 3, "mallory@acme.example")),
+        Err(StoreError::Branched),
+        "however long it is"
+    );
+    assert_eq!(offer(&with_handle(&extended, 3, "ally@acme.example")), Ok(()), "an extension is welcome");
 }
 
 #[test]

@@ -66,7 +66,6 @@ fn a_node_that_was_looked_up_takes_the_place_of_a_stranger_and_comes_back_when_i
     let fullest = kademlia.kbuckets().max_by_key(|bucket| bucket.num_entries()).unwrap();
     assert_eq!(fullest.num_entries(), K_VALUE.get(), "strangers have filled a bucket");
     let range = fullest.range();
-    drop(fullest);
     let home = loop {
         let peer = PeerId::random();
         if kademlia.kbucket(peer).unwrap().range() == range {

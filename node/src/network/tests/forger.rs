@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig, RecordStore as _};
 use libp2p::kad::{self, Mode, QueryId, QueryResult, Quorum, Record, StoreInserts};
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
 use std::collections::HashMap;
@@ -18,15 +19,14 @@ struct Behaviour {
 }
 
 enum Order {
-    Dial(Multiaddr),
+    Dial(PeerId, Multiaddr),
     Put { key: Vec<u8>, value: Vec<u8>, to: Vec<PeerId>, done: oneshot::Sender<usize> },
     Answer { key: Vec<u8>, value: Vec<u8>, done: oneshot::Sender<()> },
-    Connected(oneshot::Sender<usize>),
+    IsConnected(PeerId, oneshot::Sender<bool>),
 }
 
 /// A running forger; it ends with this handle.
 pub(super) struct Forger {
-    pub(super) peer: PeerId,
     pub(super) address: Multiaddr,
     orders: mpsc::Sender<Order>,
 }
@@ -44,15 +44,16 @@ impl Forger {
         let peer = *swarm.local_peer_id();
         let (orders, queue) = mpsc::channel(64);
         tokio::spawn(run(swarm, queue));
-        Self { peer, address: address.with_p2p(peer).unwrap(), orders }
+        Self { address: address.with_p2p(peer).unwrap(), orders }
     }
 
     /// Connects to a node and waits until it is.
-    pub(super) async fn meet(&self, node: &Multiaddr) {
-        let before = self.connected().await;
-        self.orders.send(Order::Dial(node.clone())).await.unwrap();
-        for _ in 0..500 {
-            if self.connected().await > before {
+    pub(super) async fn meet(&self, peer: PeerId, address: &Multiaddr) {
+        self.orders.send(Order::Dial(peer, address.clone())).await.unwrap();
+        for _ in 0..1000 {
+            let (reply, connected) = oneshot::channel();
+            self.orders.send(Order::IsConnected(peer, reply)).await.unwrap();
+            if connected.await.unwrap() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -72,12 +73,6 @@ impl Forger {
         let (done, told) = oneshot::channel();
         self.orders.send(Order::Answer { key: key.into(), value: value.into(), done }).await.unwrap();
         told.await.unwrap();
-    }
-
-    async fn connected(&self) -> usize {
-        let (reply, count) = oneshot::channel();
-        self.orders.send(Order::Connected(reply)).await.unwrap();
-        count.await.unwrap()
     }
 }
 
@@ -112,7 +107,10 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
         tokio::select! {
             order = orders.recv() => match order {
                 None => return,
-                Some(Order::Dial(address)) => swarm.dial(address).unwrap(),
+                Some(Order::Dial(peer, address)) => {
+                    // An error means that it is connected, or about to be.
+                    let _ = swarm.dial(DialOpts::peer_id(peer).addresses(vec![address]).build());
+                }
                 Some(Order::Put { key, value, to, done }) => {
                     let record = Record::new(key, value);
                     let quorum = Quorum::N(to.len().try_into().unwrap());
@@ -122,7 +120,7 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                     swarm.behaviour_mut().kademlia.store_mut().put(Record::new(key, value)).unwrap();
                     let _ = done.send(());
                 }
-                Some(Order::Connected(reply)) => drop(reply.send(swarm.connected_peers().count())),
+                Some(Order::IsConnected(peer, reply)) => drop(reply.send(swarm.is_connected(&peer))),
             },
             event = swarm.select_next_some() => match event {
                 SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
