@@ -75,7 +75,8 @@ impl Routing {
         })
     }
 
-    /// Puts known nodes back that have left the table, and forgets where strangers outside it were seen.
+    /// Puts known nodes back that are connected and have left the table, and forgets where strangers outside it were seen.
+    /// One that is not connected is not put back: a lookup would wait for a dead one.
     pub(super) fn tend(
         &mut self,
         kademlia: &mut Kademlia,
@@ -87,7 +88,7 @@ impl Routing {
             .flat_map(|bucket| bucket.iter().map(|entry| *entry.node.key.preimage()).collect::<Vec<_>>())
             .collect();
         self.seen_at.retain(|peer, _| in_table.contains(peer) || is_connected(peer));
-        for peer in self.known.difference(&in_table) {
+        for peer in self.known.difference(&in_table).filter(|peer| is_connected(peer)) {
             self.insert(kademlia, *peer, addresses(peer));
         }
     }

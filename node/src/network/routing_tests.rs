@@ -82,7 +82,9 @@ fn a_node_that_was_looked_up_takes_the_place_of_a_stranger_and_comes_back_when_i
     kademlia.remove_peer(&home);
     assert!(!is_there(&mut kademlia), "it leaves");
     routing.tend(&mut kademlia, |_| at.clone(), |_| false);
-    assert!(is_there(&mut kademlia), "and is put back");
+    assert!(!is_there(&mut kademlia), "while it is away it stays out");
+    routing.tend(&mut kademlia, |_| at.clone(), |_| true);
+    assert!(is_there(&mut kademlia), "and once it is connected it is put back");
 }
 
 #[test]
