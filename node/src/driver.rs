@@ -66,6 +66,8 @@ pub struct NodeConfig {
     pub pins: BTreeMap<String, OrgId>,
     /// A hint for clients that choose the nearest bridge.
     pub region: String,
+    /// How much another node may ask of this one.
+    pub peer_rates: network::Rates,
 }
 
 /// Why a node does not start.
@@ -235,6 +237,7 @@ impl Node {
             bootstrap: config.bootstrap.clone(),
             records: Some(records),
             pins,
+            rates: config.peer_rates,
         })
         .await?;
         let identity = Identity {

@@ -50,6 +50,7 @@ async fn eves_node_breaks_a_rule_at_a_time_and_is_refused_each_time() {
         bootstrap: vec![format!("{}/p2p/{target}", acme.listen()[0]).parse().unwrap()],
         records: None,
         pins: BTreeMap::new(),
+        rates: Default::default(),
     })
     .await
     .unwrap();

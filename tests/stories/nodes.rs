@@ -208,6 +208,7 @@ pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&No
         bootstrap: bootstrap.iter().map(peer).collect(),
         pins: BTreeMap::new(),
         region: String::new(),
+        peer_rates: Default::default(),
     })
     .await
     .unwrap();

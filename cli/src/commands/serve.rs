@@ -3,6 +3,7 @@
 use crate::config::{Config, Flags, Profile, Registration, read_key};
 use crate::control::{Context, Control, import};
 use crate::output::{Failure, Printer};
+use roost_node::network::Rates;
 use roost_node::{Node, NodeConfig};
 use roost_web_bridge::{BridgeConfig, BridgeError};
 use std::net::SocketAddr;
@@ -54,6 +55,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         bootstrap: config.bootstrap()?,
         pins: config.pins()?,
         region: config.region.clone(),
+        peer_rates: if config.profile == Profile::Testnet { Rates::TESTNET } else { Rates::PRODUCTION },
     };
     let node = Node::start(node_config).await?;
     let handle = node.handle();

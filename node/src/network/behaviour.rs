@@ -5,6 +5,8 @@
 use super::NetworkError;
 use super::codec::NodeCodec;
 use super::gossip::{self, Gossip};
+use super::paced::Paced;
+use super::rates::Rate;
 use super::record_store::{FRESH_S, RecordStore};
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
@@ -25,8 +27,6 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 const YAMUX_STREAMS_MAX: usize = 128;
 /// Requests between nodes on one connection, both directions together.
 const REQUEST_STREAMS_MAX: usize = 64;
-/// Holders hand their records on so often; the home republishes by itself.
-const REPLICATION_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// Servers that lacked a record at a lookup and get it.
 const CACHE_PEERS_MAX: u16 = 4;
 
@@ -39,8 +39,8 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     /// Notices dead peers.
     pub(super) ping: ping::Behaviour,
-    /// The directory.
-    pub(super) kademlia: kad::Behaviour<RecordStore>,
+    /// The directory, heard at a bounded rate.
+    pub(super) kademlia: Paced<kad::Behaviour<RecordStore>>,
     /// Requests between nodes.
     pub(super) requests: request_response::Behaviour<NodeCodec>,
     /// Hints that a record of the directory changed.
@@ -51,7 +51,7 @@ pub(super) struct Behaviour {
 ///
 /// # Errors
 /// [`NetworkError::Transport`].
-pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Behaviour>, NetworkError> {
+pub(super) fn build(key: &mut [u8; 32], store: RecordStore, pace: Rate) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |error: &dyn std::fmt::Display| NetworkError::Transport(error.to_string());
     let keypair = identity::Keypair::ed25519_from_bytes(key).map_err(|error| failed(&error))?;
     let muxer = || {
@@ -65,7 +65,7 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Beha
         .map_err(|error| failed(&error))?
         .with_dns()
         .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair| Ok(behaviour(keypair, store)?))
+        .with_behaviour(|keypair| Ok(behaviour(keypair, store, pace)?))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
             config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
@@ -74,7 +74,7 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore) -> Result<Swarm<Beha
     Ok(swarm)
 }
 
-fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Result<Behaviour, String> {
+fn behaviour(keypair: &identity::Keypair, store: RecordStore, pace: Rate) -> Result<Behaviour, String> {
     let local = PeerId::from(keypair.public());
     let limits = connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(64))
@@ -95,7 +95,7 @@ fn behaviour(keypair: &identity::Keypair, store: RecordStore) -> Result<Behaviou
         limits: connection_limits::Behaviour::new(limits),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
-        kademlia,
+        kademlia: Paced::new(kademlia, pace),
         requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
         gossip: gossip::behaviour(keypair)?,
     })
@@ -110,7 +110,9 @@ fn kademlia_config() -> kad::Config {
         .set_record_ttl(Some(Duration::from_secs(FRESH_S)))
         .set_publication_interval(None)
         .set_provider_publication_interval(None)
-        .set_replication_interval(Some(REPLICATION_INTERVAL))
+        // Its job would remember every key that anybody puts until it runs, and copy all records at once when it does:
+        // `directory.rs` hands records on.
+        .set_replication_interval(None)
         .set_kbucket_inserts(BucketInserts::Manual)
         .set_caching(Caching::Enabled { max_peers: CACHE_PEERS_MAX });
     config

@@ -323,8 +323,8 @@ impl SwarmTask {
         let mut verdict = Verdict::NoNews;
         for (record, claim) in claims {
             let of_record = match claim {
-                Claim::Newer if self.changes.may_change(&record.key, self.tick) => self.take_in(record, true),
-                Claim::Unknown if within_rate => self.take_in(record, false),
+                Claim::Newer if self.changes.may_change(&record.key, self.tick) => self.take_in(record, true, *source),
+                Claim::Unknown if within_rate => self.take_in(record, false, *source),
                 // It came by another way a moment ago, and may not have come to those behind us.
                 Claim::Same if self.changes.is_recent(&record.key, self.tick) => Verdict::News,
                 _ => Verdict::NoNews,
@@ -358,7 +358,7 @@ impl SwarmTask {
     }
 
     /// Verifies a record and lets it replace what is known. A record of a key that nobody here knows is no news to pass on.
-    fn take_in(&mut self, record: &ClaimedRecord, known: bool) -> Verdict {
+    fn take_in(&mut self, record: &ClaimedRecord, known: bool, source: PeerId) -> Verdict {
         let now_s = clock::now_s();
         let key = record.key.to_bytes();
         let candidate = match Candidate::verify(&record.key, &record.value, now_s) {
@@ -370,7 +370,7 @@ impl SwarmTask {
         let before = store.value(&key).map(<[u8]>::to_vec);
         if let Some(before) = before {
             let fresh_until_s = now_s.saturating_add(FRESH_S);
-            return match store.admit(&key, &record.value, fresh_until_s, Origin::Foreign, now_s) {
+            return match store.admit(&key, &record.value, fresh_until_s, Origin::Foreign(source), now_s) {
                 Ok(()) => {
                     self.learned_from_store(&key, Some(&before));
                     Verdict::News

@@ -13,34 +13,50 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 
+/// A request, and what it took on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The request.
+    pub(super) request: NodeRequest,
+    /// Bytes read, without the length; 0 for one of ours.
+    pub(super) bytes: usize,
+}
+
+impl From<NodeRequest> for Asked {
+    fn from(request: NodeRequest) -> Self {
+        Self { request, bytes: 0 }
+    }
+}
+
 /// Length-prefixed CBOR of [`NodeRequest`] and [`NodeResponse`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct NodeCodec;
 
 impl request_response::Codec for NodeCodec {
     type Protocol = StreamProtocol;
-    type Request = NodeRequest;
+    type Request = Asked;
     type Response = NodeResponse;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<NodeRequest>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Asked>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io).await
+        let (request, bytes) = read(io).await?;
+        Ok(Asked { request, bytes })
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<NodeResponse>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io).await
+        Ok(read(io).await?.0)
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, request: NodeRequest) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, asked: Asked) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &request).await
+        write(io, &asked.request).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, response: NodeResponse) -> io::Result<()>
@@ -51,7 +67,8 @@ impl request_response::Codec for NodeCodec {
     }
 }
 
-async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<V> {
+/// The value, and the bytes it took.
+async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<(V, usize)> {
     let mut prefix = [0; 4];
     io.read_exact(&mut prefix).await?;
     let length = u32::from_be_bytes(prefix);
@@ -64,7 +81,9 @@ async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> i
     if u32::try_from(bytes.len()) != Ok(length) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    codec::decode(&bytes, NODE_MESSAGE_BYTES_MAX).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    codec::decode(&bytes, NODE_MESSAGE_BYTES_MAX)
+        .map(|value| (value, bytes.len()))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 async fn write<V: Serialize, T: AsyncWrite + Unpin + Send>(io: &mut T, value: &V) -> io::Result<()> {
@@ -96,8 +115,10 @@ mod tests {
             wire.len() - 4,
             "the prefix counts what follows"
         );
-        let read: NodeRequest = block_on(read(&mut Cursor::new(wire))).unwrap();
+        let length = wire.len() - 4;
+        let (read, bytes): (NodeRequest, _) = block_on(read(&mut Cursor::new(wire))).unwrap();
         assert_eq!(read, request, "what is read is what was written");
+        assert_eq!(bytes, length, "and its bytes are counted");
     }
 
     #[test]

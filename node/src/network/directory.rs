@@ -1,8 +1,10 @@
 //! The directory: publishing, finding the best record, repairing stale holders, judging what peers put.
 //!
-//! Kademlia itself validates and selects nothing: every record passes through `selection.rs` here and in the store.
+//! Kademlia itself validates and selects nothing: every record passes through `selection.rs` here and in the store. Puts of
+//! peers are judged elsewhere, see `judge.rs`.
 
-use super::record_store::{FRESH_S, Origin, fresh_until_s};
+use super::judge::{Judged, Put as PutOfPeer};
+use super::record_store::{FRESH_S, Origin, check_shape, fresh_until_s};
 use super::selection::{Candidate, Choice, choose};
 use super::swarm_task::SwarmTask;
 use super::{Found, Lookup, NetworkError, clock};
@@ -17,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// Valid answers after which a lookup ends; where fewer servers are, it waits for all of them.
 const ANSWERS_ENOUGH: usize = 4;
-/// Answers kept of one lookup, valid or not: more than the k closest nodes give.
+/// Answers kept of one lookup that verify, and as many that do not: more than the k closest nodes give.
 const ANSWERS_MAX: usize = 32;
 /// Stale holders that one lookup repairs.
 const REPAIRS_MAX: usize = 5;
@@ -27,8 +29,10 @@ const PATIENCE_TICKS: u64 = 4;
 const QUERIES_MAX: usize = 256;
 /// Records that were published while nobody took them, and wait for other nodes.
 const UNSENT_MAX: usize = 65_536;
-/// How many of them are put out a tick.
-const UNSENT_PER_TICK: usize = 16;
+/// How many of them are put out a tick, at most: fewer where the puts of a peer come back more slowly.
+const UNSENT_PER_TICK_MAX: u32 = 64;
+/// Records handed on a tick: four a second, so a full store takes little more than an hour.
+const HANDED_ON_PER_TICK: usize = 2;
 /// Ticks from a new node to putting them out: 1 s, in which it is identified.
 const UNSENT_TICKS: u64 = 2;
 /// Ticks between two sweeps of the store: one minute.
@@ -107,21 +111,62 @@ impl SwarmTask {
         }
     }
 
-    /// Judges a record that a peer puts. It is acknowledged whatever comes of it: libp2p gives no other choice.
+    /// Takes a record that a peer puts: what costs nothing to check is checked here, signatures by the judge. It is
+    /// acknowledged whatever comes of it: libp2p gives no other choice.
     pub(super) fn put_by_peer(&mut self, request: InboundRequest) {
         let InboundRequest::PutRecord { source, record: Some(record), .. } = request else { return };
-        if !self.links.may_put(&source) {
-            tracing::debug!("a put was dropped: its sender is over its rate");
-            return;
-        }
         let now_s = clock::now_s();
         let fresh_until_s = fresh_until_s(&record, now_s);
         let store = self.swarm.behaviour_mut().kademlia.store_mut();
-        let before = store.value(record.key.as_ref()).map(<[u8]>::to_vec);
-        match store.admit(record.key.as_ref(), &record.value, fresh_until_s, Origin::Foreign, now_s) {
-            Ok(()) => self.learned_from_store(record.key.as_ref(), before.as_deref()),
-            Err(error) => tracing::debug!(%error, "a put was not stored"),
+        let key = match check_shape(record.key.as_ref(), &record.value) {
+            Ok(key) => key,
+            Err(error) => return tracing::debug!(%error, "a put was dropped"),
+        };
+        // A record put again takes nothing from its sender's allowance, so each round of republishing gets further.
+        if store.refresh(record.key.as_ref(), &record.value, fresh_until_s, now_s) {
+            return;
         }
+        if !store.has_room(record.key.as_ref(), source) {
+            return tracing::debug!("a put was dropped: there is no room for it");
+        }
+        let held = store.value(record.key.as_ref()).map(<[u8]>::to_vec);
+        if !self.allowances.puts.take(&source) {
+            return tracing::debug!("a put was dropped: its sender is over its rate");
+        }
+        if !self.judge.push(PutOfPeer { source, key, value: record.value, fresh_until_s, held }) {
+            tracing::debug!("a put was dropped: too many wait");
+        }
+        self.judge.start(now_s);
+    }
+
+    /// Stores what was judged. What is held may have changed meanwhile: then it is judged again.
+    pub(super) fn judged(&mut self, batch: Result<Vec<Judged>, tokio::task::JoinError>) {
+        let now_s = clock::now_s();
+        let batch = batch.unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch of puts was not judged");
+            Vec::new()
+        });
+        for Judged { put, chosen } in batch {
+            let key = put.key.to_bytes();
+            let store = self.swarm.behaviour_mut().kademlia.store_mut();
+            let held = store.value(&key);
+            let stored = match chosen {
+                Ok(_) if held != put.held.as_deref() => {
+                    let held = held.map(<[u8]>::to_vec);
+                    if !self.judge.push(PutOfPeer { held, ..put }) {
+                        tracing::debug!("a put was dropped: too many wait");
+                    }
+                    continue;
+                }
+                Ok(chosen) => store.take(&key, chosen, put.fresh_until_s, Origin::Foreign(put.source), now_s),
+                Err(error) => Err(error),
+            };
+            match stored {
+                Ok(()) => self.learned_from_store(&key, put.held.as_deref()),
+                Err(error) => tracing::debug!(%error, "a put was not stored"),
+            }
+        }
+        self.judge.start(now_s);
     }
 
     pub(super) fn progressed(&mut self, id: QueryId, result: QueryResult, stats: &QueryStats, last: bool) {
@@ -173,6 +218,7 @@ impl SwarmTask {
         if self.tick.is_multiple_of(SWEEP_TICKS) {
             self.swarm.behaviour_mut().kademlia.store_mut().sweep(clock::now_s());
         }
+        self.hand_on();
         let answered = |get: &Get| get.local.is_some() || get.answers.iter().any(|(_, answer)| answer.is_some());
         for (id, _) in
             self.queries.gets.iter().filter(|(_, get)| self.tick >= get.since + PATIENCE_TICKS && answered(get))
@@ -182,13 +228,27 @@ impl SwarmTask {
             }
         }
         if self.queries.unsent_at.is_some_and(|at| at <= self.tick) {
-            for _ in 0..UNSENT_PER_TICK {
+            // Two fifths of what comes back a second, so that a peer takes it all and still has room for others' news.
+            for _ in 0..(self.rates.puts.per_s * 2 / 5).clamp(1, UNSENT_PER_TICK_MAX) {
                 match self.queries.unsent.pop_first() {
                     Some(key) => self.put_out(key, None),
                     None => break,
                 }
             }
             self.queries.unsent_at = (!self.queries.unsent.is_empty()).then_some(self.tick + 1);
+        }
+    }
+
+    /// Every record goes to the closest nodes again when nobody put it for a while: nodes come and go, homes end.
+    fn hand_on(&mut self) {
+        let queries_left = QUERIES_MAX.saturating_sub(self.queries.puts.len());
+        if self.links.connected() == 0 || queries_left < QUERIES_MAX / 2 {
+            return;
+        }
+        let after_s = self.rates.replicate_after_s;
+        let store = self.swarm.behaviour_mut().kademlia.store_mut();
+        for key in store.take_due(after_s, HANDED_ON_PER_TICK, clock::now_s()) {
+            self.put_out(key, None);
         }
     }
 
@@ -206,10 +266,19 @@ impl SwarmTask {
 
     fn answered(&mut self, id: QueryId, server: Option<PeerId>, value: &[u8]) {
         let Some(get) = self.queries.gets.get_mut(&id) else { return };
-        let candidate = Candidate::verify(&get.key, value, clock::now_s()).ok();
+        // Most answers are alike: the same bytes are verified once.
+        let mut known = get.answers.iter().filter_map(|(_, candidate)| candidate.as_ref()).chain(&get.local);
+        let candidate = match known.find(|known| known.value == value) {
+            Some(known) => Some(known.clone()),
+            None => Candidate::verify(&get.key, value, clock::now_s()).ok(),
+        };
+        let store = self.swarm.behaviour_mut().kademlia.store_mut();
+        let candidate = candidate.filter(|candidate| store.is_news(&get.key.to_bytes(), candidate).is_ok());
+        let count = |valid: bool| get.answers.iter().filter(|(_, answer)| answer.is_some() == valid).count();
         match server {
             None => get.local = candidate,
-            Some(server) if get.answers.len() < ANSWERS_MAX => get.answers.push((server, candidate)),
+            // Those that verify are counted apart: no crowd of forgers crowds them out.
+            Some(server) if count(candidate.is_some()) < ANSWERS_MAX => get.answers.push((server, candidate)),
             Some(_) => {}
         }
         let valid = get.answers.iter().filter(|(_, candidate)| candidate.is_some()).count();
@@ -225,7 +294,8 @@ impl SwarmTask {
         let Some(get) = self.queries.gets.remove(&id) else { return };
         let answers = get.answers.iter().filter_map(|(_, candidate)| candidate.clone());
         let Some(best) = get.local.clone().into_iter().chain(answers).reduce(better) else {
-            drop(get.reply.send(Ok(Lookup { found: None, messages })));
+            let doubtful = !get.answers.is_empty();
+            drop(get.reply.send(Ok(Lookup { found: None, messages, doubtful })));
             return;
         };
         let is_stale = |held: &Candidate| matches!(choose(held, &best), Choice::Offered | Choice::Merged(_));
@@ -237,17 +307,15 @@ impl SwarmTask {
         if !repairs.is_empty() {
             kademlia.put_record_to(Record::new(key.clone(), best.value.clone()), repairs.into_iter(), Quorum::One);
         }
-        if get.local.as_ref().is_some_and(is_stale) {
-            let now_s = clock::now_s();
-            let stored =
-                kademlia.store_mut().admit(&key, &best.value, now_s.saturating_add(FRESH_S), Origin::Foreign, now_s);
-            if let Err(error) = stored {
-                tracing::debug!(%error, "a found record was not stored");
-            }
+        // The last known good record: it answers when nobody else does, and nothing older is believed again.
+        let now_s = clock::now_s();
+        let fresh_until_s = now_s.saturating_add(FRESH_S);
+        if let Err(error) = kademlia.store_mut().take(&key, best.clone(), fresh_until_s, Origin::Wanted, now_s) {
+            tracing::debug!(%error, "a found record was not kept");
         }
         let hops = u32::from(messages > 0);
         let found = Found { value: best.value, record: best.record, from_cache: messages == 0, hops, messages };
-        drop(get.reply.send(Ok(Lookup { found: Some(found), messages })));
+        drop(get.reply.send(Ok(Lookup { found: Some(found), messages, doubtful: false })));
     }
 }
 

@@ -4,6 +4,7 @@
 //! in the task's ticks of half a second.
 
 use super::addresses::{is_loopback, node_of, of_org, peer_of};
+use super::codec::Asked;
 use super::selection::Candidate;
 use super::swarm_task::{Reply, SwarmTask};
 use super::{InboundRequest, NetworkError, clock, hello};
@@ -38,9 +39,6 @@ const GRACE_TICKS_MAX: u64 = 60;
 const HELLO_RETRY_TICKS: u64 = 4;
 /// Ticks that a refusal has to reach the peer before it is disconnected: 1 s.
 const FAREWELL_TICKS: u64 = 2;
-/// Directory puts a peer may send at once, and how many come back a tick: 20 a second.
-const PUTS_MAX: u32 = 200;
-const PUTS_PER_TICK: u32 = 10;
 
 /// All links.
 #[derive(Default)]
@@ -84,7 +82,6 @@ struct Link {
     dial: Option<ConnectionId>,
     dial_repeated: bool,
     disconnect_at: Option<u64>,
-    puts_spent: u32,
 }
 
 struct Connection {
@@ -124,15 +121,9 @@ impl Links {
         self.peers.get(peer).map_or(0, |link| link.connections.len() as u32)
     }
 
-    /// Takes one put from a peer's allowance.
-    pub(super) fn may_put(&mut self, peer: &PeerId) -> bool {
-        match self.peers.get_mut(peer) {
-            Some(link) if link.puts_spent < PUTS_MAX => {
-                link.puts_spent += 1;
-                true
-            }
-            _ => false,
-        }
+    /// Whether a peer said just this already.
+    fn has_greeted(&self, peer: &PeerId, hello: &NodeHello) -> bool {
+        self.peers.get(peer).is_some_and(|link| link.greeted.as_ref() == Some(hello))
     }
 }
 
@@ -173,6 +164,7 @@ impl SwarmTask {
 
     pub(super) fn connection_opened(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let since = self.tick;
+        self.routing.met(peer, endpoint.get_remote_address());
         let link = self.links.peers.entry(peer).or_default();
         let loopback = is_loopback(endpoint.get_remote_address());
         link.connections.insert(connection, Connection { dialled_by_us: endpoint.is_dialer(), loopback, since });
@@ -212,7 +204,7 @@ impl SwarmTask {
         }
     }
 
-    pub(super) fn request_event(&mut self, event: Event<NodeRequest, NodeResponse>) {
+    pub(super) fn request_event(&mut self, event: Event<Asked, NodeResponse>) {
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 self.heard(peer, request, channel);
@@ -251,7 +243,6 @@ impl SwarmTask {
         let peers: Vec<_> = self.links.peers.keys().copied().collect();
         for peer in peers {
             let Some(link) = self.links.peers.get_mut(&peer) else { continue };
-            link.puts_spent = link.puts_spent.saturating_sub(PUTS_PER_TICK);
             link.waiting.retain(|(_, reply)| !reply.is_closed());
             if link.connections.is_empty() && link.waiting.is_empty() {
                 self.links.peers.remove(&peer);
@@ -313,7 +304,7 @@ impl SwarmTask {
             link.hello_in_flight = true;
             // Once answered it is not due again, unless it changes or a new connection comes.
             link.hello_at = u64::MAX;
-            let id = self.swarm.behaviour_mut().requests.send_request(&peer, NodeRequest::Hello(hello));
+            let id = self.swarm.behaviour_mut().requests.send_request(&peer, NodeRequest::Hello(hello).into());
             self.links.sent.insert(id, (peer, Sent::Hello));
         }
     }
@@ -355,7 +346,7 @@ impl SwarmTask {
     fn learn(&mut self, peer: PeerId, hello: NodeHello) -> Result<(), Refusal> {
         let other_key = || Refusal::never(Code::Malformed, "the peer's key is not Ed25519", "use an Ed25519 key");
         let node = node_of(&peer).ok_or_else(other_key)?;
-        if self.links.peers.get(&peer).is_some_and(|link| link.greeted.as_ref() == Some(&hello)) {
+        if self.links.has_greeted(&peer, &hello) {
             return Ok(());
         }
         let now_s = clock::now_s();
@@ -388,9 +379,17 @@ impl SwarmTask {
         link.announce = self.inbound.try_send(request).is_err();
     }
 
-    fn heard(&mut self, peer: PeerId, request: NodeRequest, channel: ResponseChannel<NodeResponse>) {
-        let kind = request.name();
-        let response = match request {
+    fn heard(&mut self, peer: PeerId, asked: Asked, channel: ResponseChannel<NodeResponse>) {
+        let kind = asked.request.name();
+        let response = match asked.request {
+            _ if !self.allowances.requests.take(&peer) || !self.allowances.bytes.take_bytes(&peer, asked.bytes) => {
+                NodeResponse::Refused(busy())
+            }
+            NodeRequest::Hello(hello)
+                if !self.links.has_greeted(&peer, &hello) && !self.allowances.hellos.take(&peer) =>
+            {
+                NodeResponse::Refused(busy())
+            }
             NodeRequest::Hello(hello) => match self.learn(peer, hello) {
                 Ok(()) => {
                     // A peer that refused ours for now, because it was starting, is ready to hear it.
@@ -456,7 +455,7 @@ impl SwarmTask {
                 continue;
             }
             link.in_flight += 1;
-            let id = self.swarm.behaviour_mut().requests.send_request(&peer, request);
+            let id = self.swarm.behaviour_mut().requests.send_request(&peer, request.into());
             self.links.sent.insert(id, (peer, Sent::Request(reply)));
         }
     }

@@ -88,6 +88,7 @@ struct Remembered {
 struct Cost {
     hops: u32,
     messages: u32,
+    doubtful: bool,
 }
 
 impl Lookups {
@@ -99,6 +100,12 @@ impl Lookups {
             nodes: std::sync::Mutex::default(),
             permits: Semaphore::new(LOOKUPS_MAX),
         }
+    }
+
+    /// Whether an answer for a handle is kept.
+    #[cfg(test)]
+    pub(super) async fn remembers(&self, handle: &Handle) -> bool {
+        self.slot(handle).lock().await.is_some()
     }
 
     /// The slot of a handle; its lock is held by whoever looks it up.
@@ -292,6 +299,7 @@ impl Cost {
         let lookup = result?;
         self.hops = self.hops.max(u32::from(lookup.messages > 0));
         self.messages = self.messages.saturating_add(lookup.messages);
+        self.doubtful |= lookup.found.is_none() && lookup.doubtful;
         lookup.found.ok_or(NetworkError::NotFound)
     }
 }
@@ -319,8 +327,8 @@ impl Network {
         self.lookups.rest(handle, outcome.as_ref().ok());
         let worth_keeping = match &outcome {
             Ok(_) | Err(NetworkError::NameConflict { .. }) => true,
-            // A node that is only starting has nobody to ask yet.
-            Err(NetworkError::NotFound) => cost.messages > 0,
+            // A node that is only starting has nobody to ask yet, and who answers with forgeries is no witness.
+            Err(NetworkError::NotFound) => cost.messages > 0 && !cost.doubtful,
             Err(_) => false,
         };
         let mut known = Remembered { outcome: outcome.clone(), at: clock::instant() };

@@ -12,9 +12,14 @@ mod codec;
 mod directory;
 mod gossip;
 mod hello;
+mod judge;
 mod links;
 mod lookup;
+mod marks;
+mod paced;
+mod rates;
 mod record_store;
+mod routing;
 mod selection;
 mod swarm_task;
 
@@ -23,6 +28,7 @@ mod tests;
 
 pub use libp2p::Multiaddr;
 pub use lookup::Resolution;
+pub use rates::{Rate, Rates};
 pub use record_store::StoreError;
 
 use crate::metrics::{Metrics, Stopwatch};
@@ -31,7 +37,7 @@ use lookup::Lookups;
 use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::{RecordKey, VerifiedRecord};
-use roost_protocol::{IdentityLog, NodeId, OrgId};
+use roost_protocol::{IdentityLog, NodeId, OrgId, SecretKey};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +64,8 @@ pub struct NetworkConfig {
     pub records: Option<sled::Tree>,
     /// Which organisation a name means, by the operator's word. The node's own name belongs here too.
     pub pins: BTreeMap<String, OrgId>,
+    /// How much a peer may ask.
+    pub rates: Rates,
 }
 
 impl fmt::Debug for NetworkConfig {
@@ -67,6 +75,7 @@ impl fmt::Debug for NetworkConfig {
             .field("listen", &self.listen)
             .field("bootstrap", &self.bootstrap)
             .field("pins", &self.pins.len())
+            .field("rates", &self.rates)
             .finish_non_exhaustive()
     }
 }
@@ -107,6 +116,8 @@ struct Lookup {
     found: Option<Found>,
     /// Requests sent.
     messages: u32,
+    /// Somebody answered with what does not verify or is older than what is known: that nothing was found says little.
+    doubtful: bool,
 }
 
 /// Why the network can't do what is asked.
@@ -210,12 +221,17 @@ pub async fn start(
     let (inbound, inbound_queue) = mpsc::channel(INBOUND_MAX);
     let connected = Arc::new(AtomicUsize::new(0));
     let lookups = Arc::new(Lookups::new(config.pins));
-    let store = record_store::RecordStore::open(config.records, clock::now_s());
-    let swarm = behaviour::build(&mut config.key, store)?;
+    let local = peer_of(&NodeId::of(SecretKey::from_seed(&config.key).public_key()))
+        .ok_or_else(|| NetworkError::Transport("the node's key has no PeerId".into()))?;
+    let bounds = record_store::Bounds::default();
+    let store = record_store::RecordStore::open(local, config.records, bounds, clock::now_s());
+    let swarm = behaviour::build(&mut config.key, store, config.rates.kademlia)?;
     let (metrics, swarm_metrics) = Metrics::new();
     let (learned, learned_logs) = mpsc::channel(changes::LEARNED_MAX);
     let changes = changes::Changes::new(Arc::clone(&lookups), learned);
-    let mut task = swarm_task::SwarmTask::new(swarm, inbound, Arc::clone(&connected), &config.bootstrap, changes)?;
+    let connected_count = Arc::clone(&connected);
+    let mut task =
+        swarm_task::SwarmTask::new(swarm, inbound, connected_count, &config.bootstrap, changes, config.rates)?;
     task.measure(Arc::clone(&metrics), swarm_metrics);
     let addresses = task.listen(&config.listen).await?;
     tokio::spawn(task.run(command_queue));

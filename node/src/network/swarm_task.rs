@@ -7,7 +7,10 @@ use super::addresses::{AddressBook, is_dialable, is_loopback, split_peer};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::changes::Changes;
 use super::directory::Queries;
+use super::judge::Judge;
 use super::links::Links;
+use super::rates::{Allowances, Rates};
+use super::routing::Routing;
 use super::{InboundRequest, Lookup, NetworkError};
 use crate::metrics::Metrics;
 use futures::{FutureExt as _, StreamExt as _};
@@ -21,7 +24,7 @@ use roost_protocol::KADEMLIA_PROTOCOL;
 use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::RecordKey;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,6 +38,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 const BOOTSTRAP_TICKS: std::ops::RangeInclusive<u64> = 2..=120;
 /// Ticks between two attempts while others are connected: 10 s. A bootstrap node that restarts may know nobody to dial.
 const BOOTSTRAP_IDLE_TICKS: u64 = 20;
+/// Ticks between two looks after the routing table and the allowances: 10 s.
+const TEND_TICKS: u64 = 20;
 /// Listen addresses taken from one peer.
 const IDENTIFY_ADDRESSES_MAX: usize = 8;
 
@@ -72,6 +77,10 @@ pub(super) struct SwarmTask {
     pub(super) queries: Queries,
     pub(super) book: AddressBook,
     pub(super) changes: Changes,
+    pub(super) judge: Judge,
+    pub(super) routing: Routing,
+    pub(super) rates: Rates,
+    pub(super) allowances: Allowances,
     pub(super) inbound: mpsc::Sender<InboundRequest>,
     pub(super) tick: u64,
     connected: Arc<AtomicUsize>,
@@ -95,17 +104,27 @@ impl SwarmTask {
         connected: Arc<AtomicUsize>,
         bootstrap: &[Multiaddr],
         changes: Changes,
+        rates: Rates,
     ) -> Result<Self, NetworkError> {
         let bootstrap = bootstrap
             .iter()
             .map(|address| split_peer(address).ok_or_else(|| NetworkError::Bootstrap(address.clone())))
             .collect::<Result<Vec<_>, _>>()?;
+        let (mut book, mut routing) = (AddressBook::default(), Routing::default());
+        for (peer, address) in &bootstrap {
+            book.add(*peer, [address.clone()]);
+            routing.vouch(*peer);
+        }
         Ok(Self {
             swarm,
             links: Links::default(),
             queries: Queries::default(),
-            book: AddressBook::default(),
+            book,
             changes,
+            judge: Judge::default(),
+            routing,
+            rates,
+            allowances: Allowances::new(&rates),
             inbound,
             tick: 0,
             connected,
@@ -175,6 +194,7 @@ impl SwarmTask {
                     Some(command) => self.command(command),
                 },
                 Some(answer) = self.links.answers.next(), if !self.links.answers.is_empty() => self.answer(answer),
+                Some(batch) = self.judge.running.next(), if !self.judge.running.is_empty() => self.judged(batch),
                 event = self.swarm.select_next_some() => self.event(event),
                 _ = ticks.tick() => self.on_tick(),
             }
@@ -184,7 +204,10 @@ impl SwarmTask {
     fn command(&mut self, command: Command) {
         match command {
             Command::Request { peer, request, reply } => self.request(peer, *request, reply),
-            Command::AddAddresses { peer, addresses } => self.book.add(peer, addresses),
+            Command::AddAddresses { peer, addresses } => {
+                self.routing.vouch(peer);
+                self.book.add(peer, addresses);
+            }
             Command::SetHello(hello) => self.set_hello(*hello),
             Command::Publish { key, value, reply } => self.publish(&key, &value, reply),
             Command::Announce(change) => self.announce_change(*change),
@@ -262,9 +285,7 @@ impl SwarmTask {
             .filter(|address| is_dialable(address) && (over_loopback || !is_loopback(address)))
             .take(IDENTIFY_ADDRESSES_MAX)
             .collect();
-        for address in taken {
-            self.swarm.behaviour_mut().kademlia.add_address(&peer, address);
-        }
+        self.routing.insert(&mut self.swarm.behaviour_mut().kademlia, peer, taken);
     }
 
     fn on_tick(&mut self) {
@@ -276,6 +297,10 @@ impl SwarmTask {
             metrics.records_held.set(i64::try_from(held).unwrap_or(i64::MAX));
         }
         self.tend_changes();
+        if self.tick.is_multiple_of(TEND_TICKS) {
+            self.allowances.tend();
+            self.tend_routing();
+        }
         let alone = self.links.connected() == 0;
         if self.was_alone != alone {
             self.was_alone = alone;
@@ -287,6 +312,12 @@ impl SwarmTask {
             self.bootstrap_at = self.tick + if alone { self.bootstrap_pause } else { BOOTSTRAP_IDLE_TICKS };
             self.bootstrap_pause = (self.bootstrap_pause * 2).min(*BOOTSTRAP_TICKS.end());
         }
+    }
+
+    fn tend_routing(&mut self) {
+        let connected: BTreeSet<PeerId> = self.swarm.connected_peers().copied().collect();
+        let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+        self.routing.tend(kademlia, |peer| self.book.of(peer), |peer| connected.contains(peer));
     }
 
     fn dial_bootstrap(&mut self) {

@@ -136,6 +136,7 @@ impl Input {
             Self::Resolved { .. } => "resolved",
             Self::OwnRecord(_) => "own_record",
             Self::Invite { .. } => "invite",
+            Self::LogLearned(_) => "log_learned",
             Self::Tick => "tick",
         }
     }

@@ -91,7 +91,7 @@ impl Attacker {
                             opened.fetch_add(1, Ordering::Relaxed);
                             if certified {
                                 let requests = &mut swarm.behaviour_mut().requests;
-                                requests.send_request(&victim, NodeRequest::Hello(hello.clone()));
+                                requests.send_request(&victim, NodeRequest::Hello(hello.clone()).into());
                             }
                             connected.take().map(|connected| connected.send(()));
                         }

@@ -101,7 +101,8 @@ async fn a_node_that_restarts_on_another_port_is_reached_there_by_those_who_knew
 
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     let bootstrap = bob.bootstrap(2);
-    let config = NetworkConfig { key: [1; 32], listen, bootstrap, records: None, pins: BTreeMap::new() };
+    let (pins, rates) = (BTreeMap::new(), Rates::default());
+    let config = NetworkConfig { key: [1; 32], listen, bootstrap, records: None, pins, rates };
     let (again, _inbound, addresses) = start(config).await.unwrap();
     assert_ne!(addresses, old, "acme's node comes back elsewhere");
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attacker;
+mod forger;
 mod gossip;
+mod hostile_records;
 pub(super) mod inspection;
 pub(super) mod people;
 
@@ -30,7 +32,8 @@ fn life() -> u64 {
 
 async fn start_node(seed: u8, name: &str, bootstrap: &[Multiaddr], pins: BTreeMap<String, OrgId>) -> Node {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-    let config = NetworkConfig { key: [seed; 32], listen, bootstrap: bootstrap.to_vec(), records: None, pins };
+    let rates = Rates::default();
+    let config = NetworkConfig { key: [seed; 32], listen, bootstrap: bootstrap.to_vec(), records: None, pins, rates };
     let (network, inbound, addresses) = start(config).await.unwrap();
     let org = Org::new(seed, name);
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
@@ -155,7 +158,14 @@ async fn what_was_published_alone_reaches_a_node_that_comes_later_and_outlives_i
     let tree = sled::open(directory.path()).unwrap().open_tree("records").unwrap();
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     let (key, bootstrap) = ([2; 32], acme.bootstrap(1));
-    let config = NetworkConfig { key, listen, bootstrap, records: Some(tree.clone()), pins: BTreeMap::new() };
+    let config = NetworkConfig {
+        key,
+        listen,
+        bootstrap,
+        records: Some(tree.clone()),
+        pins: BTreeMap::new(),
+        rates: Rates::default(),
+    };
     let (other, _inbound, _) = start(config).await.unwrap();
     until("all four records reach the second node", || tree.len() == 4).await;
 

@@ -1,0 +1,73 @@
+//! The newest state seen of a record, remembered after the record itself is gone.
+//!
+//! Pure. Without it a once valid record could be played back as soon as the newer one has ended. Claims to names need no
+//! mark: an older claim says what the newer one says. Implements `docs/protocol.md`, section "Directory records".
+
+use super::record_store::StoreError;
+use super::selection::Candidate;
+use roost_crypto::identity_log::LogHash;
+use roost_protocol::records::VerifiedRecord;
+use serde::{Deserialize, Serialize};
+
+/// The newest state seen under one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mark {
+    /// Of a handle or an organisation.
+    Signed {
+        /// Its sequence number.
+        seq: u64,
+        /// Its end, seconds since 1970.
+        expires: u64,
+    },
+    /// Of an identity log.
+    Log {
+        /// Number of its newest entry.
+        seq: u64,
+        /// That entry's hash.
+        hash: LogHash,
+    },
+}
+
+impl Mark {
+    /// The mark that a record leaves.
+    pub(super) fn of(candidate: &Candidate) -> Option<Self> {
+        match &candidate.record {
+            VerifiedRecord::Account(log) => {
+                let head = log.head();
+                Some(Self::Log { seq: head.seq, hash: head.hash })
+            }
+            VerifiedRecord::Handle(record) => Some(Self::Signed { seq: record.seq, expires: record.expires }),
+            VerifiedRecord::Org(record) => Some(Self::Signed { seq: record.seq, expires: record.expires }),
+            VerifiedRecord::Name(_) => None,
+        }
+    }
+
+    /// Whether a record is at least as new as the one that left the mark, and no branch of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Older`], [`StoreError::Branched`].
+    pub(super) fn check(&self, candidate: &Candidate) -> Result<(), StoreError> {
+        match (self, &candidate.record) {
+            (Self::Signed { seq, expires }, VerifiedRecord::Handle(record)) => {
+                not_older((*seq, *expires), (record.seq, record.expires))
+            }
+            (Self::Signed { seq, expires }, VerifiedRecord::Org(record)) => {
+                not_older((*seq, *expires), (record.seq, record.expires))
+            }
+            (Self::Log { seq, hash }, VerifiedRecord::Account(log)) => {
+                let there = usize::try_from(*seq).ok().and_then(|seq| log.log().0.get(seq));
+                match there.map(LogHash::of) {
+                    None => Err(StoreError::Older),
+                    Some(other) if other != *hash => Err(StoreError::Branched),
+                    Some(_) => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_older(seen: (u64, u64), offered: (u64, u64)) -> Result<(), StoreError> {
+    if offered < seen { Err(StoreError::Older) } else { Ok(()) }
+}
