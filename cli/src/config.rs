@@ -9,6 +9,7 @@ use figment::error::Kind;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use libp2p::Multiaddr;
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_node::relay::Limits;
 use roost_protocol::OrgId;
 use roost_protocol::invite::invite_key;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,14 @@ impl Profile {
         match self {
             Self::Production => "/ip4/0.0.0.0/tcp/4001",
             Self::Testnet => "/ip4/127.0.0.1/tcp/0",
+        }
+    }
+
+    /// How often accounts and other nodes may cost the node something: a testnet raises rates, never sizes.
+    pub fn limits(self) -> Limits {
+        match self {
+            Self::Production => Limits::PRODUCTION,
+            Self::Testnet => Limits::TESTNET,
         }
     }
 

@@ -5,7 +5,7 @@
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
-use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Limits, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use libp2p::Multiaddr;
 use roost_crypto::bytes::Bytes;
@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub pins: BTreeMap<String, OrgId>,
     /// A hint for clients that choose the nearest bridge.
     pub region: String,
+    /// How often accounts and other nodes may cost it something.
+    pub limits: Limits,
 }
 
 /// Why a node does not start.
@@ -220,6 +222,7 @@ impl Node {
             name: config.name.clone(),
             open: config.open_registration,
             incarnation,
+            limits: config.limits,
         };
         let relay = {
             let mut rows = Overlay::new(&store);

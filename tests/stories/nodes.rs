@@ -2,6 +2,7 @@
 
 use roost_crypto::group::{Credential, GroupEngine, OpenMlsEngine};
 use roost_crypto::identity_log::{Operation, Signer, VerifiedLog};
+use roost_node::relay::Limits;
 use roost_node::{Node, NodeConfig, NodeHandle, ToDevice};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
@@ -208,6 +209,7 @@ pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&No
         bootstrap: bootstrap.iter().map(peer).collect(),
         pins: BTreeMap::new(),
         region: String::new(),
+        limits: Limits::PRODUCTION,
     })
     .await
     .unwrap();

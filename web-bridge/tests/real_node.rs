@@ -26,6 +26,7 @@ async fn a_node_greets_a_device_and_says_goodbye_at_a_restart() {
         bootstrap: vec![],
         pins: Default::default(),
         region: "eu".into(),
+        limits: roost_node::relay::Limits::PRODUCTION,
     })
     .await
     .expect("the node starts");

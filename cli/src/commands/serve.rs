@@ -53,6 +53,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         bootstrap: config.bootstrap()?,
         pins: config.pins()?,
         region: config.region.clone(),
+        limits: config.profile.limits(),
     };
     let node = Node::start(node_config).await?;
     let handle = node.handle();
@@ -112,6 +113,10 @@ fn bridge_config(config: &Config, listen: SocketAddr) -> BridgeConfig {
     bridge.drain_within = DRAIN_WAIT;
     if config.profile == Profile::Testnet {
         bridge.pending_per_address_max *= 50;
+        bridge.sockets_per_address_max *= 100;
+        bridge.handshakes = bridge.handshakes.raised(1_000);
+        bridge.sign_ups = bridge.sign_ups.raised(10_000);
+        bridge.sign_in_failures = bridge.sign_in_failures.raised(1_000);
         bridge.frames_burst *= 50;
         bridge.frames_per_s *= 50;
     }

@@ -4,6 +4,7 @@
 
 use super::conversations::{check_creation, check_head, group_head, not_member};
 use super::feeds;
+use super::quotas::busy;
 use super::rows;
 use super::{Failure, Output, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
@@ -36,6 +37,8 @@ pub(super) struct Asked {
     peer: NodeId,
     account: AccountId,
     feed: FeedId,
+    /// The last entry that it holds: a receipt for more is none.
+    last: u64,
     /// The receiver's store when it was asked: a receipt of an earlier life is void.
     life: Option<Incarnation>,
 }
@@ -125,6 +128,9 @@ impl Relay {
             }
             let home = accounts::home_of(step, &account)?;
             if home == self.node {
+                if self.inbox_is_full(step, &account)? {
+                    return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
+                }
                 self.put_into_inbox(step, &account, &feed, seq)?;
             } else {
                 let key = rows::outbox(&feed, &account);
@@ -181,7 +187,8 @@ impl Relay {
                 Err(Failure::Store(error)) => return Err(error),
             };
             let life = rows::get(step.rows, &rows::peer_life(&node))?;
-            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, life }));
+            let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
+            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, last, life }));
             let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
             self.outputs.push(Output::Ask(token, node, NodeRequest::Deliver(deliver)));
         }
@@ -194,7 +201,7 @@ impl Relay {
         asked: Asked,
         response: Option<NodeResponse>,
     ) -> Result<(), StoreError> {
-        let Asked { peer, account, feed, life } = asked;
+        let Asked { peer, account, feed, last, life } = asked;
         let item = (feed, account);
         let head = feeds::head(step.rows, &feed)?.seq;
         let key = rows::outbox(&feed, &account);
@@ -211,8 +218,8 @@ impl Relay {
             Some(NodeResponse::Custody(custodies)) => custodies
                 .into_iter()
                 .find(|custody| custody.account == account && custody.feed == feed)
-                // A receipt for what was never written is no receipt.
-                .map(|custody| custody.seq.min(head)),
+                // A receipt for what was not sent is no receipt.
+                .map(|custody| custody.seq.min(last)),
             Some(_) => None,
         };
         match custody {
@@ -295,10 +302,14 @@ impl Relay {
         let never = |code, message: &str| Failure::from(Refusal::never(code, message, "see the protocol's Deliver"));
         match entry.header.kind {
             EntryKind::Creation => {
+                self.may_begin(step, &peer, &entry.header.feed.group, &deliver.accounts)?;
                 let contact = entry.first_contact().map_err(|error| never(Code::Malformed, &error.to_string()))?;
                 let head = check_head(&contact.head, &contact.creation)?;
                 if head.state.hub != peer || head.group != entry.header.feed.group {
                     return Err(never(Code::NotHub, "only the hub's feed holds a creation, of its own group"));
+                }
+                if head.state.conversation != deliver.conversation {
+                    return Err(never(Code::Malformed, "the creation is of another conversation than the delivery"));
                 }
                 check_creation(step, &contact.creation)?;
                 self.know(step, &head, &contact.head, &contact.creation)?;

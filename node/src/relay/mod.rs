@@ -6,15 +6,18 @@
 //! Implements `docs/protocol.md`, sections "Between device and home" and "Between nodes".
 
 mod accounts;
+mod admission;
 mod conversations;
 mod delivery;
 mod feeds;
 mod inbox;
 mod memo;
+mod quotas;
 mod rows;
 
 pub use accounts::AccountRow;
 pub use delivery::Destination;
+pub use quotas::{Limits, Quota, Rate};
 
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
@@ -25,7 +28,7 @@ use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::Incarnation;
+use roost_protocol::ids::{GroupId, Incarnation, MessageId};
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -52,6 +55,8 @@ pub struct Identity {
     pub open: bool,
     /// The life of the store.
     pub incarnation: Incarnation,
+    /// How often somebody may cost it something.
+    pub limits: Limits,
 }
 
 /// What happens to a node.
@@ -147,6 +152,8 @@ struct Connection {
     acked: u64,
     /// What was pushed early and is to be placed in the inbox.
     early: Vec<inbox::Run>,
+    /// Where a refused message must come first, and until when that is waited for.
+    held: BTreeMap<GroupId, (MessageId, u64)>,
 }
 
 /// What an answer is for.
@@ -173,6 +180,7 @@ pub struct Relay {
     next_token: RequestToken,
     outputs: Vec<Output>,
     memo: Arc<Mutex<Memo>>,
+    quotas: quotas::Quotas,
 }
 
 /// One input's view of time and store.
@@ -210,6 +218,7 @@ impl Relay {
         let node = NodeId::of(identity.node_key.public_key());
         let org = OrgId::of(&identity.org_key.public_key());
         let mut relay = Self {
+            quotas: quotas::Quotas::new(&identity.limits),
             identity,
             node,
             org,
@@ -299,8 +308,9 @@ impl Relay {
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
-        self.connections
-            .insert(connection, Connection { challenge, device: None, sent: None, acked: 0, early: Vec::new() });
+        let (early, held) = (Vec::new(), BTreeMap::new());
+        let state = Connection { challenge, device: None, sent: None, acked: 0, early, held };
+        self.connections.insert(connection, state);
         let hello = ServerFrame::Hello {
             versions: vec![roost_protocol::VERSION],
             features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
@@ -338,16 +348,24 @@ impl Relay {
     ) -> Result<(), Failure> {
         match frame {
             ClientFrame::PutKeyPackages { id, packages, last_resort } => {
+                self.may_put_key_packages(step, &account, packages.len())?;
                 accounts::put_key_packages(step, account, device, &packages, last_resort.as_ref())?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
-            ClientFrame::Resolve { id, handle } => self.resolve(step, connection, id, handle),
+            ClientFrame::Resolve { id, handle } => {
+                self.may_resolve(step, &account)?;
+                self.resolve(step, connection, id, handle)
+            }
             ClientFrame::FetchKeyPackages { id, account: of } => {
                 self.fetch_key_packages(step, connection, id, of, account)
             }
-            ClientFrame::Create { id, creation } => self.create(step, connection, id, account, creation),
+            ClientFrame::Create { id, creation } => {
+                self.may_create(step, &account, &creation)?;
+                self.create(step, connection, id, account, creation)
+            }
             ClientFrame::Introduce { id, head, creation } => {
+                self.may_introduce(step, &account, &creation)?;
                 self.introduce(step, account, &head, &creation)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
@@ -357,6 +375,7 @@ impl Relay {
                 self.submit(step, connection, id, group, epoch, author, payload)
             }
             ClientFrame::Resume { id, incarnation, after } => {
+                self.may_resume(step, &account)?;
                 self.resume(step, connection, account, device, incarnation, after)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
@@ -383,11 +402,12 @@ impl Relay {
                 Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
             }
             NodeRequest::Create(creation) => {
+                self.may_bring(step, &peer, &creation)?;
                 let (head, creation) = self.create_here(step, creation)?;
                 Ok(NodeResponse::Created { head, creation })
             }
-            NodeRequest::KeyPackages { account, requester: _ } => {
-                let (log, packages) = accounts::take_key_packages(step, account)?;
+            NodeRequest::KeyPackages { account, requester } => {
+                let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
                 Ok(NodeResponse::KeyPackages { log, packages })
             }
             NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
@@ -406,7 +426,10 @@ impl Relay {
             (Pending::Deliver(asked), response) => self.delivery_answered(step, asked, response),
             (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
                 match self.created_elsewhere(step, &creation, &head, &stands) {
-                    Ok(()) => self.send(connection, ServerFrame::Created { id, head, creation: stands }),
+                    Ok(()) => {
+                        self.has_created(step, connection);
+                        self.send(connection, ServerFrame::Created { id, head, creation: stands });
+                    }
                     Err(Failure::Refused(error)) => {
                         self.send(connection, ServerFrame::Refused { id: Some(id), error });
                     }
@@ -415,6 +438,7 @@ impl Relay {
                 Ok(())
             }
             (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
+                self.has_fetched(step, connection);
                 self.send(connection, ServerFrame::KeyPackages { id, log, packages });
                 Ok(())
             }
@@ -482,9 +506,11 @@ impl Relay {
         account: AccountId,
         requester: AccountId,
     ) -> Result<(), Failure> {
+        self.may_fetch(step, &requester)?;
         let home = accounts::home_of(step, &account)?;
         if home == self.node {
-            let (log, packages) = accounts::take_key_packages(step, account)?;
+            let (log, packages) = self.hand_out_key_packages(step, self.node, requester, account)?;
+            self.has_fetched(step, connection);
             self.send(connection, ServerFrame::KeyPackages { id, log, packages });
         } else {
             let token = self.expect(Pending::KeyPackages { connection, id });
