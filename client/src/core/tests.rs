@@ -43,6 +43,8 @@ struct Home {
     allowance: usize,
     /// Submissions, whatever came of them.
     submissions: usize,
+    /// Hands out the asker's own key package in the name of the one who was asked for.
+    swaps: bool,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -118,7 +120,8 @@ impl Home {
                 }
             }
             ClientFrame::FetchKeyPackages { id, account } => {
-                match self.pools.get_mut(&account).and_then(VecDeque::pop_front) {
+                let pool = if self.swaps { from } else { account };
+                match self.pools.get_mut(&pool).and_then(VecDeque::pop_front) {
                     Some(package) => {
                         let (log, _, device) = self.accounts[&account].clone();
                         tell(ServerFrame::KeyPackages { id, log, packages: vec![(device, package)] });
@@ -246,6 +249,7 @@ impl World {
             acks: Vec::new(),
             allowance: usize::MAX,
             submissions: 0,
+            swaps: false,
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {
@@ -572,4 +576,69 @@ fn a_feed_position_at_the_end_of_the_numbers_is_no_end_of_the_device() {
     world.send(ALICE, "bob@acme", "second").expect("written");
     world.settle();
     assert_eq!(world.shown(BOB), [("alice@acme", "first"), ("alice@acme", "second")], "the talk goes on");
+}
+
+#[test]
+fn a_swapped_key_package_makes_no_group_and_the_message_waits_with_the_reason() {
+    let mut world = both_online();
+    world.home.swaps = true;
+    let id = world.send(ALICE, "bob@acme", "for bob only").expect("written");
+    world.settle();
+    let report = world.sides[ALICE].device.report(&id).expect("readable").expect("known");
+    assert_eq!(report.state, State::Queued, "nothing is sealed for a key that bob's log does not admit");
+    assert_eq!(report.error.map(|error| error.code), Some(Code::NoKeyPackage), "and alice is told why it waits");
+    assert!(world.home.heads.is_empty() && world.home.submissions == 0, "no group was made, nothing was sent");
+    world.home.swaps = false;
+    world.now_ms = world.sides[ALICE].device.wake_at().expect("alice tries again");
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "for bob only")], "an honest answer lets it go");
+}
+
+#[test]
+fn an_entry_under_another_name_or_a_new_id_is_a_gap_or_nothing_but_never_a_message() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "first").expect("written");
+    world.settle();
+    world.sides[BOB].online = false;
+    world.input(BOB, Input::Closed);
+    world.send(ALICE, "bob@acme", "second").expect("written");
+    world.settle();
+    let bob = world.sides[BOB].account;
+    let honest = world.home.inboxes.get_mut(&bob).expect("it waits").remove(0);
+    let changed = |change: &dyn Fn(&mut EntryHeader)| {
+        let mut entry = honest.clone();
+        change(&mut entry.header);
+        entry
+    };
+    world.connect(BOB);
+    world.settle();
+    // What eve's copies show to bob: gaps, and messages.
+    let mut shows = |entry: Entry| {
+        world.input(BOB, Input::Frame(Box::new(ServerFrame::Entry { inbox: None, entry })));
+        world.commit(BOB);
+        let (mut gaps, mut texts) = (0, Vec::new());
+        while let Some(output) = world.sides[BOB].device.poll_output() {
+            match output {
+                Output::Gap { .. } => gaps += 1,
+                Output::Message(message) => texts.push(message.text),
+                _ => {}
+            }
+        }
+        (gaps, texts)
+    };
+    let nobody = Vec::<String>::new();
+    let by_bob = changed(&|header| header.account = bob);
+    assert_eq!(shows(by_bob), (1, nobody.clone()), "another account on it: a gap");
+    let other_device = changed(&|header| header.device = DeviceId([7; 32]));
+    let (_, texts) = shows(other_device);
+    assert_eq!(texts, nobody, "another device on it: nothing to read");
+    let other_id = changed(&|header| header.message = MessageId([7; 16]));
+    let (_, texts) = shows(other_id);
+    assert_eq!(texts, nobody, "another id on it: nothing to read");
+    let broken = {
+        let mut entry = honest.clone();
+        entry.payload.0[40] ^= 1;
+        entry
+    };
+    assert_eq!(shows(broken).1, nobody, "a changed payload: nothing to read");
 }
