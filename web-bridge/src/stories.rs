@@ -90,7 +90,7 @@ impl Home for FakeHome {
                 ToDevice::Frame(ServerFrame::SignedIn { id, inbox: 7, key_packages: 0, last_resort: false })
             }
             ClientFrame::Ack { .. } => ToDevice::Close,
-            ClientFrame::SignUp { id, invite, .. } if invite == "guessed" => {
+            ClientFrame::SignUp { id, handle, .. } if handle == "guess" => {
                 let error = Refusal::never(Code::BadInvite, "no such invite", "ask for one");
                 ToDevice::Frame(ServerFrame::Refused { id: Some(id), error })
             }
@@ -417,10 +417,10 @@ async fn handshakes_over_the_rate_are_told_to_come_back() {
     assert!(answer.starts_with("HTTP/1.1 200"), "what is no handshake is not concerned: {answer}");
 }
 
-fn sign_up(id: u64, handle: &str, invite: &str) -> ClientFrame {
+fn sign_up(id: u64, handle: &str) -> ClientFrame {
     // The door does not look into a log; an empty one is a frame all the same.
     let log = serde_json::from_str("[]").unwrap();
-    ClientFrame::SignUp { id, handle: handle.into(), invite: invite.into(), log }
+    ClientFrame::SignUp { id, handle: handle.into(), invite: None, log }
 }
 
 async fn refusal(client: &mut Client, frame: &ClientFrame) -> Option<(Code, bool)> {
@@ -440,12 +440,12 @@ async fn failed_sign_ins_of_an_address_are_counted_over_its_connections() {
     let mut eve = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
     let _ = next_frame(&mut eve).await;
     for id in 1..=3 {
-        let refused = refusal(&mut eve, &sign_up(id, "eve", "guessed")).await;
+        let refused = refusal(&mut eve, &sign_up(id, "guess")).await;
         assert_eq!(refused, Some((Code::BadInvite, false)), "guess {id} reaches the home");
     }
     let mut again = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
     let _ = next_frame(&mut again).await;
-    let refused = refusal(&mut again, &sign_up(4, "eve", "right")).await;
+    let refused = refusal(&mut again, &sign_up(4, "eve")).await;
     assert_eq!(refused, Some((Code::Busy, true)), "another connection of hers does not help");
     assert_eq!(door.home.0.forwarded.load(Ordering::SeqCst), 3, "the home saw three guesses");
 }
@@ -456,13 +456,13 @@ async fn an_address_makes_a_bounded_number_of_accounts_and_a_taken_name_costs_no
     let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
     let _ = next_frame(&mut alice).await;
     for id in 1..=5 {
-        let refused = refusal(&mut alice, &sign_up(id, "taken", "right")).await;
+        let refused = refusal(&mut alice, &sign_up(id, "taken")).await;
         assert_eq!(refused, Some((Code::HandleTaken, false)), "choosing a name may take a few tries");
     }
     for id in 6..=7 {
-        assert_eq!(refusal(&mut alice, &sign_up(id, "free", "right")).await, None, "account {id} is made");
+        assert_eq!(refusal(&mut alice, &sign_up(id, "free")).await, None, "account {id} is made");
     }
-    let refused = refusal(&mut alice, &sign_up(8, "free", "right")).await;
+    let refused = refusal(&mut alice, &sign_up(8, "free")).await;
     assert_eq!(refused, Some((Code::Busy, true)), "no third");
 }
 

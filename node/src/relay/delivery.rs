@@ -18,6 +18,11 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Nodes whose new life is believed later; more are believed at once.
+const LATE_LIVES_MAX: usize = 1_024;
+/// Nodes whose life is remembered before anything is written to them; one that is forgotten is delivered to once more.
+const STRANGERS_MAX: usize = 4_096;
+
 /// One feed, for one account.
 type Item = (FeedId, AccountId);
 
@@ -186,7 +191,13 @@ impl Relay {
                 }
                 Err(Failure::Store(error)) => return Err(error),
             };
-            let life = rows::get(step.rows, &rows::peer_life(&node))?;
+            let mut life = rows::get(step.rows, &rows::peer_life(&node))?;
+            if life.is_none()
+                && let Some(met) = self.strangers.remove(&node)
+            {
+                rows::put(step.rows, rows::peer_life(&node), &met);
+                life = Some(met);
+            }
             let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
             let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, last, life }));
             let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
@@ -344,23 +355,48 @@ impl Relay {
     /// A node was met: a new life of its store has nothing of what an earlier one gave custody for.
     pub(super) fn met(&mut self, step: &mut Step<'_, '_>, peer: NodeId, life: Incarnation) -> Result<(), StoreError> {
         let key = rows::peer_life(&peer);
-        let known: Option<Incarnation> = rows::get(step.rows, &key)?;
-        if known != Some(life) {
-            rows::put(step.rows, key, &life);
-        }
-        // A custody that was given under no known life is void too.
-        if known != Some(life) {
+        let row: Option<Incarnation> = rows::get(step.rows, &key)?;
+        let known = row.or_else(|| self.strangers.get(&peer).copied());
+        self.late_lives.remove(&peer);
+        if known != Some(life)
+            && self.late_lives.len() < LATE_LIVES_MAX
+            && let Err(wait) = self.quotas.lives.take(&peer, 1, step.now_ms)
+        {
+            // Each new life is a walk through the outbox: a node that has too many is believed later.
+            self.late_lives.insert(peer, (life, step.now_ms + wait));
+        } else if known != Some(life) {
+            // A custody that was given under no known life is void too. A node for which nothing was ever written leaves no row, for there is no end of such nodes, until it is written to.
+            let mut matters = row.is_some();
             let prefix = [rows::OUTBOX];
             for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };
                 if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
+                    matters = true;
                     rows::put(step.rows, key, &0_u64);
                     self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
                 }
             }
+            if matters {
+                rows::put(step.rows, key, &life);
+            } else {
+                if self.strangers.len() >= STRANGERS_MAX {
+                    self.strangers.pop_first();
+                }
+                self.strangers.insert(peer, life);
+            }
         }
         if let Some(destination) = self.destinations.get_mut(&peer) {
             destination.met();
+        }
+        Ok(())
+    }
+
+    /// Believes the lives whose time has come.
+    pub(super) fn meet_late(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
+        let due = self.late_lives.iter().filter(|(_, (_, at))| *at <= step.now_ms);
+        let due: Vec<_> = due.map(|(peer, (life, _))| (*peer, *life)).collect();
+        for (peer, life) in due {
+            self.met(step, peer, life)?;
         }
         Ok(())
     }

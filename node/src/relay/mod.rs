@@ -181,6 +181,10 @@ pub struct Relay {
     outputs: Vec<Output>,
     memo: Arc<Mutex<Memo>>,
     quotas: quotas::Quotas,
+    /// New lives of nodes that had too many of them, and from when on each is believed.
+    late_lives: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// Lives of nodes for which nothing was written yet.
+    strangers: BTreeMap<NodeId, Incarnation>,
 }
 
 /// One input's view of time and store.
@@ -219,6 +223,8 @@ impl Relay {
         let org = OrgId::of(&identity.org_key.public_key());
         let mut relay = Self {
             quotas: quotas::Quotas::new(&identity.limits),
+            late_lives: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             identity,
             node,
             org,
@@ -297,6 +303,7 @@ impl Relay {
             Input::Tick => {}
         }
         let mut step = Step { rows, now_ms, memo };
+        self.meet_late(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
@@ -304,7 +311,8 @@ impl Relay {
 
     /// When a delivery wants to be tried again, milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
-        self.destinations.values().filter_map(Destination::wake_at).min()
+        let late = self.late_lives.values().map(|(_, at)| *at);
+        self.destinations.values().filter_map(Destination::wake_at).chain(late).min()
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Keys that one quota remembers: about 2 MiB. Whoever floods it with new keys owes little under each, so what is
 /// forgotten is the flood, not the one who owes much.
 const KEYS_MAX: usize = 16_384;
-/// Key packages of a device that a node gets only if it has taken none of the account's for a while: half of what a device keeps
-/// at its home.
+/// The last key packages of a device, of which a node gets one a day, if it has taken none of the account's that day: half of what
+/// a device keeps at its home.
 pub(super) const KEY_PACKAGES_RESERVE: usize = 10;
 /// How much faster a testnet may be.
 const TESTNET_FACTOR: u32 = 10_000;
@@ -92,12 +92,6 @@ impl<K: Ord + Clone> Quota<K> {
         self.set(key, full_at, now);
     }
 
-    /// Whether the key has its whole burst.
-    pub fn is_untouched(&self, key: &K, now_ms: u64) -> bool {
-        let now = now_ms.saturating_mul(1_000);
-        self.owed_until(key, now) == now
-    }
-
     /// How many keys owe something.
     pub fn len(&self) -> usize {
         self.full_at_us.len()
@@ -151,6 +145,8 @@ pub struct Limits {
     pub key_packages_pair: Rate,
     /// One-time key packages of one account for one node, whoever asks there.
     pub key_packages_node: Rate,
+    /// One-time key packages out of the reserve of one account for one node.
+    pub key_packages_reserve: Rate,
     /// One-time key packages of one account for all.
     pub key_packages_account: Rate,
     /// Requests for key packages by one node.
@@ -159,6 +155,8 @@ pub struct Limits {
     pub conversations_node: Rate,
     /// Conversations that one node brings to one account.
     pub conversations_pair: Rate,
+    /// New lives of one node's store.
+    pub lives: Rate,
 }
 
 impl Limits {
@@ -173,10 +171,12 @@ impl Limits {
         resume: Rate::new(60, 1, SECOND),
         key_packages_pair: Rate::new(6, 1, 10 * MINUTE),
         key_packages_node: Rate::new(4, 1, HOUR),
+        key_packages_reserve: Rate::new(1, 1, 24 * HOUR),
         key_packages_account: Rate::new(8, 1, 10 * MINUTE),
         key_package_requests: Rate::new(300, 10, MINUTE),
         conversations_node: Rate::new(300, 10, MINUTE),
         conversations_pair: Rate::new(5, 5, HOUR),
+        lives: Rate::new(3, 1, MINUTE),
     };
 
     /// For programs on one machine: the same sizes, ten thousand times the rates.
@@ -191,10 +191,12 @@ impl Limits {
             resume,
             key_packages_pair,
             key_packages_node,
+            key_packages_reserve,
             key_packages_account,
             key_package_requests,
             conversations_node,
             conversations_pair,
+            lives,
         } = Self::PRODUCTION;
         Self {
             submit: submit.raised(TESTNET_FACTOR),
@@ -206,10 +208,12 @@ impl Limits {
             resume: resume.raised(TESTNET_FACTOR),
             key_packages_pair: key_packages_pair.raised(TESTNET_FACTOR),
             key_packages_node: key_packages_node.raised(TESTNET_FACTOR),
+            key_packages_reserve: key_packages_reserve.raised(TESTNET_FACTOR),
             key_packages_account: key_packages_account.raised(TESTNET_FACTOR),
             key_package_requests: key_package_requests.raised(TESTNET_FACTOR),
             conversations_node: conversations_node.raised(TESTNET_FACTOR),
             conversations_pair: conversations_pair.raised(TESTNET_FACTOR),
+            lives: lives.raised(TESTNET_FACTOR),
         }
     };
 }
@@ -229,10 +233,12 @@ pub(super) struct Quotas {
     pub resume: Quota<AccountId>,
     pub key_packages_pair: Quota<(NodeId, AccountId, AccountId)>,
     pub key_packages_node: Quota<(NodeId, AccountId)>,
+    pub key_packages_reserve: Quota<(NodeId, AccountId)>,
     pub key_packages_account: Quota<AccountId>,
     pub key_package_requests: Quota<NodeId>,
     pub conversations_node: Quota<NodeId>,
     pub conversations_pair: Quota<(NodeId, AccountId)>,
+    pub lives: Quota<NodeId>,
 }
 
 impl Quotas {
@@ -247,10 +253,12 @@ impl Quotas {
             resume: Quota::new(limits.resume),
             key_packages_pair: Quota::new(limits.key_packages_pair),
             key_packages_node: Quota::new(limits.key_packages_node),
+            key_packages_reserve: Quota::new(limits.key_packages_reserve),
             key_packages_account: Quota::new(limits.key_packages_account),
             key_package_requests: Quota::new(limits.key_package_requests),
             conversations_node: Quota::new(limits.conversations_node),
             conversations_pair: Quota::new(limits.conversations_pair),
+            lives: Quota::new(limits.lives),
         }
     }
 
@@ -267,15 +275,27 @@ impl Quotas {
         Ok(())
     }
 
-    /// Whether the next key packages of `account` may be one-time ones; otherwise the last-resort package is given. `held` is
-    /// the smallest pool of its devices. Takes from the budgets only what is given.
-    pub fn one_time_key_package(&mut self, peer: &NodeId, account: &AccountId, held: usize, now_ms: u64) -> bool {
-        let pair = (*peer, *account);
-        let fresh = held > KEY_PACKAGES_RESERVE || self.key_packages_node.is_untouched(&pair, now_ms);
-        fresh
+    /// Whether the next key package of a device of `account` may be a one-time one; otherwise the last-resort package is given.
+    /// `held` is its pool, `peer` the node that asks, unless it is this one. Takes from the budgets only what is given.
+    pub fn one_time_key_package(
+        &mut self,
+        peer: Option<NodeId>,
+        account: &AccountId,
+        held: usize,
+        now_ms: u64,
+    ) -> bool {
+        let Some(peer) = peer else { return self.key_packages_account.take(account, 1, now_ms).is_ok() };
+        let pair = (peer, *account);
+        let fresh = held > KEY_PACKAGES_RESERVE || self.key_packages_reserve.check(&pair, now_ms).is_ok();
+        let given = fresh
             && self.key_packages_account.check(account, now_ms).is_ok()
             && self.key_packages_node.take(&pair, 1, now_ms).is_ok()
-            && self.key_packages_account.take(account, 1, now_ms).is_ok()
+            && self.key_packages_account.take(account, 1, now_ms).is_ok();
+        if given {
+            // Whatever it was given from counts; an error means that the day is not over.
+            let _ = self.key_packages_reserve.take(&pair, 1, now_ms);
+        }
+        given
     }
 }
 
@@ -314,7 +334,7 @@ mod tests {
         quota.give_back(&1, 0);
         quota.give_back(&1, 0);
         quota.give_back(&1, 0);
-        assert!(quota.is_untouched(&1, 0) && quota.is_empty(), "nobody gets more than the burst back, or is kept");
+        assert!(quota.is_empty(), "nobody gets more than the burst back, or is kept");
         assert_eq!(quota.take(&1, 9, 0), Ok(()), "more than a burst at once counts as the burst");
         assert_eq!(quota.take(&1, 2, 1_000), Err(1_000), "and is owed");
     }
@@ -346,5 +366,41 @@ mod tests {
         assert!(programs.submit.every_us < people.submit.every_us && programs.submit.burst > people.submit.burst);
         let mut quota = Quota::new(programs.submit);
         assert!((0..100_000).all(|_| quota.take(&1, 1, 7).is_ok()), "a hundred thousand messages at once pass");
+    }
+
+    #[test]
+    fn fifty_nodes_that_ask_ten_thousand_times_leave_half_of_a_pool_and_a_newcomer_still_gets_one_later() {
+        let mut quotas = Quotas::new(&Limits::PRODUCTION);
+        let node = |number: u8| {
+            let seed = [number; 32];
+            NodeId::of(roost_crypto::keys::SecretKey::from_seed(&seed).public_key())
+        };
+        let alice = AccountId([1; 32]);
+        let mut held = 20_usize;
+        let nodes: Vec<_> = (0..50).map(node).collect();
+        for peer in nodes.iter().cycle().take(10_000) {
+            held -= usize::from(quotas.one_time_key_package(Some(*peer), &alice, held, 1_000));
+        }
+        assert_eq!(held, 12, "eight are given at once, whoever asks");
+        let mut quotas = Quotas::new(&Limits::PRODUCTION);
+        let mut held = 20_usize;
+        let one = node(1);
+        for _ in 0..10_000 {
+            held -= usize::from(quotas.one_time_key_package(Some(one), &alice, held, 1_000));
+        }
+        assert_eq!(held, 16, "one node gets four");
+        for hour in 1..100 {
+            for _ in 0..100 {
+                let now_ms = 1_000 + hour * HOUR;
+                held -= usize::from(quotas.one_time_key_package(Some(one), &alice, held, now_ms));
+            }
+        }
+        assert!(
+            (6..=KEY_PACKAGES_RESERVE).contains(&held),
+            "then one a day of the last ten, in four days {held} are left"
+        );
+        let now_ms = 1_000 + 100 * HOUR;
+        assert!(quotas.one_time_key_package(Some(node(2)), &alice, held, now_ms), "another node gets one of them");
+        assert!(quotas.one_time_key_package(None, &alice, held - 1, now_ms), "and people of the same home do");
     }
 }

@@ -7,10 +7,11 @@ use roost_node::relay::{Limits, Rate};
 use roost_protocol::conversation::ConversationHead;
 use roost_protocol::feed::EntryKind;
 use roost_protocol::ids::{GroupId, Incarnation, MessageId};
+use roost_protocol::invite::{InviteProof, invite_key};
 use roost_protocol::records::HandleRecord;
 use roost_protocol::refusal::Code;
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
-use roost_protocol::{AccountId, Bytes, DeviceId, SecretKey, VerifiedLog, limits};
+use roost_protocol::{AccountId, Bytes, DeviceId, IdentityLog, SecretKey, VerifiedLog, limits};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_goes_on() {
@@ -153,7 +154,7 @@ async fn sign_ups_that_lie_about_name_home_or_invite_make_no_account_and_one_inv
     let root = tempfile::tempdir().unwrap();
     let acme = node(root.path(), "acme", 80, &[]).await;
     let alice = Device::sign_up(&acme.handle(), "acme", "alice", 82).await;
-    acme.handle().invite("single", 1, u64::MAX).await.unwrap();
+    acme.handle().invite(invite_key("single"), 1, u64::MAX).await.unwrap();
     let log = |seed: u8, home| {
         let (root, key) = (SecretKey::from_seed(&[seed; 32]), SecretKey::from_seed(&[seed + 100; 32]));
         let device = DeviceId::of(&key.public_key());
@@ -169,22 +170,23 @@ async fn sign_ups_that_lie_about_name_home_or_invite_make_no_account_and_one_inv
         let account = VerifiedLog::verify(&log(1, here)).unwrap().account();
         HandleRecord { root, handle, account, seq: 1, expires: super::now_s() + 1000 }.sign(key)
     };
-    let up = |handle: &str, invite: &str, log| ClientFrame::SignUp {
-        id: 70,
-        handle: handle.into(),
-        invite: invite.into(),
-        log,
+    let up = |handle: &str, invite: Option<(&str, [u8; 32])>, log: IdentityLog| {
+        let account = VerifiedLog::verify(&log).unwrap().account();
+        let invite = invite.map(|(token, challenge)| InviteProof::new(token, &here, &challenge, &account));
+        ClientFrame::SignUp { id: 70, handle: handle.into(), invite, log }
     };
+    let single = Some(("single", [9; 32]));
     let stolen = alice.handle_record.clone().unwrap();
     let mut door = alice;
     door.fresh_connection([9; 32]).await;
     for (what, frame, code) in [
-        ("a guessed invite", up("eve1", "guess", log(1, here)), Code::BadInvite),
-        ("no invite", up("eve1", "", log(1, here)), Code::BadInvite),
-        ("alice's name", up("alice", "single", log(1, here)), Code::HandleTaken),
-        ("a home elsewhere", up("eve1", "single", log(1, nowhere)), Code::NotHome),
-        ("a name of markup", up("<img src=x>", "single", log(1, here)), Code::Malformed),
-        ("a name of another organisation", up("eve@birch", "single", log(1, here)), Code::Malformed),
+        ("a guessed invite", up("eve1", Some(("guess", [9; 32])), log(1, here)), Code::BadInvite),
+        ("a proof of another connection", up("eve1", Some(("single", [8; 32])), log(1, here)), Code::BadInvite),
+        ("no invite", up("eve1", None, log(1, here)), Code::BadInvite),
+        ("alice's name", up("alice", single, log(1, here)), Code::HandleTaken),
+        ("a home elsewhere", up("eve1", single, log(1, nowhere)), Code::NotHome),
+        ("a name of markup", up("<img src=x>", single, log(1, here)), Code::Malformed),
+        ("a name of another organisation", up("eve@birch", single, log(1, here)), Code::Malformed),
         (
             "a record that eve's organisation signed",
             ClientFrame::Restore { id: 70, handle_record: record(&eve_org), log: log(1, here) },
@@ -203,7 +205,8 @@ async fn sign_ups_that_lie_about_name_home_or_invite_make_no_account_and_one_inv
     let mut races = Vec::new();
     for number in 2..12_u8 {
         let (connection, mut frames) = acme.handle().connect([number; 32]).await.unwrap();
-        let (handle, frame) = (acme.handle(), up(&format!("eve{number}"), "single", log(number, here)));
+        let (handle, frame) =
+            (acme.handle(), up(&format!("eve{number}"), Some(("single", [number; 32])), log(number, here)));
         races.push(tokio::spawn(async move {
             handle.frame(connection, frame).await.unwrap();
             loop {

@@ -3,6 +3,7 @@
 use crate::roost::{Node, roost};
 use futures::{SinkExt as _, StreamExt as _};
 use roost_crypto::identity_log::{Operation, Signer};
+use roost_protocol::invite::InviteProof;
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use roost_protocol::{DeviceId, NodeId, OrgId, SOCKET_CBOR, SecretKey, VerifiedLog, codec, limits};
 use std::time::{Duration, Instant};
@@ -60,7 +61,8 @@ async fn slow_reader(node: &Node, number: u8) -> Socket {
     let log = log_of(number, home, org);
     let (account, key) = (log.account(), SecretKey::from_seed(&[number; 32]));
     let (handle, device) = (format!("reader{number}"), DeviceId::of(&key.public_key()));
-    let up = ClientFrame::SignUp { id: 1, handle: handle.clone(), invite: node.invite.clone(), log: log.log().clone() };
+    let invite = Some(InviteProof::new(&node.invite, &home, challenge.as_slice(), &account));
+    let up = ClientFrame::SignUp { id: 1, handle: handle.clone(), invite, log: log.log().clone() };
     let signature = sign_in_signature(&key, &home, challenge.as_slice(), &account, &device);
     for (frame_out, what) in
         [(up, "signed up"), (ClientFrame::SignIn { id: 2, account, device, signature }, "signed in")]
