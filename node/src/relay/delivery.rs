@@ -365,7 +365,8 @@ impl Relay {
             // Each new life is a walk through the outbox: a node that has too many is believed later.
             self.late_lives.insert(peer, (life, step.now_ms + wait));
         } else if known != Some(life) {
-            // A custody that was given under no known life is void too. A node for which nothing was ever written leaves no row, for there is no end of such nodes, until it is written to.
+            // A custody that was given under no known life is void too. A node to which nothing was ever written leaves no
+            // row, for there is no end of such nodes.
             let mut matters = row.is_some();
             let prefix = [rows::OUTBOX];
             for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {

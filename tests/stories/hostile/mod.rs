@@ -4,7 +4,6 @@
 //! Here: eve, a node that answers by a script and says whatever a story tells her, and carol, whose home eve is.
 
 mod client;
-mod door;
 mod home;
 mod killed;
 mod member;
