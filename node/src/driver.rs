@@ -6,7 +6,7 @@
 
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
-use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Limits, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use crate::way;
 use libp2p::Multiaddr;
@@ -68,6 +68,8 @@ pub struct NodeConfig {
     pub region: String,
     /// How much another node may ask of this one.
     pub peer_rates: network::Rates,
+    /// How often accounts and other nodes may cost it something.
+    pub limits: Limits,
 }
 
 /// Why a node does not start.
@@ -246,6 +248,7 @@ impl Node {
             name: config.name.clone(),
             open: config.open_registration,
             incarnation,
+            limits: config.limits,
         };
         let metrics = network.metrics();
         let relay = {
@@ -630,6 +633,7 @@ impl Worker {
             next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
         }
         outputs.extend(self.relay.settle(&mut rows, now_ms())?);
+        notes.extend_from_slice(self.relay.notes());
         let batch = rows.into_batch();
         let outputs = self.leave_early(outputs);
         if !batch.is_empty() {

@@ -38,6 +38,8 @@ pub const NODE_ADDRESSES_MAX: usize = 8;
 pub const NAME_CLAIMS_MAX: usize = 4;
 /// Waiting inbox entries of an account, after which its home answers `later` and the sender keeps the message.
 pub const INBOX_ENTRIES_MAX: u64 = 10_000;
+/// Waiting bytes of payload of an account's inbox, with the same consequence.
+pub const INBOX_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Inbox entries sent to a device before it must acknowledge: bounds what a slow reader costs.
 pub const INBOX_WINDOW: u64 = 256;
 /// Longest life of a signed record, seconds: 30 days. A node renews at half of it.

@@ -1,16 +1,17 @@
 //! Two nodes in one process, their devices played by hand, frame by frame: what the wire really says.
 
-use roost_crypto::group::{Credential, GroupEngine, OpenMlsEngine};
+use roost_crypto::group::{Credential, GroupEngine, GroupError, OpenMlsEngine};
 use roost_crypto::identity_log::{Operation, Signer, VerifiedLog};
+use roost_node::relay::Limits;
 use roost_node::{Node, NodeConfig, NodeHandle, ToDevice};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{ConversationId, GroupId, Incarnation, MessageId, OperationId};
 use roost_protocol::invite::{InviteProof, invite_key};
 use roost_protocol::refusal::Code;
-use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
+use roost_protocol::socket::{ClientFrame, LookupSource, ServerFrame, sign_in_signature};
 use roost_protocol::{AccountId, Bytes, DeviceId, IdentityLog, NodeId, SecretKey, Signed, codec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -23,7 +24,16 @@ pub struct Device {
     log: VerifiedLog,
     pub engine: OpenMlsEngine,
     pub rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    handle_record: Option<Signed>,
+    pub handle_record: Option<Signed>,
+    /// Who sealed the message that was opened last.
+    pub last_sender: Option<DeviceId>,
+    /// Marks the group and the operation of the next conversation.
+    number: u8,
+    /// Requests so far, and what came while an answer was waited for.
+    requests: u64,
+    entries: VecDeque<(Option<u64>, Entry)>,
+    custodies: VecDeque<(AccountId, Vec<MessageId>)>,
+    in_custody: BTreeSet<MessageId>,
 }
 
 impl Device {
@@ -46,6 +56,12 @@ impl Device {
             engine,
             rows: BTreeMap::new(),
             handle_record: None,
+            last_sender: None,
+            number: seed + 1,
+            requests: 1_000,
+            entries: VecDeque::new(),
+            custodies: VecDeque::new(),
+            in_custody: BTreeSet::new(),
         };
         let challenge = device.challenge().await;
         let log = device.log.log().clone();
@@ -54,10 +70,7 @@ impl Device {
         let ServerFrame::SignedUp { handle_record, .. } = answer else { panic!("sign-up was refused: {answer:?}") };
         device.handle_record = Some(handle_record);
         device.sign_in(&challenge).await;
-        let (packages, writes) = device.engine.key_packages(&device.rows, 5, false).unwrap();
-        writes.apply_to(&mut device.rows);
-        let put = ClientFrame::PutKeyPackages { id: 3, packages, last_resort: None };
-        assert!(matches!(device.ask(put).await, ServerFrame::Done { id: 3 }), "honest key packages are taken");
+        device.put_key_packages(5, false).await;
         device.resume().await;
         device
     }
@@ -70,17 +83,102 @@ impl Device {
         DeviceId::of(&SecretKey::from_seed(&self.key).public_key())
     }
 
+    /// Keeps key packages at the home, and one of last resort.
+    pub async fn put_key_packages(&mut self, count: usize, last_resort: bool) {
+        let (packages, writes) = self.engine.key_packages(&self.rows, count, false).unwrap();
+        writes.apply_to(&mut self.rows);
+        let last_resort = last_resort.then(|| {
+            let (mut packages, writes) = self.engine.key_packages(&self.rows, 1, true).unwrap();
+            writes.apply_to(&mut self.rows);
+            packages.remove(0)
+        });
+        let put = ClientFrame::PutKeyPackages { id: 3, packages, last_resort };
+        assert!(matches!(self.ask(put).await, ServerFrame::Done { id: 3 }), "honest key packages are taken");
+    }
+
+    /// A new connection of the same device; gives the key packages that its home still holds.
+    pub async fn reconnect(&mut self, challenge: [u8; 32]) -> u32 {
+        let (connection, frames) = self.home.connect(challenge).await.unwrap();
+        (self.connection, self.frames) = (connection, frames);
+        let challenge = self.challenge().await;
+        let answer = self.signed_in(&challenge).await;
+        let ServerFrame::SignedIn { key_packages, .. } = answer else { panic!("the device signs in: {answer:?}") };
+        self.resume().await;
+        key_packages
+    }
+
+    pub fn log(&self) -> &VerifiedLog {
+        &self.log
+    }
+
+    pub fn key(&self) -> SecretKey {
+        SecretKey::from_seed(&self.key)
+    }
+
+    pub fn join(&mut self, creation: &Creation) {
+        let (_, writes) = self
+            .engine
+            .join(&self.rows, creation.welcome.as_slice(), creation.tree.as_slice())
+            .expect("the Welcome fits");
+        writes.apply_to(&mut self.rows);
+    }
+
+    /// The next conversation is another one.
+    pub fn next_group(&mut self) {
+        self.number = self.number.wrapping_add(101);
+    }
+
+    pub fn open(&mut self, group: GroupId, entry: &Entry) -> Result<Vec<u8>, GroupError> {
+        let (opened, writes) = self.engine.open(&self.rows, group.as_bytes(), entry.payload.as_slice())?;
+        writes.apply_to(&mut self.rows);
+        self.last_sender = Some(opened.sender.device);
+        Ok(opened.plaintext.to_vec())
+    }
+
+    /// The next word of custody.
+    pub async fn custody(&mut self) -> (AccountId, Vec<MessageId>) {
+        loop {
+            if let Some(custody) = self.custodies.pop_front() {
+                return custody;
+            }
+            let frame = self.next().await;
+            self.keep(&frame);
+        }
+    }
+
+    pub fn has_no_custody_for(&mut self, message: &MessageId) -> bool {
+        while let Ok(ToDevice::Frame(frame)) = self.frames.try_recv() {
+            self.keep(&frame);
+        }
+        !self.in_custody.contains(message)
+    }
+
+    fn keep(&mut self, frame: &ServerFrame) {
+        match frame {
+            ServerFrame::Entry { inbox, entry } => self.entries.push_back((*inbox, entry.clone())),
+            ServerFrame::Custody { account, messages, .. } => {
+                self.in_custody.extend(messages);
+                self.custodies.push_back((*account, messages.clone()));
+            }
+            _ => {}
+        }
+    }
+
     async fn challenge(&mut self) -> Bytes {
         let ServerFrame::Hello { challenge, .. } = self.next().await else { panic!("Hello comes first") };
         challenge
     }
 
     async fn sign_in(&mut self, challenge: &Bytes) {
+        let answer = self.signed_in(challenge).await;
+        assert!(matches!(answer, ServerFrame::SignedIn { id: 2, .. }), "the device signs in: {answer:?}");
+    }
+
+    async fn signed_in(&mut self, challenge: &Bytes) -> ServerFrame {
         let key = SecretKey::from_seed(&self.key);
         let (account, device) = (self.account(), self.device());
         let signature = sign_in_signature(&key, &self.home.node(), challenge.as_slice(), &account, &device);
-        let answer = self.ask(ClientFrame::SignIn { id: 2, account, device, signature }).await;
-        assert!(matches!(answer, ServerFrame::SignedIn { id: 2, .. }), "the device signs in: {answer:?}");
+        self.ask(ClientFrame::SignIn { id: 2, account, device, signature }).await
     }
 
     async fn resume(&mut self) {
@@ -88,7 +186,7 @@ impl Device {
         assert!(matches!(self.ask(resume).await, ServerFrame::Done { id: 4 }), "resume is answered");
     }
 
-    async fn say(&self, frame: ClientFrame) {
+    pub async fn say(&self, frame: ClientFrame) {
         self.home.frame(self.connection, frame).await.unwrap();
     }
 
@@ -104,28 +202,48 @@ impl Device {
         }
     }
 
-    /// The answer to a request; events on the way are passed over.
+    /// Another connection, not signed in.
+    pub async fn fresh_connection(&mut self, challenge: [u8; 32]) {
+        (self.connection, self.frames) = self.home.connect(challenge).await.unwrap();
+        self.challenge().await;
+    }
+
+    pub fn sealed(&mut self, group: GroupId, text: &[u8]) -> Bytes {
+        let (sealed, writes) = self.engine.seal(&self.rows, group.as_bytes(), text).unwrap();
+        writes.apply_to(&mut self.rows);
+        sealed.ciphertext
+    }
+
+    /// The answer to a request; events on the way are kept.
     pub async fn ask(&mut self, frame: ClientFrame) -> ServerFrame {
         let wanted = frame.id();
         self.say(frame).await;
+        self.answer(wanted.unwrap()).await
+    }
+
+    /// The answer to a request that was sent.
+    pub async fn answer(&mut self, wanted: u64) -> ServerFrame {
         loop {
             let frame = self.next().await;
             let id = serde_json::to_value(&frame).unwrap()["id"].as_u64();
-            if id == wanted {
+            if id == Some(wanted) {
                 return frame;
             }
+            self.keep(&frame);
         }
     }
 
     pub async fn entry(&mut self) -> Entry {
         loop {
-            if let ServerFrame::Entry { inbox, entry } = self.next().await {
+            if let Some((inbox, entry)) = self.entries.pop_front() {
                 // Without a position it is acknowledged when it is placed.
                 if let Some(inbox) = inbox {
                     self.say(ClientFrame::Ack { inbox }).await;
                 }
                 return entry;
             }
+            let frame = self.next().await;
+            self.keep(&frame);
         }
     }
 
@@ -144,7 +262,8 @@ impl Device {
                 other => panic!("not resolved: {other:?}"),
             }
         };
-        assert!(lookup.messages > 0, "the first lookup asks the directory");
+        let asked = lookup.messages > 0 || lookup.source == LookupSource::Cache;
+        assert!(asked, "the first lookup asks the directory");
         let peer = VerifiedLog::verify(&log).unwrap();
         let creation = self.creation(&peer).await;
         let answer = self.ask(ClientFrame::Create { id: 12, creation }).await;
@@ -152,7 +271,7 @@ impl Device {
         (head, creation)
     }
 
-    async fn creation(&mut self, peer: &VerifiedLog) -> Creation {
+    pub async fn creation(&mut self, peer: &VerifiedLog) -> Creation {
         let answer = self.ask(ClientFrame::FetchKeyPackages { id: 11, account: peer.account() }).await;
         let ServerFrame::KeyPackages { packages, .. } = answer else { panic!("no key package: {answer:?}") };
         let packages: Vec<Bytes> = packages.into_iter().map(|(_, package)| package).collect();
@@ -168,13 +287,13 @@ impl Device {
             participants: accounts.map(|account| Participant { account, role: Role::Admin }).to_vec(),
             policy: Policy::Direct,
         };
-        let group = GroupId([self.key[0]; 32]);
+        let group = GroupId([self.number; 32]);
         let (created, writes) =
             self.engine.create(&self.rows, group.as_bytes(), &codec::encode(&state), &packages).unwrap();
         writes.apply_to(&mut self.rows);
         let logs: Vec<IdentityLog> = vec![self.log.log().clone(), peer.log().clone()];
         Creation {
-            operation: OperationId([self.key[0]; 16]),
+            operation: OperationId([self.number; 16]),
             group,
             state,
             logs,
@@ -189,14 +308,29 @@ impl Device {
         let (sealed, writes) = self.engine.seal(&self.rows, group.as_bytes(), text).unwrap();
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(1_795_000_000_000, text);
-        let submit =
-            ClientFrame::Submit { id: 20, group, epoch: sealed.epoch, message, attempt: 0, payload: sealed.ciphertext };
-        self.say(submit.clone()).await;
-        self.ask(submit).await
+        let submit = ClientFrame::Submit {
+            id: self.requests,
+            group,
+            epoch: sealed.epoch,
+            message,
+            attempt: 0,
+            payload: sealed.ciphertext,
+        };
+        self.requests += 1;
+        let answer = self.ask(submit.clone()).await;
+        if let (ServerFrame::Accepted { .. }, ClientFrame::Submit { id, .. }) = (&answer, &submit) {
+            let again = self.ask(submit.clone()).await;
+            assert_eq!(again, answer, "submission {id} again is the same submission");
+        }
+        answer
     }
 }
 
 pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&Node]) -> Node {
+    node_with(root, name, seed, bootstrap, Limits::PRODUCTION).await
+}
+
+pub async fn node_with(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&Node], limits: Limits) -> Node {
     let peer = |node: &&Node| format!("{}/p2p/{}", node.listen()[0], node.handle().node()).parse().unwrap();
     let node = Node::start(NodeConfig {
         org_key: SecretKey::from_seed(&[seed; 32]),
@@ -209,6 +343,7 @@ pub async fn node(root: &std::path::Path, name: &str, seed: u8, bootstrap: &[&No
         pins: BTreeMap::new(),
         region: String::new(),
         peer_rates: Default::default(),
+        limits,
     })
     .await
     .unwrap();

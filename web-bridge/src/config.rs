@@ -1,5 +1,6 @@
 //! What the operator decides about the bridge, and why it may refuse to start.
 
+use roost_node::relay::Rate;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +22,15 @@ pub struct BridgeConfig {
     pub connections_max: usize,
     /// Connections without a signed-in device from one IPv4 address or IPv6 /64; more get 429.
     pub pending_per_address_max: usize,
+    /// WebSockets from one IPv4 address or IPv6 /64; more get 429. Without a proxy, more than twice as many TCP connections are
+    /// dropped at once.
+    pub sockets_per_address_max: usize,
+    /// Handshakes of one address; more get 429.
+    pub handshakes: Rate,
+    /// Accounts that one address may make.
+    pub sign_ups: Rate,
+    /// Sign-ins, invites and restored accounts of one address that fail; when they are used up, all of its tries are refused.
+    pub sign_in_failures: Rate,
     /// A device signs in within this time.
     pub sign_in_within: Duration,
     /// A ping goes out this often: less than the idle limit of common proxies (60 s).
@@ -33,9 +43,9 @@ pub struct BridgeConfig {
     pub close_within: Duration,
     /// Patience with all connections at shutdown; `roost serve` has 10 s.
     pub drain_within: Duration,
-    /// Frames that a connection may send at once.
+    /// Frames that a connection may send at once; what comes faster is read later.
     pub frames_burst: u32,
-    /// Frames a second that a connection may send over time.
+    /// Frames a second that are read of a connection over time.
     pub frames_per_s: u32,
 }
 
@@ -48,6 +58,10 @@ impl BridgeConfig {
             trusted_proxy: false,
             connections_max: CONNECTIONS_MAX,
             pending_per_address_max: 20,
+            sockets_per_address_max: 50,
+            handshakes: Rate::new(20, 10, 1_000),
+            sign_ups: Rate::new(3, 3, 3_600_000),
+            sign_in_failures: Rate::new(5, 5, 60_000),
             sign_in_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(30),
             silence_max: Duration::from_secs(75),

@@ -6,6 +6,7 @@
 mod config;
 mod discover;
 mod frames;
+mod gate;
 mod home;
 mod limits;
 mod listener;
@@ -23,6 +24,7 @@ pub use metrics::serve_metrics;
 pub use origin::check_origins;
 
 use crate::frames::SubProtocol;
+use crate::gate::Gate;
 use crate::home::Home;
 use crate::limits::{
     DISCOVERIES_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES, TARGET_BYTES_MAX, WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX,
@@ -30,7 +32,7 @@ use crate::limits::{
 use crate::listener::{BoundedListener, Peer};
 use crate::origin::Origins;
 use crate::problem::Problem;
-use crate::rate::Pending;
+use crate::rate::{Places, Rates};
 use crate::socket::Session;
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
@@ -53,6 +55,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What every request sees.
 #[derive(Clone)]
@@ -60,7 +63,11 @@ pub(crate) struct Door<H> {
     home: H,
     config: Arc<BridgeConfig>,
     origins: Arc<Origins>,
-    pending: Pending,
+    pending: Places,
+    sockets: Places,
+    handshakes: Rates,
+    sign_ups: Rates,
+    sign_in_failures: Rates,
     discoveries: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
     alive: mpsc::Sender<()>,
@@ -92,13 +99,20 @@ async fn open<H: Home>(
     let failed = |source| BridgeError::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let listener = BoundedListener::new(listener, config.connections_max);
+    // Behind a proxy all connections have its address, and the proxy bounds them.
+    let of_address = (!config.trusted_proxy).then(|| Places::new(config.sockets_per_address_max.saturating_mul(2)));
+    let listener = BoundedListener::new(listener, config.connections_max, of_address);
+    let now = Instant::now();
     let (drain, draining) = watch::channel(false);
     let (alive, mut all_gone) = mpsc::channel(1);
     let door = Door {
         home,
         origins: Arc::new(Origins::new(&config.origins, bound)?),
-        pending: Pending::new(config.pending_per_address_max),
+        pending: Places::new(config.pending_per_address_max),
+        sockets: Places::new(config.sockets_per_address_max),
+        handshakes: Rates::new(config.handshakes, now),
+        sign_ups: Rates::new(config.sign_ups, now),
+        sign_in_failures: Rates::new(config.sign_in_failures, now),
         discoveries: Arc::new(Semaphore::new(DISCOVERIES_MAX)),
         config: Arc::new(config),
         draining: draining.clone(),
@@ -260,6 +274,16 @@ async fn upgrade<H: Home>(
         return Err(not_serving());
     }
     let address = client_address(&door.config, &peer, &headers);
+    door.handshakes.take(address, Instant::now()).map_err(|wait| {
+        let hint = "connect once and stay connected";
+        let detail = "too many handshakes from this address";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail, hint).retry_after_ms(wait)
+    })?;
+    let socket_place = door.sockets.enter(address).ok_or_else(|| {
+        let hint = "close connections that are not used any more";
+        let detail = "too many connections from this address";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail, hint).retry_after_ms(10_000)
+    })?;
     let place = door.pending.enter(address).ok_or_else(|| {
         let hint = "sign in on the connections that are open, or close them";
         let detail = "too many connections from this address have not signed in";
@@ -273,6 +297,8 @@ async fn upgrade<H: Home>(
         sub_protocol,
         marks: peer.marks,
         place,
+        _socket: socket_place,
+        gate: Gate::new(address, door.sign_ups, door.sign_in_failures),
         draining: door.draining,
         _alive: door.alive,
     };

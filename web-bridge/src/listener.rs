@@ -1,6 +1,7 @@
 //! TCP connections with a bounded number, a bounded life before they become WebSockets, and a last read behind a close.
 
 use crate::limits::{HTTP_CONNECTION_LIFE, LINGER, LINGER_BYTES_MAX};
+use crate::rate::{Place, Places};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use std::io;
@@ -18,6 +19,7 @@ use tokio::time::Sleep;
 pub(crate) struct BoundedListener {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    addresses: Option<Places>,
 }
 
 /// One connection.
@@ -26,7 +28,7 @@ pub(crate) struct Connection {
     stream: Option<TcpStream>,
     deadline: Option<Pin<Box<Sleep>>>,
     marks: Arc<Marks>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<(OwnedSemaphorePermit, Option<Place>)>,
 }
 
 /// What the handlers tell the connection below them.
@@ -46,9 +48,9 @@ pub(crate) struct Peer {
 }
 
 impl BoundedListener {
-    /// Over a bound socket.
-    pub(crate) fn new(listener: TcpListener, connections_max: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))) }
+    /// Over a bound socket; `addresses` bounds the connections of each address.
+    pub(crate) fn new(listener: TcpListener, connections_max: usize, addresses: Option<Places>) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))), addresses }
     }
 }
 
@@ -60,6 +62,13 @@ impl Listener for BoundedListener {
         loop {
             // axum's own accept waits a second where descriptors have run out.
             let (stream, address) = Listener::accept(&mut self.listener).await;
+            let of_address = match &self.addresses {
+                None => None,
+                Some(places) => match places.enter(address.ip()) {
+                    None => continue,
+                    some => some,
+                },
+            };
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 tracing::warn!("all connections are taken; a new one is dropped");
                 continue;
@@ -70,7 +79,7 @@ impl Listener for BoundedListener {
                 stream: Some(stream),
                 deadline: Some(Box::pin(tokio::time::sleep(HTTP_CONNECTION_LIFE))),
                 marks: Arc::default(),
-                place: Some(place),
+                place: Some((place, of_address)),
             };
             return (connection, address);
         }

@@ -37,7 +37,7 @@ pub async fn serve_metrics(
     let failed = |source| BridgeError::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let listener = BoundedListener::new(listener, CONNECTIONS_MAX);
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, None);
     let hint = "only GET /metrics is answered here";
     let router = Router::new()
         .route("/metrics", get(metrics).head(method))

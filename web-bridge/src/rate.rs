@@ -1,5 +1,8 @@
-//! Two bounds on what one client may cost: frames over time, and connections that have not signed in.
+//! Bounds on what one client or one address may cost: frames, connections, handshakes, sign-ups and failed sign-ins.
+//!
+//! Memory is bounded by the connections that are open and by the quota's own bound. Never decides what a frame means.
 
+use roost_node::relay::{Quota, Rate};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,28 +42,28 @@ impl Bucket {
     }
 }
 
-/// How many connections of each address have not signed in. Holds only addresses that have one.
+/// How many connections of a kind each address has. Holds only addresses that have one.
 #[derive(Debug, Clone)]
-pub(crate) struct Pending {
+pub(crate) struct Places {
     max: usize,
     counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// A place among the pending ones, given back on drop.
+/// One of an address's places, given back on drop.
 #[derive(Debug)]
-pub(crate) struct PendingPlace {
-    pending: Pending,
+pub(crate) struct Place {
+    places: Places,
     address: IpAddr,
 }
 
-impl Pending {
+impl Places {
     /// At most `max` an address.
     pub(crate) fn new(max: usize) -> Self {
         Self { max, counts: Arc::default() }
     }
 
     /// A place for a new connection; `None` where the address has them all.
-    pub(crate) fn enter(&self, address: IpAddr) -> Option<PendingPlace> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Place> {
         let address = block(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.get(&address).copied().unwrap_or(0);
@@ -68,19 +71,62 @@ impl Pending {
             return None;
         }
         counts.insert(address, count + 1);
-        Some(PendingPlace { pending: self.clone(), address })
+        Some(Place { places: self.clone(), address })
     }
 }
 
-impl Drop for PendingPlace {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.pending.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.places.counts.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(&self.address) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
                 counts.remove(&self.address);
             }
         }
+    }
+}
+
+/// One rate, by address. Its clock is the runtime's.
+#[derive(Debug, Clone)]
+pub(crate) struct Rates {
+    since: Instant,
+    quota: Arc<Mutex<Quota<IpAddr>>>,
+}
+
+impl Rates {
+    /// Nobody owes anything.
+    pub(crate) fn new(rate: Rate, now: Instant) -> Self {
+        Self { since: now, quota: Arc::new(Mutex::new(Quota::new(rate))) }
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// How many milliseconds until there is one.
+    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), u64> {
+        self.with(|quota| quota.take(&block(address), 1, self.ms(now)))
+    }
+
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub(crate) fn check(&self, address: IpAddr, now: Instant) -> Result<(), u64> {
+        self.with(|quota| quota.check(&block(address), self.ms(now)))
+    }
+
+    /// Gives one back.
+    pub(crate) fn give_back(&self, address: IpAddr, now: Instant) {
+        self.with(|quota| quota.give_back(&block(address), self.ms(now)));
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Quota<IpAddr>) -> T) -> T {
+        act(&mut self.quota.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -112,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_gets_its_places_back_and_never_more() {
-        let pending = Pending::new(2);
+        let pending = Places::new(2);
         let eve = |host: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, host));
         let first = pending.enter(eve(1)).expect("the first fits");
         let _second = pending.enter(eve(2)).expect("the second fits");

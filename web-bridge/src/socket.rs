@@ -5,10 +5,11 @@
 
 use crate::config::BridgeConfig;
 use crate::frames::SubProtocol;
+use crate::gate::Gate;
 use crate::home::Home;
 use crate::limits::{BLOCKED_WRITE_CHECK, REPLIES_WAITING_MAX, UNREADABLE_IN_A_ROW_MAX};
 use crate::listener::Marks;
-use crate::rate::{Bucket, PendingPlace};
+use crate::rate::{Bucket, Place};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
@@ -36,7 +37,11 @@ pub(crate) struct Session<H> {
     /// Of the connection below.
     pub(crate) marks: Arc<Marks>,
     /// Given back at sign-in.
-    pub(crate) place: PendingPlace,
+    pub(crate) place: Place,
+    /// Given back with the connection.
+    pub(crate) _socket: Place,
+    /// What its address may try.
+    pub(crate) gate: Gate,
     /// True from the moment the bridge drains.
     pub(crate) draining: watch::Receiver<bool>,
     /// Dropped with the session: the bridge waits for all of them.
@@ -58,8 +63,6 @@ enum End {
     NotSignedIn,
     /// Unreadable frames in a row.
     Unreadable,
-    /// Control frames over the rate.
-    Flood,
     /// Nothing heard, not even a pong.
     Silent,
     /// The device reads too slowly.
@@ -82,7 +85,6 @@ impl End {
             Self::Violation => (1002, "not WebSocket".to_owned()),
             Self::NotSignedIn => (1008, "not signed in in time".to_owned()),
             Self::Unreadable => (1008, "too many malformed frames".to_owned()),
-            Self::Flood => (1008, "too many control frames".to_owned()),
             Self::Silent => (1008, "no pong".to_owned()),
             Self::ByHome => (1008, "closed by the node".to_owned()),
             Self::Internal => (1011, "internal error".to_owned()),
@@ -103,7 +105,6 @@ impl End {
             Self::Violation => "violation",
             Self::NotSignedIn => "not_signed_in",
             Self::Unreadable => "unreadable",
-            Self::Flood => "flood",
             Self::Silent => "silent",
             Self::Slow => "slow",
             Self::Restart => "restart",
@@ -149,7 +150,7 @@ type Stream = SplitStream<WebSocket>;
 impl<H: Home> Session<H> {
     /// Runs the connection to its end.
     pub(crate) async fn run(self, socket: WebSocket) {
-        let Self { home, metrics, config, sub_protocol, marks, place, mut draining, _alive } = self;
+        let Self { home, metrics, config, sub_protocol, marks, place, _socket, gate, mut draining, _alive } = self;
         let mut counted = Counted::open(metrics);
         let (mut sink, mut stream) = socket.split();
         let (reply, mut replies) = mpsc::channel(REPLIES_WAITING_MAX);
@@ -168,6 +169,7 @@ impl<H: Home> Session<H> {
                     home: &home,
                     counted: &counted,
                     config: &config,
+                    gate: &gate,
                     sub_protocol,
                     sink: &mut sink,
                     from_home: &mut from_home,
@@ -176,6 +178,7 @@ impl<H: Home> Session<H> {
                     home: &home,
                     metrics: &counted.metrics,
                     config: &config,
+                    gate: &gate,
                     sub_protocol,
                     stream: &mut stream,
                     reply,
@@ -204,13 +207,14 @@ struct Writer<'a, H> {
     home: &'a H,
     counted: &'a Counted,
     config: &'a BridgeConfig,
+    gate: &'a Gate,
     sub_protocol: SubProtocol,
     sink: &'a mut Sink,
     from_home: &'a mut mpsc::Receiver<ToDevice>,
 }
 
 impl<H: Home> Writer<'_, H> {
-    async fn run(&mut self, replies: &mut mpsc::Receiver<ServerFrame>, place: PendingPlace, signed_in: &Notify) -> End {
+    async fn run(&mut self, replies: &mut mpsc::Receiver<ServerFrame>, place: Place, signed_in: &Notify) -> End {
         let mut place = Some(place);
         let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -223,6 +227,7 @@ impl<H: Home> Writer<'_, H> {
                             self.counted.signed_in();
                             signed_in.notify_one();
                         }
+                        self.gate.answered(&frame, Instant::now());
                         self.sub_protocol.encode(&frame)
                     }
                     Some(ToDevice::Close) => return if self.home.is_ready() { End::ByHome } else { End::Restart },
@@ -273,6 +278,7 @@ struct Reader<'a, H> {
     home: &'a H,
     metrics: &'a Metrics,
     config: &'a BridgeConfig,
+    gate: &'a Gate,
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
     reply: mpsc::Sender<ServerFrame>,
@@ -289,11 +295,13 @@ impl<H: Home> Reader<'_, H> {
                 Ok(Some(Err(error))) => return end_of(error),
                 Ok(Some(Ok(message))) => message,
             };
-            let in_rate = bucket.take(Instant::now());
+            // Whoever is too fast is read later, frame by frame: a refusal would change the order of what was sent.
+            while let Err(wait) = bucket.take(Instant::now()) {
+                sleep(wait).await;
+            }
             match message {
                 Message::Close(_) => return End::Gone,
-                Message::Ping(_) | Message::Pong(_) if in_rate.is_ok() => continue,
-                Message::Ping(_) | Message::Pong(_) => return End::Flood,
+                Message::Ping(_) | Message::Pong(_) => continue,
                 Message::Text(_) | Message::Binary(_) => self.metrics.bridge_frame_in(),
             }
             let frame = match self.sub_protocol.decode(&message) {
@@ -312,10 +320,7 @@ impl<H: Home> Reader<'_, H> {
                 }
             };
             unreadable_in_a_row = 0;
-            if let Err(wait) = in_rate {
-                let message = format!("over {} frames a second", self.config.frames_per_s);
-                let mut refusal = Refusal::later(Code::Busy, message, "send the same frame after the pause");
-                refusal.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+            if let Err(refusal) = self.gate.pass(&frame, Instant::now()) {
                 if self.refuse(frame.id(), refusal).await.is_err() {
                     return End::Gone;
                 }

@@ -5,6 +5,7 @@ use crate::config::{BridgeConfig, BridgeError};
 use crate::home::Home;
 use crate::open;
 use futures::{SinkExt, StreamExt};
+use roost_node::relay::Rate;
 use roost_node::{Bridge, Discovery, Metrics, Stopped, ToDevice};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
@@ -91,6 +92,14 @@ impl Home for FakeHome {
                 ToDevice::Frame(ServerFrame::SignedIn { id, inbox: 7, key_packages: 0, last_resort: false })
             }
             ClientFrame::Ack { .. } => ToDevice::Close,
+            ClientFrame::SignUp { id, handle, .. } if handle == "guess" => {
+                let error = Refusal::never(Code::BadInvite, "no such invite", "ask for one");
+                ToDevice::Frame(ServerFrame::Refused { id: Some(id), error })
+            }
+            ClientFrame::SignUp { id, handle, .. } if handle == "taken" => {
+                let error = Refusal::never(Code::HandleTaken, "taken", "choose another");
+                ToDevice::Frame(ServerFrame::Refused { id: Some(id), error })
+            }
             ClientFrame::Resume { .. } => {
                 let large = Refusal::never(Code::Internal, "x".repeat(100_000), "");
                 let large = ServerFrame::Refused { id: None, error: large };
@@ -349,22 +358,118 @@ async fn an_address_has_a_bounded_number_of_connections_that_are_not_signed_in()
 }
 
 #[tokio::test]
-async fn frames_over_the_rate_are_refused_with_a_pause_and_not_forwarded() {
-    let door = opened(|config| (config.frames_burst, config.frames_per_s) = (3, 1)).await;
+async fn frames_over_the_rate_are_read_later_in_their_order_and_none_is_refused() {
+    let door = opened(|config| (config.frames_burst, config.frames_per_s) = (3, 20)).await;
+    let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    sign_in(&mut alice, SOCKET_CBOR).await;
+    let start = tokio::time::Instant::now();
+    for id in 2..=14 {
+        alice.feed(write(SOCKET_CBOR, &resolve(id))).await.unwrap();
+    }
+    alice.flush().await.unwrap();
+    for id in 2..=14 {
+        assert_eq!(next_frame(&mut alice).await, ServerFrame::Done { id }, "answered in the order of asking");
+    }
+    // Three were free at most, ten were let in at 20 a second.
+    assert!(start.elapsed() >= Duration::from_millis(450), "slowed down, took {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_slows_down_whoever_sends_it_and_nobody_else() {
+    let door = opened(|config| (config.frames_burst, config.frames_per_s) = (5, 50)).await;
+    let mut eve = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    sign_in(&mut eve, SOCKET_CBOR).await;
+    let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    sign_in(&mut alice, SOCKET_CBOR).await;
+    for _ in 0..50 {
+        eve.feed(Message::Ping(vec![0; 100].into())).await.unwrap();
+    }
+    eve.feed(write(SOCKET_CBOR, &resolve(2))).await.unwrap();
+    eve.flush().await.unwrap();
+    alice.send(write(SOCKET_CBOR, &resolve(3))).await.unwrap();
+    let start = tokio::time::Instant::now();
+    assert_eq!(next_frame(&mut alice).await, ServerFrame::Done { id: 3 }, "alice is answered");
+    assert!(start.elapsed() < Duration::from_millis(700), "at once, took {:?}", start.elapsed());
+    assert_eq!(next_frame(&mut eve).await, ServerFrame::Done { id: 2 }, "eve is answered behind her pings");
+    assert!(start.elapsed() >= Duration::from_millis(700), "later, took {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_address_has_a_bounded_number_of_sockets_though_they_have_signed_in() {
+    let door = opened(|config| config.sockets_per_address_max = 2).await;
+    let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("the first fits");
+    sign_in(&mut alice, SOCKET_CBOR).await;
+    let mut bob = dial(door.address, Some(SOCKET_CBOR), None).await.expect("the second fits");
+    sign_in(&mut bob, SOCKET_CBOR).await;
+    assert_eq!(dial(door.address, Some(SOCKET_CBOR), None).await.err(), Some(429), "the third does not");
+    alice.close(None).await.unwrap();
+    let mut closed = door.home.0.closed.subscribe();
+    tokio::time::timeout(PATIENCE, closed.wait_for(|count| *count == 1)).await.expect("alice leaves").unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while dial(door.address, Some(SOCKET_CBOR), None).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "alice's place is free again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn handshakes_over_the_rate_are_told_to_come_back() {
+    let door = opened(|config| config.handshakes = Rate::new(2, 1, 60_000)).await;
+    for _ in 0..2 {
+        dial(door.address, Some(SOCKET_CBOR), None).await.expect("within the burst").close(None).await.unwrap();
+    }
+    assert_eq!(dial(door.address, Some(SOCKET_CBOR), None).await.err(), Some(429), "over it");
+    let answer = http(door.address, "GET /livez HOST\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "what is no handshake is not concerned: {answer}");
+}
+
+fn sign_up(id: u64, handle: &str) -> ClientFrame {
+    // The door does not look into a log; an empty one is a frame all the same.
+    let log = serde_json::from_str("[]").unwrap();
+    ClientFrame::SignUp { id, handle: handle.into(), invite: None, log }
+}
+
+async fn refusal(client: &mut Client, frame: &ClientFrame) -> Option<(Code, bool)> {
+    client.send(write(SOCKET_CBOR, frame)).await.unwrap();
+    match next_frame(client).await {
+        ServerFrame::Refused { id, error } => {
+            assert_eq!(id, frame.id(), "the refusal names the frame");
+            Some((error.code, error.retry_after_ms.is_some()))
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn failed_sign_ins_of_an_address_are_counted_over_its_connections() {
+    let door = opened(|config| config.sign_in_failures = Rate::new(3, 1, 60_000)).await;
     let mut eve = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
     let _ = next_frame(&mut eve).await;
-    for id in 1..=4 {
-        eve.feed(write(SOCKET_CBOR, &resolve(id))).await.unwrap();
+    for id in 1..=3 {
+        let refused = refusal(&mut eve, &sign_up(id, "guess")).await;
+        assert_eq!(refused, Some((Code::BadInvite, false)), "guess {id} reaches the home");
     }
-    eve.flush().await.unwrap();
-    let mut refused = None;
-    for _ in 0..4 {
-        if let ServerFrame::Refused { id, error } = next_frame(&mut eve).await {
-            refused = Some((id, error.code, error.later, error.retry_after_ms.is_some()));
-        }
+    let mut again = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    let _ = next_frame(&mut again).await;
+    let refused = refusal(&mut again, &sign_up(4, "eve")).await;
+    assert_eq!(refused, Some((Code::Busy, true)), "another connection of hers does not help");
+    assert_eq!(door.home.0.forwarded.load(Ordering::SeqCst), 3, "the home saw three guesses");
+}
+
+#[tokio::test]
+async fn an_address_makes_a_bounded_number_of_accounts_and_a_taken_name_costs_nothing() {
+    let door = opened(|config| config.sign_ups = Rate::new(2, 1, 60_000)).await;
+    let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    let _ = next_frame(&mut alice).await;
+    for id in 1..=5 {
+        let refused = refusal(&mut alice, &sign_up(id, "taken")).await;
+        assert_eq!(refused, Some((Code::HandleTaken, false)), "choosing a name may take a few tries");
     }
-    assert_eq!(refused, Some((Some(4), Code::Busy, true, true)), "the fourth is told when to come back");
-    assert_eq!(door.home.0.forwarded.load(Ordering::SeqCst), 3, "the home saw the burst only");
+    for id in 6..=7 {
+        assert_eq!(refusal(&mut alice, &sign_up(id, "free")).await, None, "account {id} is made");
+    }
+    let refused = refusal(&mut alice, &sign_up(8, "free")).await;
+    assert_eq!(refused, Some((Code::Busy, true)), "no third");
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         pins: config.pins()?,
         region: config.region.clone(),
         peer_rates: if config.profile == Profile::Testnet { Rates::TESTNET } else { Rates::PRODUCTION },
+        limits: config.profile.limits(),
     };
     let node = Node::start(node_config).await?;
     let handle = node.handle();
@@ -141,6 +142,10 @@ fn bridge_config(config: &Config, listen: SocketAddr) -> BridgeConfig {
     bridge.drain_within = DRAIN_WAIT;
     if config.profile == Profile::Testnet {
         bridge.pending_per_address_max *= 50;
+        bridge.sockets_per_address_max *= 100;
+        bridge.handshakes = bridge.handshakes.raised(1_000);
+        bridge.sign_ups = bridge.sign_ups.raised(10_000);
+        bridge.sign_in_failures = bridge.sign_in_failures.raised(1_000);
         bridge.frames_burst *= 50;
         bridge.frames_per_s *= 50;
     }

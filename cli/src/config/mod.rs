@@ -17,6 +17,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use roost_node::relay::Limits;
 use roost_protocol::OrgId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,6 +63,14 @@ impl Profile {
         match self {
             Self::Production => "/ip4/0.0.0.0/tcp/4001",
             Self::Testnet => "/ip4/127.0.0.1/tcp/0",
+        }
+    }
+
+    /// How often accounts and other nodes may cost the node something: a testnet raises rates, never sizes.
+    pub fn limits(self) -> Limits {
+        match self {
+            Self::Production => Limits::PRODUCTION,
+            Self::Testnet => Limits::TESTNET,
         }
     }
 

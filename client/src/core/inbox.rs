@@ -174,7 +174,7 @@ impl Device {
         let key = rows::feed(&header.feed);
         let known: Option<FeedHead> = self.table.get(&key)?;
         let known_seq = known.map_or(0, |head| head.seq);
-        if header.seq == known_seq + 1 && known.is_some_and(|head| head.hash != header.prev) {
+        if known_seq.checked_add(1) == Some(header.seq) && known.is_some_and(|head| head.hash != header.prev) {
             self.gap(None, header, "the feed's chain is broken");
         }
         if header.seq > known_seq {

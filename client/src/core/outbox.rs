@@ -25,11 +25,16 @@ const RECEIPT_IDS_MAX: usize = 256;
 /// Longest pause before a target is tried again, milliseconds: a person waits for it.
 const RETRY_DELAY_MS_MAX: u64 = 10_000;
 
+/// Longest pause that a home may ask for, milliseconds: a rate may give one in ten minutes.
+const RETRY_AFTER_MS_MAX: u64 = 10 * 60 * 1_000;
+
 /// How a target stands on this connection.
 #[derive(Default)]
 pub(super) struct Route {
     /// An answer is awaited before anything more can be done.
     pub busy: bool,
+    /// A message was refused for now: it goes alone, and what comes behind it waits until it is accepted.
+    refused: bool,
     failures: u32,
     not_before_ms: u64,
     error: Option<Refusal>,
@@ -41,8 +46,14 @@ impl Route {
     }
 
     fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
+        let asked = error.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MS_MAX);
+        if self.not_before_ms > now_ms {
+            // One of many that were on their way together: they are one failure.
+            self.not_before_ms = self.not_before_ms.max(now_ms + asked);
+            return;
+        }
         let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_DELAY_MS_MAX);
-        let delay = delay.max(error.retry_after_ms.unwrap_or(0).min(RETRY_DELAY_MS_MAX));
+        let delay = delay.max(asked);
         let mut jitter = [0];
         random(&mut jitter);
         self.failures = self.failures.saturating_add(1);
@@ -52,6 +63,7 @@ impl Route {
 
     fn succeeded(&mut self) {
         self.failures = 0;
+        self.refused = false;
         self.error = None;
     }
 }
@@ -69,7 +81,7 @@ pub(super) struct Outbox {
     next_order: u64,
     open: BTreeMap<u64, Open>,
     queues: BTreeMap<Target, BTreeMap<u64, MessageId>>,
-    in_flight: BTreeSet<MessageId>,
+    in_flight: BTreeMap<MessageId, Target>,
     routes: BTreeMap<Target, Route>,
     busy: BTreeSet<AccountId>,
     due_receipts: BTreeMap<AccountId, Vec<MessageId>>,
@@ -287,6 +299,7 @@ impl Device {
                 return Ok(());
             }
         }
+        self.outbox.route(&row.target).refused = true;
         self.outbox.queues.entry(row.target).or_default().insert(row.order, *id);
         Ok(())
     }
@@ -379,7 +392,12 @@ impl Device {
         }
         let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
 
-        while self.outbox.in_flight.len() < IN_FLIGHT_MAX {
+        let refused = self.outbox.route(target).refused;
+        if refused && self.outbox.in_flight.values().any(|other| other == target) {
+            return Ok(());
+        }
+        let room = IN_FLIGHT_MAX.saturating_sub(self.outbox.in_flight.len());
+        for _ in 0..if refused { room.min(1) } else { room } {
             let next = self.outbox.queues.get(target).and_then(BTreeMap::first_key_value);
             let Some((order, id)) = next.map(|(order, id)| (*order, *id)) else { break };
             self.outbox.unqueue(target, order);
@@ -401,7 +419,7 @@ impl Device {
         }
         let Some(SealedRow { group, epoch, payload }) = row.sealed else { return Ok(()) };
         let attempt = row.attempt;
-        self.outbox.in_flight.insert(id);
+        self.outbox.in_flight.insert(id, row.target);
         self.request(Pending::Submit(id), |request| ClientFrame::Submit {
             id: request,
             group,

@@ -39,6 +39,12 @@ struct Home {
     pushes_early: bool,
     /// What devices acknowledged.
     acks: Vec<(AccountId, u64)>,
+    /// New messages that are accepted before the home says `busy`.
+    allowance: usize,
+    /// Submissions, whatever came of them.
+    submissions: usize,
+    /// Hands out the asker's own key package in the name of the one who was asked for.
+    swaps: bool,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -114,7 +120,8 @@ impl Home {
                 }
             }
             ClientFrame::FetchKeyPackages { id, account } => {
-                match self.pools.get_mut(&account).and_then(VecDeque::pop_front) {
+                let pool = if self.swaps { from } else { account };
+                match self.pools.get_mut(&pool).and_then(VecDeque::pop_front) {
                     Some(package) => {
                         let (log, _, device) = self.accounts[&account].clone();
                         tell(ServerFrame::KeyPackages { id, log, packages: vec![(device, package)] });
@@ -151,6 +158,15 @@ impl Home {
                     .clone();
                 let peer = state.participants.iter().find(|one| one.account != from).expect("two").account;
                 let known = self.submitted.get(&(device, message, attempt)).copied();
+                self.submissions += 1;
+                if known.is_none() {
+                    if self.allowance == 0 {
+                        let mut error = Refusal::later(Code::Busy, "too many", "later");
+                        error.retry_after_ms = Some(3_000);
+                        return tell(ServerFrame::Refused { id: Some(id), error });
+                    }
+                    self.allowance -= 1;
+                }
                 let seq = known.unwrap_or_else(|| {
                     let entry =
                         self.append(group, EntryKind::Message, epoch, (from, device, message, attempt), payload);
@@ -231,6 +247,9 @@ impl World {
             away: BTreeSet::new(),
             pushes_early: false,
             acks: Vec::new(),
+            allowance: usize::MAX,
+            submissions: 0,
+            swaps: false,
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {
@@ -485,4 +504,141 @@ fn an_entry_pushed_early_is_shown_at_once_and_acknowledged_only_when_it_is_place
     world.commit(BOB);
     let output = world.sides[BOB].device.poll_output();
     assert!(matches!(output, Some(Output::Disconnect(_))), "what was not pushed cannot be placed: {output:?}");
+}
+
+#[test]
+fn a_burst_that_the_home_refuses_for_now_arrives_in_order_and_the_first_refused_goes_alone() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "0").expect("written");
+    world.settle();
+    world.home.allowance = 3;
+    for number in 1..20 {
+        world.send(ALICE, "bob@acme", &number.to_string()).expect("written");
+    }
+    world.settle();
+    let shown = |world: &World| world.sides[BOB].shown.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+    assert_eq!(shown(&world), ["0", "1", "2", "3"], "what was within the rate arrived");
+    // Bob's receipts use the same home.
+    for round in 0..3 {
+        world.home.allowance = 0;
+        let before = world.home.submissions;
+        world.now_ms = world.sides[ALICE].device.wake_at().expect("alice tries again");
+        world.settle();
+        assert!(
+            world.home.submissions - before <= 2,
+            "round {round}: one message is tried, not all, got {}",
+            world.home.submissions - before
+        );
+    }
+    let wake_at = world.sides[ALICE].device.wake_at().expect("alice tries again");
+    assert!(wake_at >= world.now_ms + 3_000, "not before the home wants to hear of it");
+    world.home.allowance = usize::MAX;
+    world.now_ms = wake_at;
+    world.settle();
+    let all: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    assert_eq!(shown(&world), all, "all of them arrive, once, in the order in which they were written");
+}
+
+#[test]
+fn a_feed_position_at_the_end_of_the_numbers_is_no_end_of_the_device() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "first").expect("written");
+    world.settle();
+    let group = *world.home.heads.keys().next().expect("a group");
+    let feed = FeedId {
+        group,
+        node: NodeId::of(SecretKey::from_seed(&[66; 32]).public_key()),
+        incarnation: Incarnation([6; 16]),
+    };
+    for seq in [u64::MAX - 1, u64::MAX, 1, u64::MAX] {
+        let payload = Bytes(b"not sealed".to_vec());
+        let header = EntryHeader {
+            feed,
+            seq,
+            prev: Hash([1; 32]),
+            kind: EntryKind::Message,
+            epoch: u64::MAX,
+            account: world.sides[ALICE].account,
+            device: DeviceId([9; 32]),
+            message: MessageId([seq as u8; 16]),
+            attempt: u32::MAX,
+            payload_hash: payload_hash(payload.as_slice()),
+        };
+        let entry = ServerFrame::Entry { inbox: None, entry: Entry { header, payload } };
+        world.input(BOB, Input::Frame(Box::new(entry)));
+        world.commit(BOB);
+        let mut gaps = 0;
+        while let Some(output) = world.sides[BOB].device.poll_output() {
+            gaps += usize::from(matches!(output, Output::Gap { .. }));
+        }
+        assert!(gaps >= 1, "position {seq}: what cannot be opened is told");
+    }
+    world.send(ALICE, "bob@acme", "second").expect("written");
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "first"), ("alice@acme", "second")], "the talk goes on");
+}
+
+#[test]
+fn a_swapped_key_package_makes_no_group_and_the_message_waits_with_the_reason() {
+    let mut world = both_online();
+    world.home.swaps = true;
+    let id = world.send(ALICE, "bob@acme", "for bob only").expect("written");
+    world.settle();
+    let report = world.sides[ALICE].device.report(&id).expect("readable").expect("known");
+    assert_eq!(report.state, State::Queued, "nothing is sealed for a key that bob's log does not admit");
+    assert_eq!(report.error.map(|error| error.code), Some(Code::NoKeyPackage), "and alice is told why it waits");
+    assert!(world.home.heads.is_empty() && world.home.submissions == 0, "no group was made, nothing was sent");
+    world.home.swaps = false;
+    world.now_ms = world.sides[ALICE].device.wake_at().expect("alice tries again");
+    world.settle();
+    assert_eq!(world.shown(BOB), [("alice@acme", "for bob only")], "an honest answer lets it go");
+}
+
+#[test]
+fn an_entry_under_another_name_or_a_new_id_is_a_gap_or_nothing_but_never_a_message() {
+    let mut world = both_online();
+    world.send(ALICE, "bob@acme", "first").expect("written");
+    world.settle();
+    world.sides[BOB].online = false;
+    world.input(BOB, Input::Closed);
+    world.send(ALICE, "bob@acme", "second").expect("written");
+    world.settle();
+    let bob = world.sides[BOB].account;
+    let honest = world.home.inboxes.get_mut(&bob).expect("it waits").remove(0);
+    let changed = |change: &dyn Fn(&mut EntryHeader)| {
+        let mut entry = honest.clone();
+        change(&mut entry.header);
+        entry
+    };
+    world.connect(BOB);
+    world.settle();
+    // What eve's copies show to bob: gaps, and messages.
+    let mut shows = |entry: Entry| {
+        world.input(BOB, Input::Frame(Box::new(ServerFrame::Entry { inbox: None, entry })));
+        world.commit(BOB);
+        let (mut gaps, mut texts) = (0, Vec::new());
+        while let Some(output) = world.sides[BOB].device.poll_output() {
+            match output {
+                Output::Gap { .. } => gaps += 1,
+                Output::Message(message) => texts.push(message.text),
+                _ => {}
+            }
+        }
+        (gaps, texts)
+    };
+    let nobody = Vec::<String>::new();
+    let by_bob = changed(&|header| header.account = bob);
+    assert_eq!(shows(by_bob), (1, nobody.clone()), "another account on it: a gap");
+    let other_device = changed(&|header| header.device = DeviceId([7; 32]));
+    let (_, texts) = shows(other_device);
+    assert_eq!(texts, nobody, "another device on it: nothing to read");
+    let other_id = changed(&|header| header.message = MessageId([7; 16]));
+    let (_, texts) = shows(other_id);
+    assert_eq!(texts, nobody, "another id on it: nothing to read");
+    let broken = {
+        let mut entry = honest.clone();
+        entry.payload.0[40] ^= 1;
+        entry
+    };
+    assert_eq!(shows(broken).1, nobody, "a changed payload: nothing to read");
 }

@@ -1,5 +1,6 @@
 //! Accounts of this home: sign-up by invite, return after a lost store, sign-in, key packages.
 
+use super::quotas::{KEY_PACKAGES_RESERVE, busy};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
 use crate::store::{Overlay, Read as _, StoreError};
@@ -18,6 +19,9 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ServerFrame, verify_sign_in};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, PoisonError};
+
+/// Pause before an account without a last-resort package is asked for again, milliseconds: a budget grows by one in ten minutes.
+const KEY_PACKAGE_PAUSE_MS: u64 = 10 * 60 * 1_000;
 
 /// What a home keeps of an account.
 #[derive(Serialize, Deserialize)]
@@ -297,22 +301,31 @@ pub(super) fn put_key_packages(
 }
 
 /// One package of each device; a one-time package leaves the store in the same batch, so it is never handed out twice.
+/// `one_time` decides, from how many a device has left (at most one more than the reserve), whether one of them is given; else
+/// the last-resort package is.
 pub(super) fn take_key_packages(
     step: &mut Step<'_, '_>,
     account: AccountId,
+    mut one_time: impl FnMut(usize) -> bool,
 ) -> Result<(IdentityLog, Vec<(DeviceId, Bytes)>), Failure> {
     let log = verified(&home_log(step, &account)?)?;
     let mut packages = Vec::new();
+    let mut over_budget = false;
     for device in log.device_keys().keys() {
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
-        let first = step.rows.scan(&pool, &rows::end_of(&pool), 1)?.into_iter().next();
+        let held = step.rows.scan(&pool, &rows::end_of(&pool), KEY_PACKAGES_RESERVE + 1)?;
+        let given = !held.is_empty() && one_time(held.len());
+        over_budget |= !held.is_empty() && !given;
         let last_resort = rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]);
-        if let Some((key, package)) = first {
+        if let Some((key, package)) = held.into_iter().next().filter(|_| given) {
             step.rows.delete(key);
             packages.push((*device, Bytes(package)));
         } else if let Some(package) = step.rows.get(&last_resort)? {
             packages.push((*device, Bytes(package)));
         }
+    }
+    if packages.is_empty() && over_budget {
+        return Err(busy("too many key packages of this account were asked for", KEY_PACKAGE_PAUSE_MS));
     }
     if packages.is_empty() {
         return Err(Refusal::later(

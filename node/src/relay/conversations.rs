@@ -42,11 +42,13 @@ impl Relay {
         if !creation.state.has(&account) {
             return Err(not_member());
         }
+        check_logs(&creation)?;
         for log in &creation.logs {
             self.learn_log(step, log)?;
         }
         if creation.state.hub == self.node {
             let (head, creation) = self.create_here(step, creation)?;
+            self.has_created(step, connection);
             self.send(connection, ServerFrame::Created { id, head, creation });
         } else {
             let hub = creation.state.hub;
@@ -225,9 +227,18 @@ impl Relay {
                         Refusal::never(Code::WrongEpoch, message, "merge what the inbox holds and seal again").into()
                     );
                 }
+                self.check_turn(step, connection, &group, &author.message)?;
+                if let Err(failure) = self.may_submit(step, &author.account) {
+                    self.hold_turn(connection, group, author.message, step.now_ms);
+                    return Err(failure);
+                }
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                self.spread(step, &head.state, feed, seq, Some(&author.account))?;
+                if let Err(failure) = self.spread(step, &head.state, feed, seq, Some(&author.account)) {
+                    self.hold_turn(connection, group, author.message, step.now_ms);
+                    return Err(failure);
+                }
+                self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
                 seq
             }
@@ -303,6 +314,7 @@ pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Re
     {
         return Err(bad("the group's context does not say what the creation says".into()));
     }
+    check_logs(creation)?;
     let mut logs = Vec::new();
     for log in &creation.logs {
         // As the creator knew them: an account that has moved since keeps its conversations.
@@ -331,6 +343,20 @@ pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Re
         .iter()
         .all(|participant| view.members.iter().any(|member| member.credential.account == participant.account));
     if all_there { Ok(()) } else { Err(bad("a participant has no device in the group".into())) }
+}
+
+/// One log of each participant and no other: a creation is no way to make this node keep logs of anybody.
+fn check_logs(creation: &Creation) -> Result<(), Failure> {
+    let mut missing: Vec<_> = creation.state.participants.iter().map(|participant| participant.account).collect();
+    for log in &creation.logs {
+        let account = verified(log)?.account();
+        let found = missing.iter().position(|wanted| *wanted == account);
+        missing.swap_remove(found.ok_or_else(|| {
+            let message = "expected one identity log of each participant, got another one";
+            Failure::from(Refusal::never(Code::Malformed, message, "send the logs of the participants only"))
+        })?);
+    }
+    Ok(())
 }
 
 pub(super) fn not_member() -> Failure {

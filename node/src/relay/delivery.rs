@@ -4,6 +4,7 @@
 
 use super::conversations::{check_creation, check_head, group_head, not_member};
 use super::feeds;
+use super::quotas::busy;
 use super::rows;
 use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
@@ -18,6 +19,11 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Nodes whose new life is believed later; more are believed at once.
+const LATE_LIVES_MAX: usize = 1_024;
+/// Nodes whose life is remembered before anything is written to them; one that is forgotten is delivered to once more.
+const STRANGERS_MAX: usize = 4_096;
 
 /// One feed, for one account.
 type Item = (FeedId, AccountId);
@@ -38,6 +44,8 @@ pub(super) struct Asked {
     peer: NodeId,
     account: AccountId,
     feed: FeedId,
+    /// The last entry that it holds: a receipt for more is none.
+    last: u64,
     /// The receiver's store when it was asked: a receipt of an earlier life is void.
     life: Option<Incarnation>,
 }
@@ -135,6 +143,9 @@ impl Relay {
             }
             let home = accounts::home_of(step, &account)?;
             if home == self.node {
+                if self.inbox_is_full(step, &account)? {
+                    return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
+                }
                 self.put_into_inbox(step, &account, &feed, seq)?;
             } else {
                 let key = rows::outbox(&feed, &account);
@@ -193,8 +204,15 @@ impl Relay {
                 }
                 Err(Failure::Store(error)) => return Err(error),
             };
-            let life = rows::get(step.rows, &rows::peer_life(&node))?;
-            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, life }));
+            let mut life = rows::get(step.rows, &rows::peer_life(&node))?;
+            if life.is_none()
+                && let Some(met) = self.strangers.remove(&node)
+            {
+                rows::put(step.rows, rows::peer_life(&node), &met);
+                life = Some(met);
+            }
+            let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
+            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, last, life }));
             let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
             self.outputs.push(Output::Ask(token, node, NodeRequest::Deliver(deliver)));
         }
@@ -207,7 +225,7 @@ impl Relay {
         asked: Asked,
         response: Option<NodeResponse>,
     ) -> Result<(), StoreError> {
-        let Asked { peer, account, feed, life } = asked;
+        let Asked { peer, account, feed, last, life } = asked;
         let item = (feed, account);
         if let Ok(home) = accounts::home_of(step, &account)
             && home != peer
@@ -235,8 +253,8 @@ impl Relay {
             Some(NodeResponse::Custody(custodies)) => custodies
                 .into_iter()
                 .find(|custody| custody.account == account && custody.feed == feed)
-                // A receipt for what was never written is no receipt.
-                .map(|custody| custody.seq.min(head)),
+                // A receipt for what was not sent is no receipt.
+                .map(|custody| custody.seq.min(last)),
             Some(_) => None,
         };
         match custody {
@@ -379,10 +397,14 @@ impl Relay {
         let never = |code, message: &str| Failure::from(Refusal::never(code, message, "see the protocol's Deliver"));
         match entry.header.kind {
             EntryKind::Creation => {
+                self.may_begin(step, &peer, &entry.header.feed.group, &deliver.accounts)?;
                 let contact = entry.first_contact().map_err(|error| never(Code::Malformed, &error.to_string()))?;
                 let head = check_head(&contact.head, &contact.creation)?;
                 if head.state.hub != peer || head.group != entry.header.feed.group {
                     return Err(never(Code::NotHub, "only the hub's feed holds a creation, of its own group"));
+                }
+                if head.state.conversation != deliver.conversation {
+                    return Err(never(Code::Malformed, "the creation is of another conversation than the delivery"));
                 }
                 check_creation(step, &contact.creation)?;
                 self.know(step, &head, &contact.head, &contact.creation)?;
@@ -417,25 +439,51 @@ impl Relay {
     /// A node was met: a new life of its store has nothing of what an earlier one gave custody for.
     pub(super) fn met(&mut self, step: &mut Step<'_, '_>, peer: NodeId, life: Incarnation) -> Result<(), StoreError> {
         let key = rows::peer_life(&peer);
-        let known: Option<Incarnation> = rows::get(step.rows, &key)?;
-        if known != Some(life) {
-            rows::put(step.rows, key, &life);
-        }
-        // A custody that was given under no known life is void too.
-        if known != Some(life) {
+        let row: Option<Incarnation> = rows::get(step.rows, &key)?;
+        let known = row.or_else(|| self.strangers.get(&peer).copied());
+        self.late_lives.remove(&peer);
+        if known != Some(life)
+            && self.late_lives.len() < LATE_LIVES_MAX
+            && let Err(wait) = self.quotas.lives.take(&peer, 1, step.now_ms)
+        {
+            // Each new life is a walk through the outbox: a node that has too many is believed later.
+            self.late_lives.insert(peer, (life, step.now_ms + wait));
+        } else if known != Some(life) {
+            // A custody that was given under no known life is void too. A node to which nothing was ever written leaves no
+            // row, for there is no end of such nodes.
+            let mut matters = row.is_some();
             let prefix = [rows::OUTBOX];
             for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };
                 if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
+                    matters = true;
                     rows::put(step.rows, key, &0_u64);
                     self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
                     let to = feeds::head(step.rows, &feed)?.seq;
                     self.notes.push(Note::Owed { feed, account, from: 1, to });
                 }
             }
+            if matters {
+                rows::put(step.rows, key, &life);
+            } else {
+                if self.strangers.len() >= STRANGERS_MAX {
+                    self.strangers.pop_first();
+                }
+                self.strangers.insert(peer, life);
+            }
         }
         if let Some(destination) = self.destinations.get_mut(&peer) {
             destination.met();
+        }
+        Ok(())
+    }
+
+    /// Believes the lives whose time has come.
+    pub(super) fn meet_late(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
+        let due = self.late_lives.iter().filter(|(_, (_, at))| *at <= step.now_ms);
+        let due: Vec<_> = due.map(|(peer, (life, _))| (*peer, *life)).collect();
+        for (peer, life) in due {
+            self.met(step, peer, life)?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ fn relay(rows: &mut Overlay<'_>) -> Relay {
         node_key: key(1),
         name: "acme.example".into(),
         open: true,
+        limits: super::super::Limits::PRODUCTION,
         incarnation: Incarnation([1; 16]),
     };
     Relay::open(identity, rows).unwrap()
@@ -58,7 +59,7 @@ fn what_waits_for_an_account_goes_to_the_home_that_its_newer_log_names() {
     let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();
     assert_eq!(custody, Some(0), "which has custody of nothing yet");
 
-    let asked = Asked { peer: node(2), account, feed, life: None };
+    let asked = Asked { peer: node(2), account, feed, last: 9, life: None };
     let late = NodeResponse::Custody(vec![Custody { account, feed, seq: 9 }]);
     relay.delivery_answered(&mut step, asked, Some(late)).unwrap();
     let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();

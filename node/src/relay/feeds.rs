@@ -56,22 +56,31 @@ pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), Failure
     })?;
     let head = head(step.rows, &entry.header.feed)?;
     if entry.header.seq <= head.seq {
-        return Ok(());
+        // Held already, or its writer's store went back in time and says something else at the same place.
+        let held = get(step.rows, &entry.header.feed, entry.header.seq)?;
+        return match held {
+            Some(held) if held.header != entry.header => Err(rolled_back()),
+            _ => Ok(()),
+        };
     }
     if entry.header.seq != head.seq + 1 {
         let message = format!("expected position {}, got {}", head.seq + 1, entry.header.seq);
         return Err(Refusal::later(Code::OutOfOrder, message, "send the missing entries first").into());
     }
     if entry.header.prev != head.hash {
-        return Err(Refusal::never(
-            Code::OutOfOrder,
-            "the entry does not continue the feed's chain",
-            "a feed never rolls back; write under a new incarnation",
-        )
-        .into());
+        return Err(rolled_back());
     }
     put(step.rows, entry);
     Ok(())
+}
+
+fn rolled_back() -> Failure {
+    Refusal::never(
+        Code::OutOfOrder,
+        "the entry does not continue the feed's chain",
+        "a feed never rolls back; write under a new incarnation",
+    )
+    .into()
 }
 
 fn put(rows: &mut Overlay<'_>, entry: &Entry) {

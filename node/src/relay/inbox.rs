@@ -43,7 +43,11 @@ impl Relay {
         }
         let head_key = rows::inbox_head(account);
         let next = rows::get::<u64>(step.rows, &head_key)?.unwrap_or(0) + 1;
-        rows::put(step.rows, rows::inbox(account, next), &(*feed, seq));
+        let bytes_key = rows::inbox_bytes(account);
+        let before: u64 = rows::get(step.rows, &bytes_key)?.unwrap_or(0);
+        let size = feeds::get(step.rows, feed, seq)?.map_or(0, |entry| entry.payload.len());
+        rows::put(step.rows, rows::inbox(account, next), &(*feed, seq, before));
+        rows::put(step.rows, bytes_key, &(before + u64::try_from(size).unwrap_or(0)));
         rows::put(step.rows, head_key, &next);
         rows::put(step.rows, held_key, &seq);
         self.stirred.extend(self.present.get(account).into_iter().flatten());
@@ -89,8 +93,12 @@ impl Relay {
         let head: u64 = rows::get(step.rows, &rows::inbox_head(account))?.unwrap_or(0);
         let start = rows::inbox(account, 0);
         let first = step.rows.scan(&start, &rows::inbox(account, u64::MAX), 1)?.into_iter().next();
-        let oldest = first.and_then(|(key, _)| position_of(&key)).unwrap_or(head + 1);
-        Ok(head + 1 - oldest >= limits::INBOX_ENTRIES_MAX)
+        let Some((key, value)) = first else { return Ok(false) };
+        let oldest = position_of(&key).unwrap_or(head + 1);
+        let (_, _, before): (FeedId, u64, u64) = rows::decode(&key, &value)?;
+        let bytes: u64 = rows::get(step.rows, &rows::inbox_bytes(account))?.unwrap_or(0);
+        let entries = (head + 1).saturating_sub(oldest);
+        Ok(entries >= limits::INBOX_ENTRIES_MAX || bytes.saturating_sub(before) >= limits::INBOX_BYTES_MAX)
     }
 
     pub(super) fn resume(
@@ -159,7 +167,7 @@ impl Relay {
             let end = rows::inbox(&account, u64::MAX);
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             for (key, value) in step.rows.scan(&rows::inbox(&account, sent + 1), &end, room)? {
-                let (feed, seq): (FeedId, u64) = rows::decode(&key, &value)?;
+                let (feed, seq, _): (FeedId, u64, u64) = rows::decode(&key, &value)?;
                 let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
                 let inbox = position_of(&key).ok_or_else(corrupt)?;
                 let entry = feeds::get(step.rows, &feed, seq)?.ok_or_else(corrupt)?;

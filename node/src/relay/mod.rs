@@ -6,17 +6,20 @@
 //! Implements `docs/protocol.md`, sections "Between device and home" and "Between nodes".
 
 mod accounts;
+mod admission;
 mod conversations;
 mod delivery;
 mod feeds;
 mod inbox;
 mod memo;
 mod note;
+mod quotas;
 mod rows;
 
 pub use accounts::AccountRow;
 pub use delivery::Destination;
 pub use note::Note;
+pub use quotas::{Limits, Quota, Rate};
 
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
@@ -27,7 +30,7 @@ use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::Incarnation;
+use roost_protocol::ids::{GroupId, Incarnation, MessageId};
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -54,6 +57,8 @@ pub struct Identity {
     pub open: bool,
     /// The life of the store.
     pub incarnation: Incarnation,
+    /// How often somebody may cost it something.
+    pub limits: Limits,
 }
 
 /// What happens to a node.
@@ -178,6 +183,8 @@ struct Connection {
     acked: u64,
     /// What was pushed early and is to be placed in the inbox.
     early: Vec<inbox::Run>,
+    /// Where a refused message must come first, and until when that is waited for.
+    held: BTreeMap<GroupId, (MessageId, u64)>,
 }
 
 /// What an answer is for.
@@ -206,6 +213,11 @@ pub struct Relay {
     memo: Arc<Mutex<Memo>>,
     /// Of the last input.
     notes: Vec<Note>,
+    quotas: quotas::Quotas,
+    /// New lives of nodes that had too many of them, and from when on each is believed.
+    late_lives: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// Lives of nodes for which nothing was written yet.
+    strangers: BTreeMap<NodeId, Incarnation>,
 }
 
 /// One input's view of time and store.
@@ -243,6 +255,9 @@ impl Relay {
         let node = NodeId::of(identity.node_key.public_key());
         let org = OrgId::of(&identity.org_key.public_key());
         let mut relay = Self {
+            quotas: quotas::Quotas::new(&identity.limits),
+            late_lives: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             identity,
             node,
             org,
@@ -340,24 +355,28 @@ impl Relay {
     pub fn settle(&mut self, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
         let memo = Arc::clone(&self.memo);
         let mut step = Step { rows, now_ms, memo: &memo };
+        self.notes.clear();
+        self.meet_late(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
     }
 
-    /// What the last input, or opening, did.
+    /// What the last input, the end of the batch, or opening did.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 
     /// When a delivery wants to be tried again, milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
-        self.destinations.values().filter_map(Destination::wake_at).min()
+        let late = self.late_lives.values().map(|(_, at)| *at);
+        self.destinations.values().filter_map(Destination::wake_at).chain(late).min()
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
-        self.connections
-            .insert(connection, Connection { challenge, device: None, sent: None, acked: 0, early: Vec::new() });
+        let (early, held) = (Vec::new(), BTreeMap::new());
+        let state = Connection { challenge, device: None, sent: None, acked: 0, early, held };
+        self.connections.insert(connection, state);
         let hello = ServerFrame::Hello {
             versions: vec![roost_protocol::VERSION],
             features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
@@ -395,16 +414,24 @@ impl Relay {
     ) -> Result<(), Failure> {
         match frame {
             ClientFrame::PutKeyPackages { id, packages, last_resort } => {
+                self.may_put_key_packages(step, &account, packages.len())?;
                 accounts::put_key_packages(step, account, device, &packages, last_resort.as_ref())?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
-            ClientFrame::Resolve { id, handle } => self.resolve(step, connection, id, handle),
+            ClientFrame::Resolve { id, handle } => {
+                self.may_resolve(step, &account)?;
+                self.resolve(step, connection, id, handle)
+            }
             ClientFrame::FetchKeyPackages { id, account: of } => {
                 self.fetch_key_packages(step, connection, id, of, account)
             }
-            ClientFrame::Create { id, creation } => self.create(step, connection, id, account, creation),
+            ClientFrame::Create { id, creation } => {
+                self.may_create(step, &account, &creation)?;
+                self.create(step, connection, id, account, creation)
+            }
             ClientFrame::Introduce { id, head, creation } => {
+                self.may_introduce(step, &account, &creation)?;
                 self.introduce(step, account, &head, &creation)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
@@ -414,6 +441,7 @@ impl Relay {
                 self.submit(step, connection, id, group, epoch, author, payload)
             }
             ClientFrame::Resume { id, incarnation, after } => {
+                self.may_resume(step, &account)?;
                 self.resume(step, connection, account, device, incarnation, after)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
@@ -440,11 +468,12 @@ impl Relay {
                 Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
             }
             NodeRequest::Create(creation) => {
+                self.may_bring(step, &peer, &creation)?;
                 let (head, creation) = self.create_here(step, creation)?;
                 Ok(NodeResponse::Created { head, creation })
             }
-            NodeRequest::KeyPackages { account, requester: _ } => {
-                let (log, packages) = accounts::take_key_packages(step, account)?;
+            NodeRequest::KeyPackages { account, requester } => {
+                let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
                 Ok(NodeResponse::KeyPackages { log, packages })
             }
             NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
@@ -463,7 +492,10 @@ impl Relay {
             (Pending::Deliver(asked), response) => self.delivery_answered(step, asked, response),
             (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
                 match self.created_elsewhere(step, &creation, &head, &stands) {
-                    Ok(()) => self.send(connection, ServerFrame::Created { id, head, creation: stands }),
+                    Ok(()) => {
+                        self.has_created(step, connection);
+                        self.send(connection, ServerFrame::Created { id, head, creation: stands });
+                    }
                     Err(Failure::Refused(error)) => {
                         self.send(connection, ServerFrame::Refused { id: Some(id), error });
                     }
@@ -472,6 +504,7 @@ impl Relay {
                 Ok(())
             }
             (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
+                self.has_fetched(step, connection);
                 self.send(connection, ServerFrame::KeyPackages { id, log, packages });
                 Ok(())
             }
@@ -539,9 +572,11 @@ impl Relay {
         account: AccountId,
         requester: AccountId,
     ) -> Result<(), Failure> {
+        self.may_fetch(step, &requester)?;
         let home = accounts::home_of(step, &account)?;
         if home == self.node {
-            let (log, packages) = accounts::take_key_packages(step, account)?;
+            let (log, packages) = self.hand_out_key_packages(step, self.node, requester, account)?;
+            self.has_fetched(step, connection);
             self.send(connection, ServerFrame::KeyPackages { id, log, packages });
         } else {
             let token = self.expect(Pending::KeyPackages { connection, id });

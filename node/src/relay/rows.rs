@@ -31,10 +31,12 @@ pub const ENTRY: u8 = b'f';
 pub const FEED_HEAD: u8 = b'g';
 /// Device, message, attempt → position in our feed.
 pub const SUBMITTED: u8 = b'm';
-/// Account, inbox position → feed, position.
+/// Account, inbox position → feed, position, bytes of payload ever put in before it.
 pub const INBOX: u8 = b'n';
 /// Account → last inbox position.
 pub const INBOX_HEAD: u8 = b's';
+/// Account → bytes of payload ever put into its inbox.
+pub const INBOX_BYTES: u8 = b't';
 /// Account, device → acknowledged inbox position.
 pub const CURSOR: u8 = b'q';
 /// Account, feed → position up to which the account has the feed in its inbox: custody given.
@@ -115,6 +117,10 @@ pub fn inbox(id: &AccountId, seq: u64) -> Vec<u8> {
 
 pub fn inbox_head(id: &AccountId) -> Vec<u8> {
     key(INBOX_HEAD, &[id.as_bytes()])
+}
+
+pub fn inbox_bytes(id: &AccountId) -> Vec<u8> {
+    key(INBOX_BYTES, &[id.as_bytes()])
 }
 
 pub fn cursor(id: &AccountId, device: &DeviceId) -> Vec<u8> {
