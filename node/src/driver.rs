@@ -246,6 +246,7 @@ impl Node {
             asked: HashMap::new(),
             next_connection: 1,
             next_asked: 1,
+            space_is_low: false,
         };
         let thread = std::thread::Builder::new()
             .name("relay".into())
@@ -465,6 +466,7 @@ struct Worker {
     asked: HashMap<InboundToken, oneshot::Sender<NodeResponse>>,
     next_connection: ConnectionId,
     next_asked: InboundToken,
+    space_is_low: bool,
 }
 
 /// A panic of the relay's thread ends the process: a node without rules must not look alive.
@@ -493,10 +495,17 @@ impl Worker {
 
     /// One batch: handle, commit, let leave. `false` ends the node.
     fn batch(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) -> Result<bool, StoreError> {
+        let space = self.store.space()?;
+        let low = space.is_low(self.space_is_low);
         let mut outputs = Vec::new();
         let mut flushed = Vec::new();
         let mut running = true;
         let mut rows = Overlay::new(&self.store);
+        if low != self.space_is_low {
+            tracing::warn!(free = space.free, floor = space.floor(), low, "free space on the store's disk");
+            self.space_is_low = low;
+            outputs.extend(self.relay.handle(Input::LowSpace(low), &mut rows, now_ms())?);
+        }
         let mut next = Some(first);
         let mut taken = 0;
         let mut bytes = 0;

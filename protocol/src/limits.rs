@@ -32,6 +32,8 @@ pub const NODE_ADDRESSES_MAX: usize = 8;
 pub const NAME_CLAIMS_MAX: usize = 4;
 /// Waiting inbox entries of an account, after which its home answers `later` and the sender keeps the message.
 pub const INBOX_ENTRIES_MAX: u64 = 10_000;
+/// When what a node refused for want of disk space may be sent again, milliseconds: room is made by people, not by waiting.
+pub const LOW_SPACE_RETRY_MS: u64 = 10_000;
 /// Inbox entries sent to a device before it must acknowledge: bounds what a slow reader costs.
 pub const INBOX_WINDOW: u64 = 256;
 /// Longest life of a signed record, seconds: 30 days. A node renews at half of it.
