@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Variables of the environment with our prefix that are no config keys.
-const NOT_CONFIG: &[&str] = &["log", "bin"];
+const NOT_CONFIG: &[&str] = &["log", "bin", "require", "kills", "cuts", "places"];
 /// A config longer than this is not ours.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
