@@ -125,7 +125,8 @@ mod tests {
         let mut rows = Overlay::new(&*store);
         let author =
             Author { account: AccountId([3; 32]), device: DeviceId([4; 32]), message: MessageId([5; 16]), attempt: 0 };
-        let mut step = Step { rows: &mut rows, now_ms: 0 };
+        let memo = std::sync::Mutex::default();
+        let mut step = Step { rows: &mut rows, now_ms: 0, memo: &memo };
         append(&mut step, feed(), EntryKind::Message, 1, author, Bytes(vec![6; 10]))?;
         let batch = rows.into_batch();
         store.commit(batch)
