@@ -2,14 +2,14 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 
-.PHONY: help setup build demo test check wall wasm clean
+.PHONY: help setup build demo test proof check wall wasm clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 setup: ## install what a bare machine with Rust lacks
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
-	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the story about fdatasync will be skipped"
+	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the stories about fsync, failing disks and power cuts will be skipped"
 	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
@@ -37,6 +37,17 @@ test: ## everything that CI proves
 	$(CARGO) build --workspace --all-targets --locked && \
 	$(CARGO) nextest run --workspace --locked --no-fail-fast && \
 	echo "tests: $$(( $$(date +%s) - start )) s with the build"
+
+# Sizes of the proof; an interrupted one goes on with its kills where it was (target/proof/).
+ROOST_KILLS ?= 1000
+ROOST_CUTS ?= 2000
+ROOST_PLACES ?= 2000
+
+proof: ## the crash suites at full size
+	$(CARGO) build --workspace --all-targets --locked
+	ROOST_KILLS=$(ROOST_KILLS) ROOST_CUTS=$(ROOST_CUTS) ROOST_PLACES=$(ROOST_PLACES) RUST_BACKTRACE=0 \
+	$(CARGO) nextest run --locked -p roost-node -p roost-tests --no-fail-fast --success-output final \
+		-E 'test(kills::) | test(power::) | test(damage::)'
 
 clean: ## remove what builds produce
 	$(CARGO) clean

@@ -278,6 +278,7 @@ impl Node {
             next_asked: 1,
             metrics,
             batches: 0,
+            space_is_low: false,
         };
         worker.metrics.notes(worker.relay.notes(), now_ms());
         let thread = std::thread::Builder::new()
@@ -545,6 +546,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     /// Batches so far: what the steps of one commit have in common.
     batches: u64,
+    space_is_low: bool,
 }
 
 /// A panic of the relay's thread ends the process: a node without rules must not look alive.
@@ -574,10 +576,17 @@ impl Worker {
 
     /// One batch: handle, commit, let leave. `false` ends the node.
     fn batch(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) -> Result<bool, StoreError> {
+        let space = self.store.space()?;
+        let low = space.is_low(self.space_is_low);
         let mut outputs = Vec::new();
         let mut flushed = Vec::new();
         let mut running = true;
         let mut rows = Overlay::new(&self.store);
+        if low != self.space_is_low {
+            tracing::warn!(free = space.free, floor = space.floor(), low, "free space on the store's disk");
+            self.space_is_low = low;
+            outputs.extend(self.relay.handle(Input::LowSpace(low), &mut rows, now_ms())?);
+        }
         let mut next = Some(first);
         let mut taken = 0;
         let mut bytes = 0;

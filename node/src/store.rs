@@ -7,13 +7,13 @@
 //! dropped), never opens an empty database beside an old one, and never serves a row whose checksum does not match.
 //!
 //! Engines: [`memory::MemoryStore`] (the deterministic twin for simulation) and [`sled_engine::SledStore`] (on disk).
-//! Not built here: a free-space check or a reserved balloon file (a full disk is an I/O error, which stops the node), and offline
-//! compaction (export into a new directory does it).
+//! Not built here: offline compaction (export into a new directory does it).
 
 pub mod batch;
 pub mod memory;
 pub mod overlay;
 pub mod sled_engine;
+pub mod space;
 
 mod row;
 mod sled_guard;
@@ -21,6 +21,8 @@ mod stream;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod sled_stories;
 
@@ -31,6 +33,7 @@ pub use batch::{Batch, Precondition};
 pub use memory::MemoryStore;
 pub use overlay::Overlay;
 pub use sled_engine::SledStore;
+pub use space::Space;
 
 /// Longest key, in bytes. sled keeps up to 256 keys in one index page, and a page above 131,052 bytes becomes a file that sled
 /// never fsyncs; 256 keys of this size stay at half of that.

@@ -40,6 +40,8 @@ pub const NAME_CLAIMS_MAX: usize = 4;
 pub const INBOX_ENTRIES_MAX: u64 = 10_000;
 /// Waiting bytes of payload of an account's inbox, with the same consequence.
 pub const INBOX_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// When what a node refused for want of disk space may be sent again, milliseconds: room is made by people, not by waiting.
+pub const LOW_SPACE_RETRY_MS: u64 = 10_000;
 /// Inbox entries sent to a device before it must acknowledge: bounds what a slow reader costs.
 pub const INBOX_WINDOW: u64 = 256;
 /// Longest life of a signed record, seconds: 30 days. A node renews at half of it.

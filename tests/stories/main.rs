@@ -2,11 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod dependencies;
+mod disk_faults;
 mod durable;
 mod failure;
+mod full_disk;
 mod hostile;
+mod kills;
+mod load;
 mod nodes;
 mod observe;
+mod power;
 mod race;
 mod refusals;
 mod roost;

@@ -130,8 +130,18 @@ impl Node {
 
     /// `serve` as the child of another command, such as a tracer.
     pub fn serve_under(&mut self, wrapper: &[&str]) -> Duration {
-        assert!(self.child.is_none(), "the node runs already");
         let start = Instant::now();
+        assert!(self.try_serve_under(wrapper), "no ready line: {}", self.log());
+        start.elapsed()
+    }
+
+    /// As [`Node::serve_under`]; `false` if the process ends before it is ready.
+    pub fn try_serve_under(&mut self, wrapper: &[&str]) -> bool {
+        assert!(self.child.is_none(), "the node runs already");
+        if let Some(ready) = self.ready.as_object_mut() {
+            // Another process's, and perhaps a stranger's by now.
+            ready.remove("pid");
+        }
         let mut command = match wrapper.split_first() {
             Some((program, arguments)) => {
                 let mut command = Command::new(program);
@@ -151,11 +161,33 @@ impl Node {
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();
-        let log = std::fs::read_to_string(self.dir.with_extension("log")).unwrap();
-        self.ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line} {log}"));
-        assert_eq!(self.ready["event"], "ready", "serve says that it is ready");
         self.child = Some(child);
-        start.elapsed()
+        let Ok(ready) = serde_json::from_str(&line) else { return false };
+        self.ready = ready;
+        assert_eq!(self.ready["event"], "ready", "serve says that it is ready");
+        true
+    }
+
+    /// What the last process wrote on stderr.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.with_extension("log")).unwrap()
+    }
+
+    /// The end of a process that ends by itself.
+    pub fn ended(&mut self, what: &str, within: Duration) -> std::process::ExitStatus {
+        let start = Instant::now();
+        loop {
+            let status = self.child.as_mut().expect("a process was started").try_wait().unwrap();
+            if let Some(status) = status {
+                self.child = None;
+                return status;
+            }
+            if start.elapsed() > within {
+                self.kill();
+                panic!("{what}: the node did not end within {within:?}: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// A start that does not survive.
@@ -228,6 +260,12 @@ impl Node {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+    }
+
+    /// Another invite: those that were made before are gone with the store.
+    pub fn new_invite(&mut self) {
+        let made = roost(&["invite", "--dir", &self.dir.display().to_string(), "--uses", "10"]).ok();
+        self.invite = made["invite"].as_str().unwrap().to_owned();
     }
 
     pub fn person(&self, handle: &str) -> Person {

@@ -2,7 +2,7 @@
 
 use super::rows;
 use super::{Failure, Step};
-use crate::store::{Overlay, Read as _, StoreError};
+use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead, payload_hash};
@@ -85,25 +85,95 @@ fn rolled_back() -> Failure {
 
 fn put(rows: &mut Overlay<'_>, entry: &Entry) {
     let EntryHeader { feed, seq, .. } = entry.header;
+    // A position is written once. If the head lies behind the entries, the store has lost a row: nothing may be appended.
+    rows.require_absent(rows::entry(&feed, seq));
     rows::put(rows, rows::entry(&feed, seq), entry);
     rows::put(rows, rows::feed_head(&feed), &FeedHead { feed, seq, hash: entry.header.hash() });
 }
 
-/// Entries from `from` on, bounded by number and bytes.
+/// Entries from `from` on, bounded by number and bytes. A hole is damage: a feed has every position up to its head.
 pub(super) fn read(rows: &Overlay<'_>, feed: &FeedId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
     let end = rows::end_of(&rows::key(rows::ENTRY, &[&rows::feed(feed)]));
     let mut bytes = 0;
     let mut entries = Vec::new();
-    for (key, value) in rows.scan(&rows::entry(feed, from), &end, limit.min(limits::DELIVER_ENTRIES_MAX))? {
+    let found = rows.scan(&rows::entry(feed, from), &end, limit.min(limits::DELIVER_ENTRIES_MAX))?;
+    for (next, (key, value)) in (from.max(1)..).zip(found) {
         bytes += value.len();
         if bytes > limits::DELIVER_BYTES_MAX && !entries.is_empty() {
             break;
         }
-        entries.push(rows::decode(&key, &value)?);
+        let entry: Entry = rows::decode(&key, &value)?;
+        if entry.header.seq != next {
+            return Err(StoreError::Corrupt { key: Some(RowKey(key)) });
+        }
+        entries.push(entry);
     }
     Ok(entries)
 }
 
 pub(super) fn get(rows: &Overlay<'_>, feed: &FeedId, seq: u64) -> Result<Option<Entry>, StoreError> {
     rows::get(rows, &rows::entry(feed, seq))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::store::{MemoryStore, Store as _};
+    use roost_crypto::ids::NodeId;
+    use roost_crypto::keys::SecretKey;
+    use roost_protocol::ids::{GroupId, Incarnation};
+
+    fn feed() -> FeedId {
+        let node = NodeId::of(SecretKey::from_seed(&[7; 32]).public_key());
+        FeedId { group: GroupId([1; 32]), node, incarnation: Incarnation([2; 16]) }
+    }
+
+    fn append_one(store: &mut MemoryStore) -> Result<(), StoreError> {
+        let mut rows = Overlay::new(&*store);
+        let author =
+            Author { account: AccountId([3; 32]), device: DeviceId([4; 32]), message: MessageId([5; 16]), attempt: 0 };
+        let memo = std::sync::Mutex::default();
+        let mut step = Step { rows: &mut rows, now_ms: 0, memo: &memo };
+        append(&mut step, feed(), EntryKind::Message, 1, author, Bytes(vec![6; 10]))?;
+        let batch = rows.into_batch();
+        store.commit(batch)
+    }
+
+    fn with_three() -> MemoryStore {
+        let mut store = MemoryStore::new([0; 16]);
+        for _ in 0..3 {
+            append_one(&mut store).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn a_hole_in_a_feed_is_damage_and_is_never_skipped() {
+        let mut store = with_three();
+        assert_eq!(read(&Overlay::new(&store), &feed(), 1, 9).unwrap().len(), 3, "a whole feed is read");
+        let mut batch = crate::store::Batch::new();
+        batch.delete(rows::entry(&feed(), 2));
+        store.commit(batch).unwrap();
+        for from in [1, 2] {
+            let found = read(&Overlay::new(&store), &feed(), from, 9);
+            assert!(matches!(found, Err(StoreError::Corrupt { .. })), "the hole is noticed from {from}: {found:?}");
+        }
+        assert_eq!(read(&Overlay::new(&store), &feed(), 3, 9).unwrap().len(), 1, "behind it the feed is read");
+    }
+
+    #[test]
+    fn a_head_that_lies_behind_its_entries_is_never_appended_to() {
+        let mut store = with_three();
+        let before = read(&Overlay::new(&store), &feed(), 3, 1).unwrap();
+        let mut batch = crate::store::Batch::new();
+        batch.delete(rows::feed_head(&feed()));
+        store.commit(batch).unwrap();
+        assert!(
+            matches!(append_one(&mut store), Err(StoreError::Precondition { .. })),
+            "no position is written a second time"
+        );
+        assert_eq!(read(&Overlay::new(&store), &feed(), 3, 1).unwrap(), before, "the entries are what they were");
+    }
 }

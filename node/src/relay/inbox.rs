@@ -166,10 +166,16 @@ impl Relay {
             }
             let end = rows::inbox(&account, u64::MAX);
             let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let mut previous = None;
             for (key, value) in step.rows.scan(&rows::inbox(&account, sent + 1), &end, room)? {
                 let (feed, seq, _): (FeedId, u64, u64) = rows::decode(&key, &value)?;
                 let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
                 let inbox = position_of(&key).ok_or_else(corrupt)?;
+                // Only a beginning is ever deleted, so a hole is a row that the store has lost.
+                if previous.is_some_and(|previous| previous + 1 != inbox) {
+                    return Err(corrupt());
+                }
+                previous = Some(inbox);
                 let entry = feeds::get(step.rows, &feed, seq)?.ok_or_else(corrupt)?;
                 frames.push((connection, ServerFrame::Entry { inbox: Some(inbox), entry }));
                 state.sent = Some(inbox);

@@ -31,6 +31,7 @@ use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{GroupId, Incarnation, MessageId};
+use roost_protocol::limits;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -118,6 +119,8 @@ pub enum Input {
         /// End of validity, milliseconds since 1970.
         expires_ms: u64,
     },
+    /// The disk has no room for new things, or has it again.
+    LowSpace(bool),
     /// Time passed.
     Tick,
 }
@@ -142,6 +145,7 @@ impl Input {
             Self::OwnRecord(_) => "own_record",
             Self::Invite { .. } => "invite",
             Self::LogLearned(_) => "log_learned",
+            Self::LowSpace(_) => "low_space",
             Self::Tick => "tick",
         }
     }
@@ -201,6 +205,8 @@ pub struct Relay {
     node: NodeId,
     org: OrgId,
     own_record: Option<SignedOrgRecord>,
+    /// Nothing new is taken in; what is held goes on.
+    space_is_low: bool,
     connections: BTreeMap<ConnectionId, Connection>,
     /// The signed-in connections of each account.
     present: BTreeMap<AccountId, BTreeSet<ConnectionId>>,
@@ -262,6 +268,7 @@ impl Relay {
             node,
             org,
             own_record: None,
+            space_is_low: false,
             connections: BTreeMap::new(),
             present: BTreeMap::new(),
             stirred: BTreeSet::new(),
@@ -343,6 +350,7 @@ impl Relay {
             Input::Invite { key, uses, expires_ms } => {
                 accounts::put_invite(&mut Step { rows, now_ms, memo }, &key, uses, expires_ms)
             }
+            Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
         Ok(std::mem::take(&mut self.outputs))
@@ -390,6 +398,14 @@ impl Relay {
     }
 
     fn frame(&mut self, step: &mut Step<'_, '_>, connection: ConnectionId, frame: ClientFrame) -> Result<(), Failure> {
+        if let ClientFrame::SignUp { .. }
+        | ClientFrame::Restore { .. }
+        | ClientFrame::Create { .. }
+        | ClientFrame::Introduce { .. }
+        | ClientFrame::Submit { .. } = frame
+        {
+            self.check_space()?;
+        }
         match frame {
             ClientFrame::SignUp { id, handle, invite, log } => {
                 self.sign_up(step, connection, id, &handle, invite.as_ref(), &log)
@@ -451,7 +467,24 @@ impl Relay {
         }
     }
 
+    /// Refuses what would fill the disk: later, because its sender keeps it.
+    fn check_space(&self) -> Result<(), Failure> {
+        if !self.space_is_low {
+            return Ok(());
+        }
+        let mut refusal = Refusal::later(
+            Code::Busy,
+            "this node's disk is nearly full",
+            "it is taken later; the node's operator has to make room",
+        );
+        refusal.retry_after_ms = Some(limits::LOW_SPACE_RETRY_MS);
+        Err(refusal.into())
+    }
+
     fn asked(&mut self, step: &mut Step<'_, '_>, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, Failure> {
+        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) = request {
+            self.check_space()?;
+        }
         match request {
             NodeRequest::Hello(hello) => {
                 // The network has answered it already; what was learnt must stay, even while this node starts.

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{
@@ -15,11 +16,15 @@ use super::{
 };
 
 /// An engine under test in its own directory.
-trait Bench {
+trait Bench: Sized {
     fn fresh() -> Self;
     fn store(&mut self) -> &mut dyn Store;
     /// Closes and opens again.
     fn reopen(self) -> Self;
+    /// Dies without closing and opens what is left.
+    fn crash(self) -> Self {
+        self.reopen()
+    }
 }
 
 struct MemoryBench(MemoryStore);
@@ -50,6 +55,12 @@ impl Bench for SledBench {
         let Self(store, dir) = self;
         drop(store);
         Self(SledStore::open(dir.path(), Duration::from_secs(5)).unwrap(), dir)
+    }
+    fn crash(self) -> Self {
+        let left = tempfile::tempdir().unwrap();
+        // What the files hold while the store is open is what a killed process leaves.
+        super::damage::copy(self.1.path(), left.path());
+        Self(SledStore::open(left.path(), Duration::from_secs(5)).unwrap(), left)
     }
 }
 
@@ -137,12 +148,15 @@ impl Bench for RedbBench {
 }
 
 /// Numbers by seed (Knuth's MMIX constants), the high bits only.
-struct Seeded(u64);
+pub(super) struct Seeded(pub(super) u64);
 
 impl Seeded {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
+    }
+    pub(super) fn bytes(&mut self, length: u64) -> Vec<u8> {
+        (0..length).map(|_| self.below(256) as u8).collect()
     }
     /// Short keys over a small alphabet with 0x00 and 0xFF, so that prefixes and neighbours are common.
     fn key(&mut self) -> Vec<u8> {
@@ -318,6 +332,89 @@ fn compare(store: &dyn Read, model: &BTreeMap<Vec<u8>, Vec<u8>>, seeded: &mut Se
     }
 }
 
+/// One step in the life of a store.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// Sets (or deletes) keys, if the first of them is absent, or has the value that the model has, or without a condition.
+    Commit(Vec<(u8, Option<(u16, u8)>)>, u8),
+    Reopen,
+    Crash,
+    /// Exports, and goes on with another store that took the export.
+    Move,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let value = prop::option::weighted(
+        0.7,
+        (prop_oneof![4 => 0..60_u16, 1 => 4_090..4_100_u16, 1 => 0..30_000_u16], 0..=255_u8),
+    );
+    let commit = (prop::collection::vec((0..12_u8, value), 0..6), 0..6_u8).prop_map(|(w, c)| Deed::Commit(w, c));
+    let deed = prop_oneof![12 => commit, 1 => Just(Deed::Reopen), 2 => Just(Deed::Crash), 1 => Just(Deed::Move)];
+    prop::collection::vec(deed, 1..25)
+}
+
+/// Any life, with closes, crashes and moves, gives what a `BTreeMap` gives. A failing one is shrunk and printed.
+fn any_life_matches_the_model<B: Bench>() {
+    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(deeds in deeds())| {
+        let mut bench = B::fresh();
+        let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for deed in deeds {
+            match deed {
+                Deed::Commit(writes, condition) => {
+                    let mut batch = Batch::new();
+                    let mut after = model.clone();
+                    let mut holds = true;
+                    if let Some((first, _)) = writes.first() {
+                        let first = vec![b'k', *first];
+                        match (condition, model.get(&first)) {
+                            (0, known) => {
+                                batch.require_absent(first);
+                                holds = known.is_none();
+                            }
+                            (1, Some(known)) => batch.require_equals(first, known.clone()),
+                            (2, known) => {
+                                batch.require_equals(first, *b"never written");
+                                holds = known.is_some_and(|known| known == b"never written");
+                            }
+                            _ => {}
+                        }
+                    }
+                    for (key, value) in writes {
+                        let key = vec![b'k', key];
+                        match value {
+                            Some((length, byte)) => {
+                                batch.put(key.clone(), vec![byte; length.into()]);
+                                after.insert(key, vec![byte; length.into()]);
+                            }
+                            None => {
+                                batch.delete(key.clone());
+                                after.remove(&key);
+                            }
+                        }
+                    }
+                    let committed = bench.store().commit(batch);
+                    prop_assert_eq!(committed.is_ok(), holds, "a batch is applied if and only if its condition holds");
+                    if holds {
+                        model = after;
+                    }
+                }
+                Deed::Reopen => bench = bench.reopen(),
+                Deed::Crash => bench = bench.crash(),
+                Deed::Move => {
+                    let mut export = Vec::new();
+                    bench.store().export(&mut export).unwrap();
+                    bench = B::fresh();
+                    bench.store().import(&mut export.as_slice()).unwrap();
+                }
+            }
+            let all: Vec<Pair> = model.clone().into_iter().collect();
+            prop_assert!(everything(bench.store()) == all, "a scan gives the model");
+            prop_assert!(bench.store().last(b"k", b"l").unwrap() == all.last().cloned(), "last gives the model's last");
+        }
+    });
+}
+
 fn reopening_keeps_rows_and_incarnation<B: Bench>() {
     let mut bench = B::fresh();
     put(bench.store(), &[(b"alice", b"1")]);
@@ -382,6 +479,7 @@ macro_rules! suites {
         sizes_are_bounded_before_anything_changes,
         long_values_come_back_whole,
         a_random_life_matches_the_model,
+        any_life_matches_the_model,
         reopening_keeps_rows_and_incarnation,
         an_export_fills_an_empty_store_only,
     );)* };

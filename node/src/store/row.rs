@@ -21,6 +21,9 @@ const KIND_NOTE: u8 = 4;
 /// The first physical key of the rows and the first key after them.
 pub(super) const ROWS: (&[u8], &[u8]) = (b"r", b"s");
 
+/// The first physical key of parts and rows, and the first key after them.
+pub(super) const PARTS_AND_ROWS: (&[u8], &[u8]) = (b"p", b"s");
+
 /// What a row holds.
 pub(super) enum Stored {
     /// The value itself.
@@ -106,24 +109,74 @@ pub(super) fn join(
     Ok(value)
 }
 
-/// A note of the store itself: its physical key and its sealed value.
-pub(super) fn encode_note(name: &str, number: u64) -> (Vec<u8>, Vec<u8>) {
-    let physical = note_key(name);
-    let sealed = seal(KIND_NOTE, &physical, &number.to_be_bytes());
-    (physical, sealed)
+/// What all rows come to: written in every batch, so that at open a row that the engine has lost, or brought back, is noticed although
+/// every row that is there passes its checksum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Batches since the store was founded.
+    pub(super) commits: u64,
+    /// Physical rows, without notes.
+    pub(super) rows: u64,
+    /// Sum, modulo 2^64, of a number that is made of each row's checksum and length: the order of the rows does not matter.
+    pub(super) sum: u64,
+}
+
+impl Summary {
+    /// A row comes.
+    pub(super) fn add(&mut self, stored: &[u8]) {
+        self.rows = self.rows.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(fingerprint(stored));
+    }
+
+    /// A row goes.
+    pub(super) fn remove(&mut self, stored: &[u8]) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(fingerprint(stored));
+    }
+
+    /// The summary as a note: its physical key and its sealed value, `commits (8) | rows (8) | sum (8)`.
+    pub(super) fn encode(&self, name: &str) -> (Vec<u8>, Vec<u8>) {
+        let physical = note_key(name);
+        let body = [self.commits, self.rows, self.sum].map(u64::to_be_bytes).concat();
+        let sealed = seal(KIND_NOTE, &physical, &body);
+        (physical, sealed)
+    }
+
+    /// Opens the note.
+    pub(super) fn decode(name: &str, stored: &[u8]) -> Result<Self, StoreError> {
+        let Some((KIND_NOTE, body)) = open(&note_key(name), stored) else { return Err(StoreError::damaged()) };
+        let (numbers, []) = body.as_chunks::<8>() else { return Err(StoreError::damaged()) };
+        let [commits, rows, sum] = numbers else { return Err(StoreError::damaged()) };
+        let [commits, rows, sum] = [commits, rows, sum].map(|number| u64::from_be_bytes(*number));
+        Ok(Self { commits, rows, sum })
+    }
+}
+
+/// The checksum covers the physical key, so equal values under two keys count apart. Spread over 64 bits (the finalizer of MurmurHash3), so
+/// that two changes do not cancel out.
+fn fingerprint(stored: &[u8]) -> u64 {
+    let crc = stored.get(1..SEAL_BYTES).and_then(|crc| crc.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let mut mixed = (u64::try_from(stored.len()).unwrap_or(u64::MAX) << 32) ^ u64::from(crc);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    mixed ^ (mixed >> 33)
+}
+
+/// Whether a physical row passes its checksum; an error names the key that it belongs to.
+pub(super) fn check(physical: &[u8], stored: &[u8]) -> Result<(), StoreError> {
+    match open(physical, stored) {
+        Some((KIND_WHOLE | KIND_HEAD | KIND_PART, _)) => Ok(()),
+        _ => {
+            let part = usize::from(physical.starts_with(b"p")) * 2;
+            let key = physical.get(1..physical.len().saturating_sub(part)).unwrap_or_default();
+            Err(StoreError::Corrupt { key: Some(RowKey(key.to_vec())) })
+        }
+    }
 }
 
 /// The physical key of a note.
 pub(super) fn note_key(name: &str) -> Vec<u8> {
     [b"m", name.as_bytes()].concat()
-}
-
-/// Opens a note.
-pub(super) fn decode_note(name: &str, stored: &[u8]) -> Result<u64, StoreError> {
-    match open(&note_key(name), stored) {
-        Some((KIND_NOTE, body)) => body.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::damaged()),
-        _ => Err(StoreError::damaged()),
-    }
 }
 
 fn decode_head(body: &[u8]) -> Option<Head> {

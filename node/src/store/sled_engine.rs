@@ -6,20 +6,22 @@
 //! * Any engine or I/O error poisons the store: nothing is retried, the caller aborts the process.
 //! * Opening runs on a thread of its own with a deadline; a panic of the engine over a damaged file becomes [`StoreError::Corrupt`].
 //! * At open the database must hold at least the commits the `tail` file says were acknowledged, and rows at both ends must pass their
-//!   checksums.
+//!   checksums. Up to [`FULL_CHECK_BYTES_MAX`] all rows are read and must come to the summary that the last batch wrote: sled skips a
+//!   damaged message of its log in silence, and with it rows that were acknowledged.
 //!
 //! It never acknowledges before the fsync and never keeps a value in sled that sled would move to an unsynced file (see `row.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use super::row::{self, Stored};
+use super::row::{self, Stored, Summary};
 use super::sled_guard::{self, Prepared};
-use super::{Batch, Pair, Read, Store, StoreError, stream};
+use super::{Batch, Pair, Read, RowKey, Space, Store, StoreError, stream};
 
 /// How long a node waits for the directory's lock: a predecessor that is told to stop needs a moment to.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -29,10 +31,12 @@ const OPEN_WAIT: Duration = Duration::from_secs(60);
 const OPEN_RETRY: Duration = Duration::from_millis(20);
 /// The tree of all rows.
 const TREE: &str = "roost";
-/// The note that counts commits.
-const COMMITS: &str = "commits";
+/// The note with the summary of all rows.
+const SUMMARY: &str = "summary";
 /// Rows checked at each end of the key space at open: a few pages, a few milliseconds.
 const VERIFIED_ROWS: usize = 256;
+/// Size of the database up to which every row is read at open.
+pub const FULL_CHECK_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// A store in a directory. Dropped, it releases the lock, unless a tree of [`SledStore::raw_tree`] still lives.
 pub struct SledStore {
@@ -41,7 +45,7 @@ pub struct SledStore {
     /// Our descriptor of sled's file, the one that is fsynced.
     data: File,
     tail: File,
-    commits: u64,
+    summary: Summary,
     incarnation: [u8; 16],
     poisoned: AtomicBool,
     dir: PathBuf,
@@ -68,8 +72,14 @@ impl SledStore {
         let lock = sled_guard::lock(dir, lock_wait)?;
         let prepared = sled_guard::prepare(dir)?;
         let store = Self::open_engine(dir, lock_wait, lock, prepared)?;
-        store.verify()?;
-        Ok(store)
+        // The engine panics over some pages that it cannot read, and when it closes over a failing disk.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| store.verify())).unwrap_or(Err(StoreError::damaged())) {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                drop(std::panic::catch_unwind(AssertUnwindSafe(move || drop(store))));
+                Err(error)
+            }
+        }
     }
 
     /// A further tree of the same database for rows that may be lost in a crash (DHT records): its writes are on disk with the
@@ -84,6 +94,14 @@ impl SledStore {
             return Err(StoreError::ReservedTree);
         }
         self.watch(self.database.open_tree(name).map_err(from_sled))
+    }
+
+    /// Room on the disk that holds the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], which poisons nothing.
+    pub fn space(&self) -> Result<Space, StoreError> {
+        Space::of(&self.dir).map_err(StoreError::io("asking for free space"))
     }
 
     fn open_engine(dir: &Path, lock_wait: Duration, lock: File, prepared: Prepared) -> Result<Self, StoreError> {
@@ -103,7 +121,28 @@ impl SledStore {
             RecvTimeoutError::Disconnected => StoreError::damaged(),
         })?;
         let (database, tree) = opened?;
+        match Self::check_engine(dir, &tree, &prepared) {
+            Ok((data, summary)) => Ok(Self {
+                tree,
+                database,
+                data,
+                tail: prepared.tail,
+                summary,
+                incarnation: prepared.incarnation,
+                poisoned: AtomicBool::new(false),
+                dir: dir.to_path_buf(),
+                _lock: lock,
+            }),
+            Err(error) => {
+                // sled syncs once more when it closes, and panics if that fails; our error says more than its panic.
+                drop(std::panic::catch_unwind(AssertUnwindSafe(move || drop((tree, database)))));
+                Err(error)
+            }
+        }
+    }
 
+    /// Makes durable what the engine found and compares it with what was acknowledged. Gives our descriptor and the summary.
+    fn check_engine(dir: &Path, tree: &sled::Tree, prepared: &Prepared) -> Result<(File, Summary), StoreError> {
         let data = OpenOptions::new()
             .read(true)
             .write(true)
@@ -115,42 +154,44 @@ impl SledStore {
             .map_err(StoreError::io("syncing the engine's settings"))?;
         sled_guard::sync_dir(dir)?;
 
-        let stored = tree.get(row::note_key(COMMITS)).map_err(from_sled)?;
-        let commits = stored.map_or(Ok(0), |stored| row::decode_note(COMMITS, &stored))?;
-        if commits < prepared.commits {
-            return Err(StoreError::RolledBack { expected: prepared.commits, found: commits });
+        let stored = tree.get(row::note_key(SUMMARY)).map_err(from_sled)?;
+        let summary = stored.map_or(Ok(Summary::default()), |stored| Summary::decode(SUMMARY, &stored))?;
+        if summary.commits < prepared.commits {
+            return Err(StoreError::RolledBack { expected: prepared.commits, found: summary.commits });
         }
-        Ok(Self {
-            tree,
-            database,
-            data,
-            tail: prepared.tail,
-            commits,
-            incarnation: prepared.incarnation,
-            poisoned: AtomicBool::new(false),
-            dir: dir.to_path_buf(),
-            _lock: lock,
-        })
+        Ok((data, summary))
     }
 
-    /// Reads rows at both ends of the key space; damage is an error.
+    /// Reads rows at both ends of the key space, and all of them if they are not too many; damage is an error.
     fn verify(&self) -> Result<(), StoreError> {
         let rows = || self.tree.range(row::ROWS.0..row::ROWS.1);
         for found in rows().take(VERIFIED_ROWS).chain(rows().rev().take(VERIFIED_ROWS)) {
             self.resolve(found)?;
         }
-        Ok(())
+        if self.database.size_on_disk().map_err(from_sled)? > FULL_CHECK_BYTES_MAX {
+            tracing::info!("the database is too large to be read at start; its rows are checked when they are read");
+            return Ok(());
+        }
+        let mut found = Summary { commits: self.summary.commits, ..Summary::default() };
+        for row in self.tree.range(row::PARTS_AND_ROWS.0..row::PARTS_AND_ROWS.1) {
+            let (physical, stored) = row.map_err(from_sled)?;
+            row::check(&physical, &stored)?;
+            found.add(&stored);
+        }
+        if found == self.summary { Ok(()) } else { Err(StoreError::damaged()) }
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let commits = self.commits.saturating_add(1);
+        let mut summary = self.summary;
+        summary.commits = summary.commits.saturating_add(1);
         let mut rows = sled::Batch::default();
         for (key, written) in batch.into_writes() {
-            let parts_before = self.stored_parts(&key)?;
+            let parts_before = self.stored_parts(&key, &mut summary)?;
             let mut parts_after = 0;
             match written {
                 Some(value) => {
                     for (physical, sealed) in row::encode(&key, &value)? {
+                        summary.add(&sealed);
                         rows.insert(physical, sealed);
                         parts_after += 1;
                     }
@@ -163,25 +204,26 @@ impl SledStore {
                 rows.remove(row::part_key(&key, number));
             }
         }
-        let (physical, sealed) = row::encode_note(COMMITS, commits);
+        let (physical, sealed) = summary.encode(SUMMARY);
         rows.insert(physical, sealed);
 
         self.tree.apply_batch(rows).map_err(from_sled)?;
         self.database.flush().map_err(from_sled)?;
         self.data.sync_data().map_err(StoreError::io("syncing a commit"))?;
-        self.commits = commits;
-        sled_guard::write_tail(&self.tail, commits).map_err(StoreError::io("noting a commit"))
+        self.summary = summary;
+        sled_guard::write_tail(&self.tail, summary.commits).map_err(StoreError::io("noting a commit"))
     }
 
-    /// The number of parts the stored value of `key` has.
-    fn stored_parts(&self, key: &[u8]) -> Result<u16, StoreError> {
-        match self.tree.get(row::row_key(key)).map_err(from_sled)? {
-            None => Ok(0),
-            Some(stored) => match row::decode(key, &stored)? {
-                Stored::Whole(_) => Ok(0),
-                Stored::Split(head) => Ok(head.parts),
-            },
+    /// The number of parts the stored value of `key` has; its rows leave the summary.
+    fn stored_parts(&self, key: &[u8], summary: &mut Summary) -> Result<u16, StoreError> {
+        let Some(stored) = self.tree.get(row::row_key(key)).map_err(from_sled)? else { return Ok(0) };
+        summary.remove(&stored);
+        let Stored::Split(head) = row::decode(key, &stored)? else { return Ok(0) };
+        for number in 0..head.parts {
+            let part = self.tree.get(row::part_key(key, number)).map_err(from_sled)?;
+            summary.remove(&part.ok_or_else(|| StoreError::Corrupt { key: Some(RowKey(key.to_vec())) })?);
         }
+        Ok(head.parts)
     }
 
     /// A physical row as a pair, its parts joined.

@@ -73,6 +73,7 @@ impl Eve {
             bootstrap: vec![format!("{}/p2p/{at}", addresses[0]).parse().unwrap()],
             records: None,
             pins: BTreeMap::new(),
+            rates: network::Rates::TESTNET,
         })
         .await
         .unwrap();
