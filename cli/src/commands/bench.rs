@@ -40,6 +40,9 @@ enum Which {
     Resume,
     /// A node starts, with an empty and with a full store
     Start,
+    /// The nodes of `lookup`, as its lines on stdin say
+    #[value(hide = true)]
+    Swarms,
 }
 
 /// Runs it; the number is the exit code.
@@ -54,6 +57,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Lookup => Bench::Lookup,
         Which::Resume => Bench::Resume,
         Which::Start => Bench::Start,
+        Which::Swarms => return Ok(roost_testnet::bench::host_swarms().await.map(|()| 0)?),
     };
     let config = BenchConfig {
         binary: std::env::current_exe().map_err(Failure::io("finding this binary"))?,

@@ -258,7 +258,7 @@ impl Device {
         let (created, writes) = self.engine.create(&self.rows, group.as_bytes(), &codec::encode(&state), &packages)?;
         writes.apply_to(&mut self.rows);
         let creation = Creation {
-            operation: OperationId([1; 16]),
+            operation: operation_of(&group),
             group,
             state,
             logs: vec![self.identity.log.log().clone(), peer.log().clone()],
@@ -365,6 +365,12 @@ impl Pair {
         self.sender.socket.close().await;
         self.recipient.socket.close().await;
     }
+}
+
+/// An operation of its own for each group.
+fn operation_of(group: &GroupId) -> OperationId {
+    let (half, _) = group.as_bytes().split_at(OperationId::LENGTH);
+    OperationId::from_slice(half).unwrap_or(OperationId([0; 16]))
 }
 
 /// A seed of this benchmark: 32 bytes that no other number has.

@@ -1,47 +1,42 @@
 //! `bench lookup`: what finding an account costs among so many nodes: rounds, messages, time; and what asking again costs.
 //!
-//! The nodes are swarms in this process: real TCP, Noise and yamux over loopback, real records, kept in memory. They have no
-//! relay: requests between nodes other than the directory's are not answered.
+//! The nodes are swarms in a few processes of their own (see `swarms`), which end with their stdin, at the latest when the
+//! benchmark is dropped.
 
-use super::device::seed;
 use super::fsync::Probe;
-use super::measure::{Counts, Durations, Spread};
+use super::measure::{Counts, Durations, Spread, round};
+use super::swarms::{Answer, Found, Order};
+use super::wire::within;
 use super::{BenchConfig, BenchError, Figures, Measured, check, machine};
-use roost_crypto::identity_log::{Operation, Signer};
-use roost_node::network::{self, InboundRequest, Multiaddr, Network, NetworkConfig, NetworkError};
+use futures::future::try_join_all;
+use roost_node::network::Multiaddr;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::Incarnation;
-use roost_protocol::peer::NodeHello;
-use roost_protocol::records::{
-    HandleRecord, NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord,
-};
-use roost_protocol::{FEATURES, NodeId, OrgId, SecretKey, VERSION, VerifiedLog, codec};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 
 /// Nodes that one machine should run as swarms.
 const NODES_MAX: usize = 1_000;
+/// Nodes of one process at most.
+const HOST_NODES_MAX: usize = 50;
+/// Descriptors of a process that are no connections.
+const DESCRIPTORS_SPARE: u64 = 256;
 /// Accounts that are looked for, each at another node.
 const ACCOUNTS: usize = 10;
-/// Lookups, each by another node or of another account.
+/// Lookups at most, each by another node or of another account.
 const LOOKUPS: usize = 100;
-/// A node that joins meets these many; the first is the same for all.
-const BOOTSTRAPS: usize = 2;
-/// A node has somebody within this time.
-const JOIN_WAIT: Duration = Duration::from_secs(20);
-/// Between two looks at the swarms.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
-/// The connections of all must stay as many for so many looks, and are waited for so many at most: a second, a minute.
-const STEADY_LOOKS: u32 = 20;
-const LOOKS_MAX: u32 = 1_200;
-/// Times that an account is asked for before it counts as not found.
-const TRIES: u32 = 50;
-/// Between them.
-const TRY_PAUSE: Duration = Duration::from_millis(100);
-/// Seconds that the records are good for: a week.
-const RECORD_LIFE_S: u64 = 7 * 24 * 3600;
+/// An order is carried out within this time.
+const ORDER_WAIT: Duration = Duration::from_secs(60);
+/// Between two looks at the connections.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// They must stay as many, to a hundredth, for so many looks, and are waited for so many at most: a second, a minute.
+const STEADY_LOOKS: u32 = 5;
+const LOOKS_MAX: u32 = 300;
+/// A process that has nothing more to do ends within this time.
+const END_WAIT: Duration = Duration::from_secs(10);
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,33 +63,21 @@ pub struct Lookup {
     pub join_seconds: f64,
 }
 
-/// A node of an organisation of its own.
-struct Swarm {
-    number: u32,
-    network: Network,
-    addresses: Vec<Multiaddr>,
-}
-
 pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     let nodes = config.nodes.unwrap_or(10);
     check("nodes", 2, NODES_MAX, nodes)?;
     let dir = tempfile::Builder::new().prefix("roost-bench-").tempdir();
     let dir = dir.map_err(BenchError::io("making a directory"))?;
     let probe = Probe::start(dir.path()).await?;
-    let descriptors = machine::allow_most_descriptors();
+    let per_host = nodes_per_host(nodes)?;
+    let mut hosts = Hosts::start(&config.binary, nodes.div_ceil(per_host))?;
     let start = machine::instant();
-    let mut swarms: Vec<Swarm> = Vec::new();
-    for (number, _) in (0..).zip(0..nodes) {
-        let swarm = Swarm::join(number, &swarms).await?;
-        swarms.push(swarm);
-    }
-    let connections = settled(&swarms).await;
-    let join_seconds = super::measure::round(start.elapsed().as_secs_f64());
-    let measured = look_up_all(&swarms).await;
-    for swarm in &swarms {
-        swarm.network.shutdown().await;
-    }
-    let tally = measured?;
+    hosts.join_all(nodes).await?;
+    let connections = hosts.settled().await?;
+    let join_seconds = round(start.elapsed().as_secs_f64());
+    let tally = hosts.look_up_all(nodes).await?;
+    let processes = hosts.0.len();
+    hosts.end().await?;
     let probe = probe.again().await?;
     let lookup = Lookup {
         nodes,
@@ -105,14 +88,22 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
         repeat_messages: tally.repeat_messages,
         lookups: tally.lookups,
         found_at_once: tally.found_at_once,
-        connections_per_node: super::measure::round(mean(connections, nodes)),
+        connections_per_node: round(mean(connections, nodes)),
         join_seconds,
     };
-    let params = serde_json::json!({
-        "nodes": nodes, "lookups": LOOKUPS, "accounts": ACCOUNTS.min(nodes), "in_process": true,
-        "descriptors_max": descriptors,
-    });
+    let params = serde_json::json!({ "nodes": nodes, "accounts": ACCOUNTS.min(nodes), "processes": processes });
     Ok(Measured { params, fsync_ms: probe.disk(), complete: true, figures: Figures::Lookup(lookup) })
+}
+
+/// As many as one process has descriptors for, should each of them meet all others.
+fn nodes_per_host(nodes: usize) -> Result<usize, BenchError> {
+    let allowed = machine::allow_most_descriptors();
+    let wanted = nodes as u64 + DESCRIPTORS_SPARE;
+    let fit = allowed.saturating_sub(DESCRIPTORS_SPARE) / nodes as u64;
+    match usize::try_from(fit).unwrap_or(usize::MAX) {
+        0 => Err(BenchError::Descriptors { wanted, allowed }),
+        fit => Ok(fit.min(HOST_NODES_MAX)),
+    }
 }
 
 fn mean(sum: usize, count: usize) -> f64 {
@@ -129,189 +120,161 @@ struct Tally {
     found_at_once: usize,
 }
 
-async fn look_up_all(swarms: &[Swarm]) -> Result<Tally, BenchError> {
-    let homes: Vec<&Swarm> = swarms.iter().step_by((swarms.len() / ACCOUNTS).max(1)).take(ACCOUNTS).collect();
-    let mut handles = Vec::new();
-    for home in &homes {
-        handles.push((home.number, home.publish().await?));
-    }
-    let mut tally = Tally {
-        hops: Counts::new()?,
-        messages: Counts::new()?,
-        ms: Durations::new()?,
-        repeat_messages: 0,
-        lookups: 0,
-        found_at_once: 0,
-    };
-    // Every account is asked for by nodes all over the ring, which follow each other in no order that the directory knows:
-    // the ids of nodes are hashes of their keys.
-    let askers = swarms.iter().cycle().step_by(swarms.len() / 3 + 1);
-    let pairs = handles.iter().cycle().zip(askers).filter(|((home, _), asker)| *home != asker.number);
-    let mut asked = std::collections::BTreeSet::new();
-    for ((_, handle), asker) in pairs.take(20 * LOOKUPS) {
-        if tally.lookups >= LOOKUPS {
-            break;
-        }
-        if !asked.insert((asker.number, handle.clone())) {
-            continue;
-        }
-        tally.add(asker, handle).await?;
-    }
-    Ok(tally)
-}
-
 impl Tally {
-    async fn add(&mut self, asker: &Swarm, handle: &Handle) -> Result<(), BenchError> {
-        for attempt in 0..TRIES {
-            let start = machine::instant();
-            match asker.network.resolve_handle(handle).await {
-                Ok(found) => {
-                    self.ms.record(start.elapsed());
-                    self.hops.record(found.report.hops);
-                    self.messages.record(found.report.messages);
-                    self.lookups += 1;
-                    self.found_at_once += usize::from(attempt == 0);
-                    let again = asker.network.resolve_handle(handle).await?;
-                    self.repeat_messages = self.repeat_messages.max(again.report.messages);
-                    return Ok(());
+    fn new() -> Result<Self, BenchError> {
+        let (hops, messages, ms) = (Counts::new()?, Counts::new()?, Durations::new()?);
+        Ok(Self { hops, messages, ms, repeat_messages: 0, lookups: 0, found_at_once: 0 })
+    }
+
+    fn add(&mut self, found: &Found) {
+        self.hops.record(found.hops);
+        self.messages.record(found.messages);
+        self.ms.record(found.took);
+        self.repeat_messages = self.repeat_messages.max(found.repeat_messages);
+        self.lookups += 1;
+        self.found_at_once += usize::from(found.misses == 0);
+    }
+}
+
+/// A process with swarms.
+struct Host {
+    child: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Host {
+    fn start(binary: &Path) -> Result<Self, BenchError> {
+        let mut child = tokio::process::Command::new(binary)
+            .args(["bench", "swarms"])
+            .env("ROOST_LOG", "error")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(BenchError::io("starting a process of nodes"))?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(BenchError::wire("a process of nodes has no stdin or stdout"));
+        };
+        Ok(Self { child, orders, answers: BufReader::new(answers).lines() })
+    }
+
+    async fn tell(&mut self, order: &Order) -> Result<Answer, BenchError> {
+        let asking = async {
+            let mut line = serde_json::to_vec(order).map_err(BenchError::wire)?;
+            line.push(b'\n');
+            self.orders.write_all(&line).await.map_err(BenchError::io("ordering nodes"))?;
+            let line = self.answers.next_line().await.map_err(BenchError::io("hearing from nodes"))?;
+            let line = line.ok_or_else(|| BenchError::wire("a process of nodes ended"))?;
+            match serde_json::from_str(&line).map_err(BenchError::wire)? {
+                Answer::Failed(why) => Err(BenchError::Wire(why)),
+                answer => Ok(answer),
+            }
+        };
+        within(ORDER_WAIT, "nodes of the directory", asking).await
+    }
+
+    async fn join(&mut self, number: u32, bootstrap: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, BenchError> {
+        match self.tell(&Order::Join { number, bootstrap }).await? {
+            Answer::Joined { addresses } => Ok(addresses),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn end(self) -> Result<(), BenchError> {
+        let Self { mut child, orders, .. } = self;
+        drop(orders);
+        let ended = async { child.wait().await.map(drop).map_err(BenchError::io("ending nodes")) };
+        within(END_WAIT, "ending nodes", ended).await
+    }
+}
+
+fn mixed_up() -> BenchError {
+    BenchError::wire("a process of nodes answered another order")
+}
+
+/// All of them; node `n` lives in the process `n` modulo their number.
+struct Hosts(Vec<Host>);
+
+impl Hosts {
+    fn start(binary: &Path, count: usize) -> Result<Self, BenchError> {
+        (0..count).map(|_| Host::start(binary)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Wave after wave, one node a process: each meets the first node and one of those that came before it.
+    async fn join_all(&mut self, nodes: usize) -> Result<(), BenchError> {
+        let width = self.0.len();
+        let mut known: Vec<Multiaddr> = Vec::new();
+        let mut number = 0;
+        while number < nodes {
+            // The first node comes alone: nobody is there to be met.
+            let wave = if number == 0 { 1 } else { width - number % width }.min(nodes - number);
+            let joins = self.0.iter_mut().skip(number % width).take(wave).zip(number..).map(|(host, number)| {
+                let first = known.first().cloned();
+                let other = known.get(number / 2).filter(|other| Some(*other) != first.as_ref()).cloned();
+                let bootstrap = first.into_iter().chain(other).collect();
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                host.join(number, bootstrap)
+            });
+            known.extend(try_join_all(joins).await?.into_iter().filter_map(|addresses| addresses.into_iter().next()));
+            number += wave;
+        }
+        Ok(())
+    }
+
+    /// Waits until the connections do not change; gives their number, each counted at both ends.
+    async fn settled(&mut self) -> Result<usize, BenchError> {
+        let (mut last, mut steady) = (0_usize, 0);
+        for _ in 0..LOOKS_MAX {
+            let mut now = 0;
+            for host in &mut self.0 {
+                match host.tell(&Order::Count).await? {
+                    Answer::Connected(count) => now += count,
+                    _ => return Err(mixed_up()),
                 }
-                Err(NetworkError::NotFound) => asker.network.forget_handle(handle),
-                Err(error) => return Err(error.into()),
             }
-            tokio::time::sleep(TRY_PAUSE).await;
-        }
-        Err(BenchError::TimedOut(format!("an account is not found after {TRIES} lookups")))
-    }
-}
-
-/// Waits until the connections are as many for a second; gives their number, each counted at both ends.
-async fn settled(swarms: &[Swarm]) -> usize {
-    let count = || swarms.iter().map(|swarm| swarm.network.peers_connected()).sum::<usize>();
-    let (mut last, mut steady) = (count(), 0);
-    for _ in 0..LOOKS_MAX {
-        tokio::time::sleep(LOOK_PAUSE).await;
-        let now = count();
-        steady = if now == last { steady + 1 } else { 0 };
-        last = now;
-        if steady >= STEADY_LOOKS {
-            break;
-        }
-    }
-    last
-}
-
-impl Swarm {
-    /// Starts and meets the first node and one in the middle of those before it, and returns when somebody is connected.
-    async fn join(number: u32, before: &[Self]) -> Result<Self, BenchError> {
-        let listen = "/ip4/127.0.0.1/tcp/0".parse().map_err(BenchError::wire)?;
-        let known = [before.first(), before.get(before.len() / 2)];
-        let bootstrap = known.into_iter().flatten().take(BOOTSTRAPS).flat_map(Self::bootstrap).collect();
-        let config = NetworkConfig {
-            key: seed(3, number),
-            listen: vec![listen],
-            bootstrap,
-            records: None,
-            pins: BTreeMap::new(),
-        };
-        let (network, inbound, addresses) = network::start(config).await?;
-        tokio::spawn(refuse(inbound));
-        let swarm = Self { number, network, addresses };
-        swarm.network.set_hello(swarm.hello())?;
-        let start = machine::instant();
-        while !before.is_empty() && swarm.network.peers_connected() == 0 {
-            if start.elapsed() > JOIN_WAIT {
-                return Err(BenchError::TimedOut(format!("node {number} met nobody")));
+            steady = if now.abs_diff(last) <= now / 100 { steady + 1 } else { 0 };
+            last = now;
+            if steady >= STEADY_LOOKS {
+                break;
             }
-            tokio::time::sleep(LOOK_PAUSE / 5).await;
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
-        Ok(swarm)
+        Ok(last)
     }
 
-    fn bootstrap(&self) -> Vec<Multiaddr> {
-        let node = self.node();
-        self.addresses.iter().filter_map(|address| format!("{address}/p2p/{node}").parse().ok()).collect()
-    }
-
-    fn key(&self) -> SecretKey {
-        SecretKey::from_seed(&seed(3, self.number))
-    }
-
-    fn root(&self) -> SecretKey {
-        SecretKey::from_seed(&seed(4, self.number))
-    }
-
-    fn node(&self) -> NodeId {
-        NodeId::of(self.key().public_key())
-    }
-
-    fn org(&self) -> OrgId {
-        OrgId::of(&self.root().public_key())
-    }
-
-    fn name(&self) -> String {
-        format!("org{}.example", self.number)
-    }
-
-    fn record(&self) -> SignedOrgRecord {
-        let own = NodeAddress {
-            node: self.node(),
-            addrs: self.addresses.clone(),
-            web: String::new(),
-            region: String::new(),
-            weight: 100,
-        };
-        let record = OrgRecord {
-            root: self.root().public_key(),
-            name: self.name(),
-            nodes: vec![own],
-            seq: 1,
-            expires: expires(),
-        };
-        SignedOrgRecord::sign(&record, &self.root(), &[&self.key()])
-    }
-
-    fn hello(&self) -> NodeHello {
-        NodeHello {
-            versions: vec![VERSION],
-            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
-            org: self.record(),
-            incarnation: Incarnation([1; 16]),
+    async fn look_up_all(&mut self, nodes: usize) -> Result<Tally, BenchError> {
+        let mut handles: Vec<(usize, Handle)> = Vec::new();
+        for number in (0..nodes).step_by((nodes / ACCOUNTS).max(1)).take(ACCOUNTS) {
+            match self.tell(number, |number| Order::Publish { number }).await? {
+                Answer::Published { handle } => handles.push((number, handle)),
+                _ => return Err(mixed_up()),
+            }
         }
-    }
-
-    /// Publishes an account of this node and all that leads to it.
-    async fn publish(&self) -> Result<Handle, BenchError> {
-        let handle = Handle::new("alice", &self.name()).map_err(BenchError::wire)?;
-        let (root, device) = (SecretKey::from_seed(&seed(5, self.number)), SecretKey::from_seed(&seed(6, self.number)));
-        let log = VerifiedLog::create(&root, &device.public_key(), vec![self.node()]);
-        let operation = Operation::SetHandle { handle: handle.to_string(), org: self.org() };
-        let log = log.and_then(|log| log.append(operation, Signer::Root, &root)).map_err(BenchError::wire)?;
-        let organisation = self.root();
-        let claim = NameClaim { root: organisation.public_key(), name: self.name(), seq: 1, expires: expires() };
-        let record = HandleRecord {
-            root: organisation.public_key(),
-            handle: handle.clone(),
-            account: log.account(),
-            seq: 1,
-            expires: expires(),
-        };
-        for (key, value) in [
-            (RecordKey::Org(self.org()), codec::encode(&self.record())),
-            (RecordKey::of_name(&self.name()), codec::encode(&NameClaims(vec![claim.sign(&organisation)]))),
-            (RecordKey::Account(log.account()), log.encoded()),
-            (RecordKey::Handle(handle.key(&self.org())), codec::encode(&record.sign(&organisation))),
-        ] {
-            self.network.publish(key, value).await?;
+        let mut tally = Tally::new()?;
+        // By nodes all over the ring: ids of nodes are hashes, so any spread of numbers is one of ids.
+        let others = nodes - 1;
+        let rounds = others.min(LOOKUPS / handles.len().max(1));
+        for round in 0..rounds {
+            for (home, handle) in &handles {
+                let asker = (home + 1 + round * others / rounds) % nodes;
+                let order = |number| Order::Resolve { number, handle: handle.clone() };
+                match self.tell(asker, order).await? {
+                    Answer::Found(found) => tally.add(&found),
+                    _ => return Err(mixed_up()),
+                }
+            }
         }
-        Ok(handle)
+        Ok(tally)
     }
-}
 
-fn expires() -> u64 {
-    machine::now_ms() / 1000 + RECORD_LIFE_S
-}
+    async fn tell(&mut self, node: usize, order: impl FnOnce(u32) -> Order) -> Result<Answer, BenchError> {
+        let width = self.0.len();
+        let host = self.0.get_mut(node % width).ok_or_else(|| BenchError::wire("no process has this node"))?;
+        host.tell(&order(u32::try_from(node).unwrap_or(u32::MAX))).await
+    }
 
-/// There is no relay behind a swarm: what is asked of it is dropped.
-async fn refuse(mut inbound: mpsc::Receiver<InboundRequest>) {
-    while inbound.recv().await.is_some() {}
+    async fn end(self) -> Result<(), BenchError> {
+        try_join_all(self.0.into_iter().map(Host::end)).await.map(drop)
+    }
 }

@@ -13,6 +13,7 @@ mod measure;
 mod nodes;
 mod resume;
 mod start;
+mod swarms;
 mod throughput;
 mod wire;
 
@@ -22,6 +23,7 @@ pub use lookup::Lookup;
 pub use measure::{Counts, Disk, Durations, Spread};
 pub use resume::Resume;
 pub use start::Start;
+pub use swarms::host_swarms;
 pub use throughput::Throughput;
 
 use crate::TestnetError;
