@@ -120,7 +120,7 @@ pub(super) async fn ask(socket: &mut Socket, request: &ClientFrame) -> Result<Se
     loop {
         match socket.frame().await? {
             ServerFrame::Refused { error, .. } => return Err(BenchError::Refused(error)),
-            ServerFrame::Entry { .. } | ServerFrame::Custody { .. } => {}
+            ServerFrame::Entry { .. } | ServerFrame::Placed { .. } | ServerFrame::Custody { .. } => {}
             answer => return Ok(answer),
         }
     }
@@ -204,13 +204,19 @@ impl Device {
         }
     }
 
-    /// The next entry, acknowledged.
+    /// The next entry, once it is acknowledged: one that comes before it has a position waits for it.
     async fn entry(&mut self) -> Result<Entry, BenchError> {
+        let mut early = None;
         loop {
             match self.socket.frame().await? {
                 ServerFrame::Entry { inbox: Some(inbox), entry } => {
                     self.acknowledge(inbox).await?;
                     return Ok(entry);
+                }
+                ServerFrame::Entry { inbox: None, entry } => early = Some(entry),
+                ServerFrame::Placed { inbox, count, .. } => {
+                    self.acknowledge(inbox + count.saturating_sub(1)).await?;
+                    return early.ok_or_else(|| BenchError::wire("an entry was placed that did not come"));
                 }
                 ServerFrame::Refused { error, .. } => return Err(BenchError::Refused(error)),
                 _ => {}

@@ -29,7 +29,7 @@ pub struct Latency {
     pub custody_ms: Spread,
     /// To the recipient's socket: the first arrival of the entry.
     pub delivered_ms: Spread,
-    /// Arrivals beyond the one that a message has, or the two where it comes before its inbox position.
+    /// Arrivals of a message beyond its first.
     pub duplicates: u64,
     /// Messages that did not arrive.
     pub lost: u64,
@@ -39,11 +39,8 @@ pub struct Latency {
     pub delivered_after_accepted_ms: f64,
 }
 
-#[derive(Default)]
-struct Arrivals {
-    early: u64,
-    placed: u64,
-}
+/// How often each message came.
+type Arrivals = BTreeMap<MessageId, u64>;
 
 pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     let (orgs, messages) = (config.orgs.unwrap_or(2), config.messages.unwrap_or(1_000));
@@ -52,7 +49,7 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     let nodes = Nodes::start(&config.binary, orgs).await?;
     let (from, to) = (nodes.door(0, 1).await?, nodes.door(orgs - 1, 1).await?);
     let mut pair = Pair::meet(0, &from, &to).await?;
-    let mut arrivals: BTreeMap<MessageId, Arrivals> = BTreeMap::new();
+    let mut arrivals = Arrivals::new();
     let mut unwatched = Figure::new()?;
     for _ in 0..WARM_UP {
         one(&mut pair, &mut unwatched, &mut arrivals).await?;
@@ -68,13 +65,12 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     pair.part().await;
     nodes.end().await?;
     let fsync_ms = probe.disk();
-    let again = |times: u64| times.saturating_sub(1);
     let (accepted_ms, delivered_ms) = (figure.accepted.spread(), figure.delivered.spread());
     let latency = Latency {
         accepted_ms,
         custody_ms: figure.custody.spread(),
         delivered_ms,
-        duplicates: arrivals.values().map(|arrivals| again(arrivals.early) + again(arrivals.placed)).sum(),
+        duplicates: arrivals.values().map(|times| times.saturating_sub(1)).sum(),
         lost: (messages as u64).saturating_sub(figure.delivered.len()),
         accepted_by_fsync: round(accepted_ms.p50 / fsync_ms.p50),
         delivered_after_accepted_ms: round(delivered_ms.p50 - accepted_ms.p50),
@@ -96,14 +92,10 @@ impl Figure {
 }
 
 /// Sends one message and waits for all that comes of it.
-async fn one(
-    pair: &mut Pair,
-    figure: &mut Figure,
-    arrivals: &mut BTreeMap<MessageId, Arrivals>,
-) -> Result<(), BenchError> {
+async fn one(pair: &mut Pair, figure: &mut Figure, arrivals: &mut Arrivals) -> Result<(), BenchError> {
     let submission = pair.seal()?;
     let message = submission.message;
-    arrivals.insert(message, Arrivals::default());
+    arrivals.insert(message, 0);
     let deadline = tokio::time::sleep(MESSAGE_WAIT);
     tokio::pin!(deadline);
     let (mut accepted, mut custody, mut delivered, mut placed) = (false, false, false, None);
@@ -128,11 +120,10 @@ async fn one(
                         delivered = true;
                         figure.delivered.record(since);
                     }
-                    let times = arrivals.entry(arrived).or_default();
-                    if glance.inbox.is_some() { times.placed += 1 } else { times.early += 1 }
+                    *arrivals.entry(arrived).or_default() += 1;
                 }
                 // As a real device: what has its position is acknowledged.
-                if let Some(inbox) = glance.inbox {
+                if let Some(inbox) = glance.held() {
                     pair.recipient.acknowledge(inbox).await?;
                     placed = Some(inbox);
                 }

@@ -71,7 +71,7 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
             if missing.len() <= first_page {
                 first.get_or_insert_with(|| start.elapsed());
             }
-            last = last.max(glance.inbox);
+            last = last.max(glance.held());
             taken += 1;
             next = if taken < TAKE_MAX && !missing.is_empty() { recipient.socket.glance_at_hand()? } else { None };
         }

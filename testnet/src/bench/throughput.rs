@@ -64,8 +64,7 @@ pub(super) struct Side {
 
 #[derive(Default)]
 struct Seen {
-    early: u64,
-    placed: u64,
+    times: u64,
     counted: bool,
 }
 
@@ -220,13 +219,12 @@ impl Side {
         while let Some(glance) = next {
             if let Some(message) = glance.message() {
                 match self.seen.get_mut(&message) {
-                    Some(times) if glance.inbox.is_some() => times.placed += 1,
-                    Some(times) => times.early += 1,
+                    Some(seen) => seen.times += 1,
                     None => self.strays += 1,
                 }
                 self.count(message);
             }
-            last = last.max(glance.inbox);
+            last = last.max(glance.held());
             taken += 1;
             next = if taken < TAKE_MAX { self.socket.glance_at_hand()? } else { None };
         }
@@ -257,7 +255,6 @@ impl Side {
     }
 
     fn duplicates(&self) -> u64 {
-        let again = |times: u64| times.saturating_sub(1);
-        self.strays + self.seen.values().map(|seen| again(seen.early) + again(seen.placed)).sum::<u64>()
+        self.strays + self.seen.values().map(|seen| seen.times.saturating_sub(1)).sum::<u64>()
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Custody,
     /// An inbox entry.
     Entry,
+    /// Entries that came without a position have one now.
+    Placed,
     /// Something was refused.
     Refused,
     /// Everything else.
@@ -53,9 +55,12 @@ pub(super) struct Glance {
     /// What it is.
     #[serde(rename = "type")]
     pub(super) kind: Kind,
-    /// Position of an inbox entry, once on disk.
+    /// Position of an inbox entry, once on disk; of several that are placed, the first one's.
     #[serde(default)]
-    pub(super) inbox: Option<u64>,
+    inbox: Option<u64>,
+    /// How many are placed.
+    #[serde(default)]
+    count: u64,
     /// The entry.
     #[serde(default)]
     pub(super) entry: Option<EntryGlance>,
@@ -84,6 +89,15 @@ impl Glance {
     pub(super) fn message(&self) -> Option<MessageId> {
         let header = &self.entry.as_ref()?.header;
         (header.kind == EntryKind::Message).then_some(header.message)
+    }
+
+    /// The inbox position up to which the device may acknowledge now.
+    pub(super) fn held(&self) -> Option<u64> {
+        match self.kind {
+            Kind::Entry => self.inbox,
+            Kind::Placed => Some(self.inbox? + self.count.saturating_sub(1)),
+            _ => None,
+        }
     }
 
     /// Refusals end a measurement: what they would measure is another path.
@@ -231,9 +245,13 @@ mod tests {
         let read = |frame: &ServerFrame| decode::<Glance>(&codec::encode(frame)).unwrap();
 
         let seen = read(&ServerFrame::Entry { inbox: Some(3), entry: entry.clone() });
-        assert_eq!((seen.kind, seen.inbox, seen.message()), (Kind::Entry, Some(3), Some(message)), "an entry");
+        assert_eq!((seen.kind, seen.held(), seen.message()), (Kind::Entry, Some(3), Some(message)), "an entry");
         let early = read(&ServerFrame::Entry { inbox: None, entry });
-        assert_eq!((early.inbox, early.message()), (None, Some(message)), "an entry that has no position yet");
+        assert_eq!((early.held(), early.message()), (None, Some(message)), "an entry that has no position yet");
+        let placed = read(&ServerFrame::Placed { feed, seq: 9, inbox: 4, count: 3 });
+        assert_eq!((placed.held(), placed.message()), (Some(6), None), "three of them are placed, 4 to 6");
+        let signed_in = read(&ServerFrame::SignedIn { id: 1, inbox: 9, key_packages: 0, last_resort: false });
+        assert_eq!(signed_in.held(), None, "a position that is told is none that is held");
         let custody = read(&ServerFrame::Custody { account: AccountId([4; 32]), group, messages: vec![message] });
         assert_eq!((custody.kind, custody.messages.as_slice()), (Kind::Custody, &[message][..]), "a custody");
         assert_eq!(read(&ServerFrame::Accepted { id: 1, feed, seq: 9 }).kind, Kind::Accepted, "an acceptance");
