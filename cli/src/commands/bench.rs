@@ -61,7 +61,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
     };
     let config = BenchConfig {
         binary: std::env::current_exe().map_err(Failure::io("finding this binary"))?,
-        commit: env!("ROOST_COMMIT").into(),
+        commit: env!("BUILD_COMMIT").into(),
         orgs: args.orgs,
         messages: args.messages,
         pairs: args.pairs,
