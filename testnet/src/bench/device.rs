@@ -10,6 +10,7 @@ use roost_crypto::identity_log::{Operation, Signer};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{ConversationId, GroupId, Incarnation, MessageId, OperationId};
+use roost_protocol::invite::InviteProof;
 use roost_protocol::refusal::Code;
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use roost_protocol::{AccountId, Bytes, DeviceId, NodeId, OrgId, SecretKey, VerifiedLog, codec};
@@ -71,10 +72,11 @@ impl Identity {
         DeviceId::of(&SecretKey::from_seed(&self.key).public_key())
     }
 
-    /// The frame that makes the account known.
-    pub(super) fn sign_up(&self, local: &str, invite: &str) -> ClientFrame {
+    /// The frame that makes the account known, with the proof that the invite is.
+    pub(super) fn sign_up(&self, local: &str, invite: &str, greeting: &Greeting) -> ClientFrame {
+        let proof = InviteProof::new(invite, &greeting.node, greeting.challenge.as_slice(), &self.account());
         let log = self.log.log().clone();
-        ClientFrame::SignUp { id: 1, handle: local.to_owned(), invite: invite.to_owned(), log }
+        ClientFrame::SignUp { id: 1, handle: local.to_owned(), invite: Some(proof), log }
     }
 
     /// The frame that answers a challenge.
@@ -148,7 +150,7 @@ impl Device {
     pub(super) async fn sign_up(number: u32, local: &str, door: &Door) -> Result<Self, BenchError> {
         let (mut socket, greeting) = greet(&door.web, None, READ_TALKING).await?;
         let identity = Identity::found(number, local, &greeting)?;
-        match ask(&mut socket, &identity.sign_up(local, &door.invite)).await? {
+        match ask(&mut socket, &identity.sign_up(local, &door.invite, &greeting)).await? {
             ServerFrame::SignedUp { .. } => {}
             other => return Err(unexpected("signed_up", &other)),
         }

@@ -137,7 +137,7 @@ async fn sign_up(number: u32, door: Door) -> Result<Identity, BenchError> {
     let local = format!("idle{number}");
     let (mut socket, greeting) = greet(&door.web, None, READ_IDLE).await?;
     let identity = Identity::found(number, &local, &greeting)?;
-    match ask(&mut socket, &identity.sign_up(&local, &door.invite)).await? {
+    match ask(&mut socket, &identity.sign_up(&local, &door.invite, &greeting)).await? {
         ServerFrame::SignedUp { .. } => socket.close().await,
         other => return Err(unexpected("signed_up", &other)),
     }
