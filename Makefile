@@ -2,7 +2,7 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 
-.PHONY: help setup build demo test proof check wall wasm clean
+.PHONY: help setup build demo bench test proof check wall wasm clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -19,6 +19,13 @@ build: ## build everything once, debug
 demo: ## three organisations on this machine talk before your eyes
 	$(CARGO) build --locked -p roost-cli
 	$(BIN) testnet demo
+
+bench: ## the table of docs/benchmarks.md, release, on a machine that does nothing else (minutes)
+	$(CARGO) build --release --locked -p roost-cli
+	@for run in "latency --messages 5000" "throughput --messages 50000" "idle --connections 10000" \
+		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "start --messages 1000000"; do \
+		echo "== $$run"; target/release/roost bench $$run || exit; \
+	done
 
 check: ## formatting and lints
 	$(CARGO) fmt --all --check

@@ -2,11 +2,13 @@
 //!
 //! It starts, ends and watches processes and drives clients through the same door as anybody; it never reaches into a node.
 
+pub mod bench;
 pub mod demo;
 pub mod manifest;
 pub mod process;
 pub mod up;
 
+pub use bench::{Bench, BenchConfig, BenchError, Report, bench};
 pub use demo::{DemoEvent, demo};
 pub use manifest::{Manifest, Org, User};
 pub use up::{UpConfig, down, kill, start, stop, up};

@@ -1,6 +1,7 @@
 //! Stories about the whole: what no single crate can show of itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod bench;
 mod dependencies;
 mod disk_faults;
 mod durable;

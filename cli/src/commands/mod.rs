@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod account;
+pub mod bench;
 pub mod chat;
 pub mod check;
 pub mod init;
