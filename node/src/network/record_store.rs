@@ -1,7 +1,7 @@
 //! The directory records that this node holds: verified, bounded, on disk.
 //!
 //! Never stores a record that does not verify under its key, and never replaces a record by an older one. Provider records
-//! are not part of the protocol and are refused. Implements `docs/protocol.md`, section "Directory".
+//! are not part of the protocol and are refused. Implements `docs/protocol.md`, section "Directory records".
 
 use super::clock;
 use super::selection::{Candidate, Choice, choose};
