@@ -51,7 +51,12 @@ impl request_response::Codec for NodeCodec {
     }
 }
 
-async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<V> {
+/// Reads one message of an exchange.
+///
+/// # Errors
+/// `InvalidData` for a length over the bound and for bytes that are not this value ([`codec::CodecError`] inside),
+/// `UnexpectedEof` for fewer bytes than announced.
+pub async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<V> {
     let mut prefix = [0; 4];
     io.read_exact(&mut prefix).await?;
     let length = u32::from_be_bytes(prefix);

@@ -2,18 +2,18 @@
 //!
 //! One task owns the swarm; everything else talks to it through [`Network`], which is cheap to clone, over bounded queues.
 //! Decides nothing about messages or accounts: it carries requests, and finds records that certify themselves. Implements
-//! `docs/protocol.md`, sections "Between nodes" and "Directory".
+//! `docs/protocol.md`, sections "Between nodes" and "Directory records".
 
 mod addresses;
 mod behaviour;
 mod clock;
-mod codec;
+pub mod codec;
 mod directory;
-mod hello;
+pub mod hello;
 mod links;
 mod lookup;
 mod record_store;
-mod selection;
+pub mod selection;
 mod swarm_task;
 
 #[cfg(test)]
