@@ -9,4 +9,6 @@ mod nodes;
 mod race;
 mod refusals;
 mod roost;
+mod specification;
 mod talk;
+mod vectors;
