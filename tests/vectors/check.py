@@ -661,8 +661,8 @@ def select(given):
 
 
 def signed_vector(given):
-    signed = canonical(unhex(given["signed"]), 4096, SIGNED)
-    return {"text": open_signed(signed, given["label"], unhex(given["key"]), given["max"], text)}
+    key, signed = unhex(given["signed"]["key"]), canonical(unhex(given["signed"]["value"]), 4096, SIGNED)
+    return {"text": open_signed(signed, given["label"], key, given["max"], text)}
 
 
 def sign_in(given):

@@ -166,9 +166,9 @@ fn peer_id(given: &Given) -> Outcome {
 }
 
 fn signed(given: &Given) -> Outcome {
-    let signed: Signed = codec::decode_canonical(&unhex(&given["signed"]), 4096).unwrap();
+    let signed: Signed = codec::decode_canonical(&unhex(&given["signed"]["value"]), 4096).unwrap();
     let max = usize::try_from(number(given, "max")).unwrap();
-    let opened: Result<String, SignedError> = signed.open(text(given, "label"), &key(&given["key"]), max);
+    let opened: Result<String, SignedError> = signed.open(text(given, "label"), &key(&given["signed"]["key"]), max);
     outcome(opened, |text| json!({ "text": text }), signed_cause)
 }
 

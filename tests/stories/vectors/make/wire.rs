@@ -246,10 +246,12 @@ fn signed(maker: &mut Maker) {
         signature: key.sign(label, bytes),
     };
     let honest = sign(label, &text, &key);
-    let given = json!({ "label": label, "key": key.public_key(), "signed": cbor(&honest), "max": 4096 });
+    let by = |key: &[u8], signed: &Signed| json!({ "key": hex(key), "value": cbor(signed) });
+    let public = key.public_key();
+    let given = json!({ "label": label, "signed": by(public.as_bytes(), &honest), "max": 4096 });
     maker.valid("signed", "Signed values", "a text, signed", "signed", given);
     let mut fault = |name: &str, what: &str, signed: Signed, cause: &str| {
-        maker.fault(&format!("signed/{name}"), what, "signed", ("signed", cbor(&signed)), cause);
+        maker.fault(&format!("signed/{name}"), what, "signed", ("signed", by(public.as_bytes(), &signed)), cause);
     };
     fault("wrong-label", "signed for another purpose", sign("roost/1/other", &text, &key), "signature");
     fault(
@@ -282,14 +284,23 @@ fn signed(maker: &mut Maker) {
     );
     fault("of-another-type", "signed bytes of another type", sign(label, &codec::encode(&7), &key), "malformed");
     maker.fault("signed/over-the-bound", "more bytes than the type may have", "signed", ("max", json!(3)), "too_long");
-    let not_a_point = [&[2][..], &[0; 31]].concat();
-    let keys = [
-        ("key-off-the-curve", "a key that is no point", hex(&not_a_point)),
-        ("small-order-key", "a key under which much verifies", hex(&[&[1][..], &[0; 31]].concat())),
-    ];
-    for (name, what, key) in keys {
-        maker.fault(&format!("signed/{name}"), what, "signed", ("key", key), "signature");
-    }
+    let mut fault = |name: &str, what: &str, key: &[u8], signature: [u8; 64]| {
+        let signed = Signed { signature: Signature(signature), ..honest.clone() };
+        maker.fault(&format!("signed/{name}"), what, "signed", ("signed", by(key, &signed)), "signature");
+    };
+    // The neutral element: as key and R, with S = 0, it satisfies the equation of every message.
+    let neutral = [&[1][..], &[0; 31]].concat();
+    let universal: [u8; 64] = [&neutral[..], &[0; 32]].concat().try_into().unwrap();
+    fault("small-order-key", "a key under which one signature fits every message", &neutral, universal);
+    fault("key-off-the-curve", "a key that is no point", &[&[2][..], &[0; 31]].concat(), honest.signature.0);
+    // R = the neutral element and S = k times the secret scalar, which the owner of the key can compute: RFC 8032 computes another R.
+    let small: [u8; 64] = unhex(&json!(concat!(
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "d253cf5efcf190016e70d73150da659ece9d88842d3babdedaaa4e7d259edb02"
+    )))
+    .try_into()
+    .unwrap();
+    fault("small-order-r", "a signature whose R has small order", public.as_bytes(), small);
 }
 
 /// Adds the order of the group to the scalar of a signature: it fits the same equation.
