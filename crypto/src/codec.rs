@@ -1,6 +1,8 @@
 //! The one encoding of Roost: CBOR (RFC 8949) of serde types, read strictly.
 //!
 //! Refuses trailing bytes always and, where bytes are signed or hashed, any second spelling of the same value.
+//!
+//! Implements `docs/protocol.md`, section "Encoding".
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -52,6 +52,10 @@ pub const DERIVE_ARCHIVE_KEY: &str = "roost/1/derive/archive-key";
 pub const DERIVE_STORE_KEY: &str = "roost/1/derive/store-key";
 /// Derivation of the key of a sealed box (X25519).
 pub const DERIVE_SEALED_BOX: &str = "roost/1/derive/sealed-box";
+/// Hash of a salt and a passphrase: the secret that a store's key is derived from.
+pub const STORE_PASSPHRASE: &str = "roost/1/store-passphrase";
+/// Hash of a handle or a name: the key of its row in a device's store.
+pub const CONTACT_ROW: &str = "roost/1/contact-row";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -80,6 +84,8 @@ pub const ALL: &[&str] = &[
     DERIVE_ARCHIVE_KEY,
     DERIVE_STORE_KEY,
     DERIVE_SEALED_BOX,
+    STORE_PASSPHRASE,
+    CONTACT_ROW,
     SAFETY_NUMBER,
 ];
 

@@ -1,4 +1,6 @@
 //! Signed things travel as the exact bytes that were signed: verify, then parse.
+//!
+//! Implements `docs/protocol.md`, section "Signed values".
 
 use crate::bytes::Bytes;
 use crate::codec::{self, CodecError};

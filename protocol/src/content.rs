@@ -1,4 +1,6 @@
 //! What is inside the encryption: typed, unknown kinds kept, feed heads seen.
+//!
+//! Implements `docs/protocol.md`, section "Content".
 
 use crate::feed::FeedHead;
 use crate::ids::MessageId;

@@ -1,4 +1,6 @@
 //! Conversations: the state that members agree on, how one is created, and the head its hub signs.
+//!
+//! Implements `docs/protocol.md`, section "Conversations".
 
 use crate::ids::{ConversationId, GroupId, Hash, OperationId};
 use roost_crypto::bytes::Bytes;

@@ -1,4 +1,6 @@
 //! Feeds: the append-only log that one node writes for one group; a chain over headers with payload hashes.
+//!
+//! Implements `docs/protocol.md`, section "Feeds and entries".
 
 use crate::conversation::Creation;
 use crate::ids::{FeedId, Hash, MessageId};

@@ -1,4 +1,6 @@
 //! Handles: `alice@acme.example`, a name that an organisation gives to an account.
+//!
+//! Implements `docs/protocol.md`, section "Handles".
 
 use roost_crypto::identity_log::split_handle;
 pub use roost_crypto::identity_log::{HandleError, check_org_name};

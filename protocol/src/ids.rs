@@ -1,4 +1,6 @@
 //! Ids of what is said: conversations, groups, feeds, messages.
+//!
+//! Implements `docs/protocol.md`, section "Keys and ids".
 
 use roost_crypto::fixed_bytes;
 use roost_crypto::ids::{AccountId, NodeId};

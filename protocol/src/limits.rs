@@ -1,4 +1,6 @@
 //! Every number of the protocol, with its unit and why it is what it is.
+//!
+//! Implements `docs/protocol.md`, section "Limits".
 
 /// Sealed text, bytes: longer than any message a person types.
 pub const TEXT_BYTES_MAX: usize = 16 * 1024;

@@ -1,6 +1,8 @@
 //! What nodes ask each other, one request-response exchange each: CBOR, preceded by its length (4 bytes, big-endian).
 //!
 //! A time-out leaves open whether a request was carried out, so every one of them is idempotent.
+//!
+//! Implements `docs/protocol.md`, section "Between nodes".
 
 use crate::conversation::Creation;
 use crate::feed::Entry;

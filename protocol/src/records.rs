@@ -1,6 +1,8 @@
 //! What the directory holds: organisation, handle and name records, and the account's identity log.
 //!
 //! Every record certifies itself: its key is a hash of who signed it. The directory is a locator, never an authority.
+//!
+//! Implements `docs/protocol.md`, section "Directory records".
 
 use crate::handle::{Handle, check_org_name};
 use crate::limits;

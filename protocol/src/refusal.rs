@@ -1,4 +1,6 @@
 //! Refusals: what went wrong, whether trying again can help, and what to do.
+//!
+//! Implements `docs/protocol.md`, section "Refusals".
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,8 @@
 //! What a device and its home say over the WebSocket, the same types in CBOR and JSON.
 //!
 //! A request carries an `id` of the client's choice, echoed in its one answer. Frames without an `id` are events.
+//!
+//! Implements `docs/protocol.md`, section "Between device and home".
 
 use crate::conversation::Creation;
 use crate::feed::Entry;

@@ -16,5 +16,7 @@ mod power;
 mod race;
 mod refusals;
 mod roost;
+mod specification;
 mod talk;
+mod vectors;
 mod way;

@@ -1,7 +1,7 @@
 //! One device's WebSocket: from the handshake to the close frame.
 //!
 //! Carries frames between the device and its home and enforces the bounds of the door. Never decides what a frame means,
-//! never holds a key. Implements the socket sections of `docs/protocol.md`.
+//! never holds a key. Implements `docs/protocol.md`, section "Between device and home".
 
 use crate::config::BridgeConfig;
 use crate::frames::SubProtocol;

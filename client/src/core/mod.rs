@@ -5,7 +5,7 @@
 //! [`Device::poll_output`]. After any error, or a commit that failed, drop the device and open it again from the store.
 //!
 //! Keeps all rows of the device in memory. Never reads a clock, never touches a socket or a file; builds for wasm32.
-//! Implements `docs/protocol.md`, sections "Between device and home", "Groups" and "Messages".
+//! Implements `docs/protocol.md`, sections "Between device and home", "Conversations" and "Content".
 
 pub mod account;
 mod contacts;

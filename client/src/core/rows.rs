@@ -32,9 +32,6 @@ const PEER: u8 = b'p';
 const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
 
-/// Hash of a handle or a name: the key of its row.
-const CONTACT_KEY: &str = "roost/1/contact-row";
-
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct AccountRow {
@@ -135,11 +132,11 @@ pub(super) fn cursor() -> Vec<u8> {
 }
 
 pub(super) fn contact(handle: &Handle) -> Vec<u8> {
-    key(CONTACT, &[&labels::hash(CONTACT_KEY, &[b"handle", handle.to_string().as_bytes()])])
+    key(CONTACT, &[&labels::hash(labels::CONTACT_ROW, &[b"handle", handle.to_string().as_bytes()])])
 }
 
 pub(super) fn org(name: &str) -> Vec<u8> {
-    key(ORG, &[&labels::hash(CONTACT_KEY, &[b"org", name.as_bytes()])])
+    key(ORG, &[&labels::hash(labels::CONTACT_ROW, &[b"org", name.as_bytes()])])
 }
 
 pub(super) fn peer(account: &AccountId) -> Vec<u8> {

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 //! Stories of two devices at one home that exists in memory only.
 
+mod hostile;
+
 use super::account::NewAccount;
 use super::message::State;
 use super::{Device, Input, Output};

@@ -10,8 +10,6 @@ use zeroize::Zeroizing;
 
 const KEY_FILE: &str = "store.key";
 const SALT_FILE: &str = "store.salt";
-/// Hash of a salt and a passphrase: the secret that the store's key is derived from.
-const PASSPHRASE_LABEL: &str = "roost/1/store-passphrase";
 
 pub(super) fn create(dir: &Path, passphrase_file: Option<&Path>) -> Result<StoreKey, Error> {
     let mut bytes = Zeroizing::new([0; 32]);
@@ -51,7 +49,7 @@ fn from_passphrase(salt: &[u8; 32], file: &Path) -> Result<StoreKey, Error> {
     if passphrase.is_empty() {
         return Err(Error::Store("the passphrase file is empty".into()));
     }
-    Ok(StoreKey::derive(&Zeroizing::new(labels::hash(PASSPHRASE_LABEL, &[salt, passphrase]))))
+    Ok(StoreKey::derive(&Zeroizing::new(labels::hash(labels::STORE_PASSPHRASE, &[salt, passphrase]))))
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {

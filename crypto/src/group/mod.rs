@@ -6,7 +6,7 @@
 //! simulations that must repeat byte by byte.
 //!
 //! Never compares a member with its identity log, never opens a store or a socket. Implements `docs/protocol.md`,
-//! sections "Groups" and "Creation of a conversation".
+//! section "Conversations".
 
 use crate::bytes::Bytes;
 use crate::codec;

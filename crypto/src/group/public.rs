@@ -1,7 +1,7 @@
 //! What anybody can check about MLS objects without a secret: a hub before it takes a creation, an adder before it adds.
 //!
 //! Never decrypts and keeps no state. Cannot check a confirmation tag, and does not compare a member with its identity
-//! log: the caller does. Implements `docs/protocol.md`, section "Creation of a conversation".
+//! log: the caller does. Implements `docs/protocol.md`, section "Conversations".
 
 use super::{
     CONV_STATE_EXTENSION, CONV_STATE_MAX_BYTES, Credential, GROUP_ID_MAX_BYTES, GROUP_INFO_MAX_BYTES, GroupError,

@@ -67,8 +67,12 @@ impl request_response::Codec for NodeCodec {
     }
 }
 
-/// The value, and the bytes it took.
-async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<(V, usize)> {
+/// Reads one message of an exchange: the value, and the bytes it took.
+///
+/// # Errors
+/// `InvalidData` for a length over the bound and for bytes that are not this value ([`codec::CodecError`] inside),
+/// `UnexpectedEof` for fewer bytes than announced.
+pub async fn read<V: DeserializeOwned, T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<(V, usize)> {
     let mut prefix = [0; 4];
     io.read_exact(&mut prefix).await?;
     let length = u32::from_be_bytes(prefix);

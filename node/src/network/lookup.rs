@@ -1,7 +1,7 @@
 //! From a handle to the account behind it and the node it lives at: name, organisation, handle record, log, addresses.
 //!
 //! One lookup a handle at a time, answers kept for ten minutes. Never guesses: two claims to one name are an error that asks
-//! to pin one. Implements `docs/protocol.md`, section "Directory".
+//! to pin one. Implements `docs/protocol.md`, section "Directory records".
 
 use super::addresses::{of_org, peer_of};
 use super::selection::Candidate;

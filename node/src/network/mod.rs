@@ -2,16 +2,16 @@
 //!
 //! One task owns the swarm; everything else talks to it through [`Network`], which is cheap to clone, over bounded queues.
 //! Decides nothing about messages or accounts: it carries requests, and finds records that certify themselves. Implements
-//! `docs/protocol.md`, sections "Between nodes" and "Directory".
+//! `docs/protocol.md`, sections "Between nodes" and "Directory records".
 
 mod addresses;
 mod behaviour;
 mod changes;
 pub(crate) mod clock;
-mod codec;
+pub mod codec;
 mod directory;
 mod gossip;
-mod hello;
+pub mod hello;
 mod judge;
 mod links;
 mod lookup;
@@ -20,7 +20,7 @@ mod paced;
 mod rates;
 mod record_store;
 mod routing;
-mod selection;
+pub mod selection;
 mod swarm_task;
 
 #[cfg(test)]
