@@ -6,7 +6,7 @@
 
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
-use crate::relay::{ConnectionId, Identity, InboundToken, Input, Output, Relay};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Inspector, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use crate::way;
 use libp2p::Multiaddr;
@@ -14,6 +14,7 @@ use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::sabotage::Sabotage;
 use roost_protocol::codec;
 use roost_protocol::conversation::Creation;
 use roost_protocol::gossip::DirectoryChange;
@@ -246,6 +247,8 @@ impl Node {
             name: config.name.clone(),
             open: config.open_registration,
             incarnation,
+            inspector: Inspector::default(),
+            sabotage: Sabotage::NONE,
         };
         let metrics = network.metrics();
         let relay = {

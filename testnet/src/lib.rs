@@ -5,6 +5,7 @@
 pub mod demo;
 pub mod manifest;
 pub mod process;
+pub mod sim;
 pub mod up;
 
 pub use demo::{DemoEvent, demo};

@@ -29,6 +29,7 @@ use roost_crypto::group::{
 use roost_crypto::identity_log::{LogError, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::sabotage::Sabotage;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, GroupId, MessageId};
 use roost_protocol::refusal::Refusal;
@@ -125,6 +126,8 @@ pub struct Engine {
     pub groups: Box<dyn GroupEngine + Send>,
     /// Validates a key package.
     pub inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    /// A rule of the device that is broken on purpose.
+    pub sabotage: Sabotage,
 }
 
 /// A member's device.
@@ -152,6 +155,7 @@ impl Device {
         Self::open_with(rows, |key, identity| Engine {
             groups: Box::new(OpenMlsEngine::new(key, identity.credential)),
             inspect: inspect_key_package,
+            sabotage: Sabotage::NONE,
         })
     }
 
@@ -185,7 +189,9 @@ impl Device {
             ready: VecDeque::new(),
         };
         opened.load_groups()?;
-        opened.load_outbox()?;
+        if !roost_crypto::planted!(opened.engine.sabotage, DeviceOutboxNotLoaded) {
+            opened.load_outbox()?;
+        }
         opened.load_inbox()?;
         Ok(opened)
     }

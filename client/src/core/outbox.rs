@@ -9,6 +9,7 @@ use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::AccountId;
+use roost_crypto::planted;
 use roost_protocol::content::{Body, Content};
 use roost_protocol::feed::FeedHead;
 use roost_protocol::handle::Handle;
@@ -215,6 +216,10 @@ impl Device {
             row.state = State::Accepted;
             row.accepted_at = Some(now_ms);
             row.error = None;
+            if planted!(self.engine.sabotage, ForgottenAtAccepted) {
+                self.close(id, row);
+                return Ok(());
+            }
             self.put_outbox(id, &row);
         }
         Ok(())

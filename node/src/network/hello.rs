@@ -12,7 +12,7 @@ use roost_protocol::{NodeId, VERSION};
 ///
 /// # Errors
 /// The refusal to answer with; [`Code::Version`] also ends the connection.
-pub(super) fn check(peer: &NodeId, hello: &NodeHello, now_s: u64) -> Result<OrgRecord, Refusal> {
+pub fn check(peer: &NodeId, hello: &NodeHello, now_s: u64) -> Result<OrgRecord, Refusal> {
     if !hello.versions.contains(&VERSION) {
         let message = format!("this node speaks version {VERSION}, the peer {:?}", hello.versions);
         return Err(Refusal::never(Code::Version, message, "update the older of the two nodes"));

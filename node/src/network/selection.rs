@@ -13,16 +13,16 @@ use std::collections::BTreeMap;
 
 /// A record and the bytes it is kept as. For a name these are its valid claims, sorted by organisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub struct Candidate {
     /// The bytes.
-    pub(super) value: Vec<u8>,
+    pub value: Vec<u8>,
     /// What they say.
-    pub(super) record: VerifiedRecord,
+    pub record: VerifiedRecord,
 }
 
 /// The outcome of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Choice {
+pub enum Choice {
     /// Both say the same.
     Equal,
     /// The one held is newer.
@@ -40,7 +40,7 @@ impl Candidate {
     ///
     /// # Errors
     /// [`RecordError`].
-    pub(super) fn verify(key: &RecordKey, value: &[u8], now_s: u64) -> Result<Self, RecordError> {
+    pub fn verify(key: &RecordKey, value: &[u8], now_s: u64) -> Result<Self, RecordError> {
         match key.verify(value, now_s)? {
             VerifiedRecord::Name(claims) => Ok(Self::of_claims(by_org(claims))),
             record => Ok(Self { value: value.to_vec(), record }),
@@ -48,7 +48,7 @@ impl Candidate {
     }
 
     /// End of validity by the record's own word, seconds since 1970; an identity log has none.
-    pub(super) fn expires_s(&self) -> Option<u64> {
+    pub fn expires_s(&self) -> Option<u64> {
         match &self.record {
             VerifiedRecord::Account(_) => None,
             VerifiedRecord::Handle(record) => Some(record.expires),
@@ -65,7 +65,7 @@ impl Candidate {
 }
 
 /// Compares two records of one key.
-pub(super) fn choose(held: &Candidate, offered: &Candidate) -> Choice {
+pub fn choose(held: &Candidate, offered: &Candidate) -> Choice {
     if held.value == offered.value {
         return Choice::Equal;
     }

@@ -4,7 +4,7 @@ use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
 use crate::store::{Overlay, Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
-use roost_crypto::group::inspect_key_package;
+use roost_crypto::group::{GroupError, KeyPackageInfo};
 use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, Signature};
@@ -262,6 +262,7 @@ impl Relay {
 
 pub(super) fn put_key_packages(
     step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
     account: AccountId,
     device: DeviceId,
     packages: &[Bytes],
@@ -270,7 +271,7 @@ pub(super) fn put_key_packages(
     let log = verified(&home_log(step, &account)?)?;
     let bad = |what: &str| Refusal::never(Code::Malformed, what.to_owned(), "make key packages with this device's key");
     for package in packages.iter().chain(last_resort) {
-        let info = inspect_key_package(package.as_slice()).map_err(|error| bad(&error.to_string()))?;
+        let info = inspect(package.as_slice()).map_err(|error| bad(&error.to_string()))?;
         let fits = info.member.credential.account == account
             && info.member.credential.device == device
             && log.device_keys().get(&device).is_some_and(|(key, _)| *key == info.member.key);

@@ -2,13 +2,14 @@
 //!
 //! One destination that is down delays no other: each has its own queue, one batch a feed in flight, and its own back-off.
 
-use super::conversations::{check_creation, check_head, group_head, not_member};
+use super::conversations::{group_head, not_member};
 use super::feeds;
 use super::rows;
 use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, NodeId};
+use roost_crypto::planted;
 use roost_protocol::conversation::ConversationState;
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{FeedId, GroupId, Incarnation, MessageId};
@@ -47,6 +48,16 @@ impl Destination {
     pub fn wake_at(&self) -> Option<u64> {
         let (due, _, _) = self.queue.first()?;
         (self.in_flight.len() < self.window()).then_some(self.not_before_ms.max(*due))
+    }
+
+    /// Items that wait or are in flight.
+    pub fn len(&self) -> usize {
+        self.due.len() + self.in_flight.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.in_flight.is_empty()
     }
 
     /// A node that is silent is tried with one batch; one that answers gets the window.
@@ -363,6 +374,9 @@ impl Relay {
                     self.push_early(&account, entry, inbox);
                 }
             }
+            if planted!(self.identity.sabotage, CustodyForMore) {
+                held += 2;
+            }
             custodies.push(Custody { account, feed, seq: held });
         }
         Ok(custodies)
@@ -380,11 +394,11 @@ impl Relay {
         match entry.header.kind {
             EntryKind::Creation => {
                 let contact = entry.first_contact().map_err(|error| never(Code::Malformed, &error.to_string()))?;
-                let head = check_head(&contact.head, &contact.creation)?;
+                let head = self.check_head(&contact.head, &contact.creation)?;
                 if head.state.hub != peer || head.group != entry.header.feed.group {
                     return Err(never(Code::NotHub, "only the hub's feed holds a creation, of its own group"));
                 }
-                check_creation(step, &contact.creation)?;
+                self.check_creation(step, &contact.creation)?;
                 self.know(step, &head, &contact.head, &contact.creation)?;
                 Ok(head.state)
             }
@@ -401,7 +415,7 @@ impl Relay {
                     )
                     .into());
                 }
-                if entry.header.epoch > head.epoch {
+                if entry.header.epoch > head.epoch && !planted!(self.identity.sabotage, EpochUnchecked) {
                     return Err(Refusal::later(
                         Code::WrongEpoch,
                         "the entry's epoch is not known here yet",
@@ -422,7 +436,7 @@ impl Relay {
             rows::put(step.rows, key, &life);
         }
         // A custody that was given under no known life is void too.
-        if known != Some(life) {
+        if known != Some(life) && !planted!(self.identity.sabotage, EarlierLifeBelieved) {
             let prefix = [rows::OUTBOX];
             for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };
@@ -483,7 +497,7 @@ impl Relay {
     }
 }
 
-fn parse_outbox_key(key: &[u8]) -> Option<(FeedId, AccountId)> {
+pub(super) fn parse_outbox_key(key: &[u8]) -> Option<(FeedId, AccountId)> {
     let rest = key.get(1..)?;
     let (group, rest) = rest.split_at_checked(32)?;
     let (node, rest) = rest.split_at_checked(32)?;

@@ -6,6 +6,7 @@
 //! Implements `docs/protocol.md`, sections "Between device and home" and "Between nodes".
 
 mod accounts;
+pub mod audit;
 mod conversations;
 mod delivery;
 mod feeds;
@@ -21,9 +22,12 @@ pub use note::Note;
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
 use roost_crypto::bytes::Bytes;
+use roost_crypto::group::{GroupError, KeyPackageInfo, PublicView};
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::planted;
+use roost_crypto::sabotage::Sabotage;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
@@ -42,6 +46,21 @@ pub type RequestToken = u64;
 /// One request of another node, numbered by the driver.
 pub type InboundToken = u64;
 
+/// What the relay checks MLS objects with: the real checks, but for simulations with the symbolic twin.
+#[derive(Clone, Copy)]
+pub struct Inspector {
+    /// Validates a key package.
+    pub key_package: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    /// Validates a GroupInfo with its tree.
+    pub creation: fn(&[u8], &[u8]) -> Result<PublicView, GroupError>,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Self { key_package: roost_crypto::group::inspect_key_package, creation: roost_crypto::group::inspect_creation }
+    }
+}
+
 /// Who this node is.
 pub struct Identity {
     /// The organisation's root key.
@@ -54,6 +73,10 @@ pub struct Identity {
     pub open: bool,
     /// The life of the store.
     pub incarnation: Incarnation,
+    /// What checks MLS objects.
+    pub inspector: Inspector,
+    /// A rule that is broken on purpose.
+    pub sabotage: Sabotage,
 }
 
 /// What happens to a node.
@@ -257,7 +280,9 @@ impl Relay {
             memo: Arc::default(),
             notes: Vec::new(),
         };
-        relay.load_outbox(rows)?;
+        if !planted!(relay.identity.sabotage, NodeOutboxNotLoaded) {
+            relay.load_outbox(rows)?;
+        }
         relay.note_waiting(rows)?;
         Ok(relay)
     }
@@ -395,7 +420,8 @@ impl Relay {
     ) -> Result<(), Failure> {
         match frame {
             ClientFrame::PutKeyPackages { id, packages, last_resort } => {
-                accounts::put_key_packages(step, account, device, &packages, last_resort.as_ref())?;
+                let inspect = self.identity.inspector.key_package;
+                accounts::put_key_packages(step, inspect, account, device, &packages, last_resort.as_ref())?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
