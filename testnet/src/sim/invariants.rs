@@ -48,6 +48,8 @@ pub(super) struct Message {
     text: String,
     /// Once it is durable in the outbox of its device.
     pub id: Option<MessageId>,
+    /// Its place in the order of writing.
+    order: usize,
     pub accepted: bool,
     /// The sender's device does not keep it any more.
     dropped: bool,
@@ -64,6 +66,8 @@ pub(super) struct Ledger {
     by_id: BTreeMap<MessageId, usize>,
     /// Last message shown of each sender to each reader.
     order: BTreeMap<(usize, usize), usize>,
+    /// Messages written so far.
+    written: usize,
     /// Position at which each message was admitted, by feed.
     admitted: BTreeMap<(FeedId, MessageId), u64>,
     /// Nodes whose store was lost.
@@ -79,6 +83,7 @@ impl Ledger {
             handle,
             text: format!("message {number} from {from} to {to}"),
             id: None,
+            order: 0,
             accepted: false,
             dropped: false,
             refused: None,
@@ -94,7 +99,9 @@ impl Ledger {
 
     pub fn written(&mut self, number: usize, id: MessageId) {
         if let Some(message) = self.messages.get_mut(number) {
+            self.written += 1;
             message.id = Some(id);
+            message.order = self.written;
             self.by_id.insert(id, number);
         }
     }
@@ -148,7 +155,7 @@ impl World {
         };
         let Some(entry) = self.ledger.messages.get_mut(number) else { return };
         entry.shown += 1;
-        let (from, to, shown) = (entry.from, entry.to, entry.shown);
+        let (from, to, shown, order) = (entry.from, entry.to, entry.shown, entry.order);
         let author_fits = self.people.get(from).is_some_and(|author| {
             author.device_id == message.device
                 && (message.from == author.handle.to_string() || message.from == author.account.to_string())
@@ -163,11 +170,11 @@ impl World {
         if shown > 1 {
             self.violated("I2", format!("message {number} is shown {shown} times to person {person}"));
         }
-        let last = self.ledger.order.insert((from, to), number);
-        if let Some(last) = last.filter(|last| *last > number)
+        let last = self.ledger.order.insert((from, to), order);
+        if let Some(last) = last.filter(|last| *last > order)
             && !self.is_tainted(from, to)
         {
-            self.violated("I3", format!("message {number} of person {from} is shown after message {last}"));
+            self.violated("I3", format!("message {number} of person {from} is shown after a later one"));
         }
     }
 

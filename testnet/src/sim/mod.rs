@@ -29,8 +29,11 @@ pub use scenario::{Engine, Faults, Lie, Scenario, ScenarioError};
 pub use roost_crypto::sabotage::Defect;
 
 use roost_crypto::sabotage::Sabotage;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Reports that wait for an earlier seed's.
+const WAITING_REPORTS_MAX: usize = 64;
 
 /// How seeds are run.
 #[derive(Debug, Clone)]
@@ -122,26 +125,33 @@ pub fn run_range(
     mut each: impl FnMut(&Report),
 ) -> Result<Summary, SimError> {
     let next = AtomicU64::new(seeds.start);
-    let done = Mutex::new(std::collections::BTreeMap::new());
+    let (sender, done) = std::sync::mpsc::sync_channel(WAITING_REPORTS_MAX);
+    let mut reports = Vec::new();
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
-            scope.spawn(|| {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    if seed >= seeds.end || sender.send((seed, run(seed, options))).is_err() {
                         break;
                     }
-                    let report = run(seed, options);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seed, report);
                 }
             });
         }
-    });
-    let mut reports = Vec::new();
-    for report in done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_values() {
-        let report = report?;
-        each(&report);
-        reports.push(report);
-    }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut expected = seeds.start;
+        for (seed, report) in done {
+            early.insert(seed, report);
+            while let Some(report) = early.remove(&expected) {
+                expected += 1;
+                let report = report?;
+                each(&report);
+                reports.push(report);
+            }
+        }
+        Ok::<_, SimError>(())
+    })?;
     Ok(Summary::of(&reports, options.scenario.is_none()))
 }
