@@ -2,7 +2,7 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 
-.PHONY: help setup build demo test check wall wasm clean
+.PHONY: help setup build demo test check wall wasm sabotage clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,7 @@ wall: ## the node and the bridge, each alone: they must build without the means 
 	$(CARGO) check --locked --target-dir target/wall -p roost-node
 	$(CARGO) check --locked --target-dir target/wall -p roost-web-bridge
 	! $(CARGO) tree --locked -e normal,features -p roost-web-bridge | grep -qE 'roost-crypto feature "device"|roost-client'
+	! $(CARGO) tree --locked -e normal,features -p roost-cli | grep -q 'feature "sabotage"'
 
 wasm: ## the device core for the browser
 	$(CARGO) check --locked --target-dir target/wasm --target wasm32-unknown-unknown -p roost-client --no-default-features
@@ -36,7 +37,11 @@ test: ## everything that CI proves
 	@start=$$(date +%s); \
 	$(CARGO) build --workspace --all-targets --locked && \
 	$(CARGO) nextest run --workspace --locked --no-fail-fast && \
+	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast && \
 	echo "tests: $$(( $$(date +%s) - start )) s with the build"
+
+sabotage: ## break one rule at a time: the simulator must find each
+	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast --success-output final
 
 clean: ## remove what builds produce
 	$(CARGO) clean

@@ -2,7 +2,7 @@
 //!
 //! Only reads. Tells numbers and positions, never a payload.
 
-use super::conversations::GroupRow;
+use super::conversations::CreationRow;
 use super::{Relay, feeds, rows};
 use crate::store::{Overlay, Read, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -80,9 +80,12 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
                 entries.push((feed.group, entry.header.epoch));
             }
             Some(rows::GROUP) => {
-                let row: GroupRow = rows::decode(key, value)?;
+                let head: ConversationHead = rows::decode(key, value)?;
+                epochs.insert(head.group, head.epoch);
+            }
+            Some(rows::CREATION) => {
+                let row: CreationRow = rows::decode(key, value)?;
                 audit.unsigned_heads += usize::from(ConversationHead::verify(&row.signed).is_err());
-                epochs.insert(row.head.group, row.head.epoch);
             }
             Some(rows::INBOX) => audit.unread += 1,
             Some(rows::OUTBOX) => {

@@ -24,8 +24,8 @@ const HEAD_ROOM: usize = 4 * 1024;
 
 /// How a group began, for whoever asks; its head has a small row of its own, which is read for every message.
 #[derive(Serialize, Deserialize)]
-struct CreationRow {
-    signed: Signed,
+pub(super) struct CreationRow {
+    pub signed: Signed,
     creation: Creation,
 }
 

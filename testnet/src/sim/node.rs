@@ -16,7 +16,7 @@ use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeHello, NodeRequest};
 use roost_protocol::records::{NodeAddress, OrgRecord, RecordKey, SignedOrgRecord};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// As the real driver.
@@ -65,9 +65,18 @@ struct Asker {
     request: u64,
 }
 
-/// Outputs that may leave before the batch is on disk: none in this version of the relay.
-const fn leaves_before_commit(_: &Output) -> bool {
-    false
+/// Outputs that may leave before the batch is on disk, unless something before them on the same connection must wait: the
+/// rule of the real driver. The second list is what waits.
+fn split_early(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
+    let mut waiting = BTreeSet::new();
+    outputs.into_iter().partition(|output| match output {
+        Output::Early(connection, _) if !waiting.contains(connection) => true,
+        Output::Send(connection, _) | Output::Early(connection, _) | Output::Close(connection) => {
+            waiting.insert(*connection);
+            false
+        }
+        _ => false,
+    })
 }
 
 impl Node {
@@ -264,7 +273,8 @@ impl World {
         }
         self.plan_tick(node);
         self.check_bounds(node, outputs.len());
-        let (early, late): (Vec<_>, Vec<_>) = outputs.into_iter().partition(leaves_before_commit);
+        let (early, late) = split_early(outputs);
+        self.counters.reached_times("early_pushes", early.len() as u64);
         self.let_out(node, early);
         if !wrote {
             self.let_out(node, late);
@@ -335,7 +345,7 @@ impl World {
 
     fn leave(&mut self, node: usize, output: Output) {
         match output {
-            Output::Send(connection, frame) => {
+            Output::Send(connection, frame) | Output::Early(connection, frame) => {
                 self.check_frame(node, connection, &frame);
                 self.send_to_device(connection, frame);
             }
@@ -386,7 +396,7 @@ impl World {
 
     /// The process starts; it takes nothing before it is ready.
     pub(super) fn node_starts(&mut self, node: usize, process: u64) {
-        let (now_ms, engine, sabotage) = (self.node_clock(node), self.options.engine, self.options.sabotage());
+        let (engine, sabotage) = (self.options.engine, self.options.sabotage());
         let Some(target) = self.nodes.get_mut(node).filter(|target| target.process == process) else { return };
         target.process += 1;
         let process = target.process;
@@ -400,7 +410,6 @@ impl World {
             Ok(Err(error)) => return self.violated("I9", format!("node {node} does not start: {error}")),
             Err(_) => return self.violated("I9", format!("node {node} panicked while it started")),
         }
-        let _ = now_ms;
         let pause = self.dice.between(30, 500);
         self.schedule.at(self.now + pause, Event::NodeReady { node, process });
     }

@@ -27,6 +27,13 @@ impl Counters {
         }
     }
 
+    /// A state was reached so many times.
+    pub fn reached_times(&mut self, name: &'static str, times: u64) {
+        if times > 0 {
+            *self.reached.entry(name).or_default() += times;
+        }
+    }
+
     /// A state was reached.
     pub fn reach(&mut self, name: &'static str) {
         *self.reached.entry(name).or_default() += 1;
@@ -86,7 +93,8 @@ const EXPECTED_FAULTS: [&str; 23] = [
     "survived_unsynced_write",
     "torn_write",
 ];
-const EXPECTED_STATES: [&str; 8] = [
+const EXPECTED_STATES: [&str; 9] = [
+    "early_pushes",
     "custodies",
     "connections",
     "hello_refused",
