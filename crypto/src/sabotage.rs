@@ -47,12 +47,14 @@ pub enum Defect {
     EarlierLifeBelieved,
     /// The device drops a message when its home has accepted it.
     ForgottenAtAccepted,
+    /// Node and device wait for a time that a clock set back will show again only much later.
+    ClockBelieved,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -65,6 +67,7 @@ impl Defect {
         Self::CursorBeforeFsync,
         Self::EarlierLifeBelieved,
         Self::ForgottenAtAccepted,
+        Self::ClockBelieved,
     ];
 }
 

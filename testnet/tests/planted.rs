@@ -49,4 +49,5 @@ found! {
     a_cursor_before_fsync_is_found: CursorBeforeFsync;
     custody_of_an_earlier_life_is_found: EarlierLifeBelieved;
     forgetting_at_accepted_is_found: ForgottenAtAccepted;
+    waiting_by_a_clock_that_was_set_back_is_found: ClockBelieved;
 }

@@ -40,6 +40,11 @@ impl Inbox {
         self.naming.remove(account);
     }
 
+    /// Nobody's messages wait for a name any more: the clock was set back.
+    pub fn name_no_longer(&mut self) {
+        self.naming.clear();
+    }
+
     pub fn unnamed(&mut self, handle: &Handle) {
         self.naming.retain(|_, (asked, _)| asked != handle);
     }

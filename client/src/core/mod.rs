@@ -142,6 +142,8 @@ pub struct Device {
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     /// Handles that are wanted for their own sake.
     wanted: BTreeSet<Handle>,
+    /// What the clock showed last.
+    last_now_ms: u64,
     staged: Vec<Output>,
     ready: VecDeque<Output>,
 }
@@ -185,6 +187,7 @@ impl Device {
             inbox: inbox::Inbox::default(),
             groups: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            last_now_ms: 0,
             staged: Vec::new(),
             ready: VecDeque::new(),
         };
@@ -201,6 +204,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError`]: drop the device.
     pub fn handle(&mut self, input: Input, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        self.watch_clock(now_ms);
         match input {
             Input::Connected => self.connected(),
             Input::Closed => self.closed(),
@@ -216,12 +220,23 @@ impl Device {
     /// # Errors
     /// [`DeviceError`]: drop the device.
     pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
+        self.watch_clock(now_ms);
         self.make_receipts(random, now_ms)?;
         self.refill_key_packages()?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
+    }
+
+    /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
+    fn watch_clock(&mut self, now_ms: u64) {
+        let set_back = now_ms.saturating_add(outbox::RETRY_DELAY_MS_MAX) < self.last_now_ms;
+        if set_back && !roost_crypto::planted!(self.engine.sabotage, ClockBelieved) {
+            self.outbox.due_at_once();
+            self.inbox.name_no_longer();
+        }
+        self.last_now_ms = now_ms;
     }
 
     /// The next thing to do, once the last [`Self::finish`] is durable.

@@ -24,7 +24,7 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Message ids of one receipt: about 5 KiB.
 const RECEIPT_IDS_MAX: usize = 256;
 /// Longest pause before a target is tried again, milliseconds: a person waits for it.
-const RETRY_DELAY_MS_MAX: u64 = 10_000;
+pub(super) const RETRY_DELAY_MS_MAX: u64 = 10_000;
 
 /// How a target stands on this connection.
 #[derive(Default)]
@@ -105,6 +105,11 @@ impl Outbox {
         self.in_flight.clear();
         self.busy.clear();
         self.routes.clear();
+    }
+
+    /// Every pause is over: the clock was set back.
+    pub fn due_at_once(&mut self) {
+        self.routes.values_mut().for_each(|route| route.not_before_ms = 0);
     }
 
     /// Everything without custody is submitted again.

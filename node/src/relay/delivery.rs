@@ -84,8 +84,8 @@ impl Destination {
         Some((feed, account))
     }
 
-    /// Everything that waits is due at once: the node was met.
-    fn met(&mut self) {
+    /// Everything that waits is due at once: the node was met, or the clock was set back.
+    pub(super) fn due_at_once(&mut self) {
         self.silences = 0;
         self.not_before_ms = 0;
         self.refusals.clear();
@@ -449,7 +449,7 @@ impl Relay {
             }
         }
         if let Some(destination) = self.destinations.get_mut(&peer) {
-            destination.met();
+            destination.due_at_once();
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
+use roost_protocol::limits;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
@@ -225,6 +226,8 @@ pub struct Relay {
     pending: BTreeMap<RequestToken, Pending>,
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
+    /// What the clock showed last.
+    last_now_ms: u64,
     outputs: Vec<Output>,
     memo: Arc<Mutex<Memo>>,
     /// Of the last input.
@@ -276,6 +279,7 @@ impl Relay {
             pending: BTreeMap::new(),
             destinations: BTreeMap::new(),
             next_token: 1,
+            last_now_ms: 0,
             outputs: Vec::new(),
             memo: Arc::default(),
             notes: Vec::new(),
@@ -309,6 +313,7 @@ impl Relay {
         now_ms: u64,
         memo: &Mutex<Memo>,
     ) -> Result<Vec<Output>, StoreError> {
+        self.watch_clock(now_ms);
         match input {
             Input::Connected { connection, challenge } => self.connected(connection, challenge),
             Input::Frame { connection, frame } => {
@@ -378,6 +383,15 @@ impl Relay {
     /// When a delivery wants to be tried again, milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
         self.destinations.values().filter_map(Destination::wake_at).min()
+    }
+
+    /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
+    fn watch_clock(&mut self, now_ms: u64) {
+        let set_back = now_ms.saturating_add(limits::RETRY_DELAY_MS_MAX) < self.last_now_ms;
+        if set_back && !planted!(self.identity.sabotage, ClockBelieved) {
+            self.destinations.values_mut().for_each(Destination::due_at_once);
+        }
+        self.last_now_ms = now_ms;
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {

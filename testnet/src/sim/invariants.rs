@@ -171,7 +171,7 @@ impl World {
             self.violated("I2", format!("message {number} is shown {shown} times to person {person}"));
         }
         let last = self.ledger.order.insert((from, to), order);
-        if let Some(last) = last.filter(|last| *last > order)
+        if last.is_some_and(|last| last > order)
             && !self.is_tainted(from, to)
         {
             self.violated("I3", format!("message {number} of person {from} is shown after a later one"));
