@@ -503,7 +503,7 @@ impl NodeHandle {
                 weight: 100,
             }],
             seq: now_s,
-            expires: now_s + limits::RECORD_LIFE_S_MAX,
+            expires: now_s + limits::RECORD_LIFE_S,
         };
         SignedOrgRecord::sign(&record, &config.org_key, &[&config.node_key])
     }
@@ -515,7 +515,7 @@ impl NodeHandle {
             root: config.org_key.public_key(),
             name: config.name.clone(),
             seq: now_s,
-            expires: now_s + limits::RECORD_LIFE_S_MAX,
+            expires: now_s + limits::RECORD_LIFE_S,
         };
         let claim = claim.sign(&config.org_key);
         let change = DirectoryChange::Org { record: Some(record.clone()), claim: Some(claim.clone()) };

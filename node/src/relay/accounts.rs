@@ -68,7 +68,7 @@ impl Relay {
                 handle,
                 account,
                 seq: step.now_ms / 1000,
-                expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+                expires: step.now_ms / 1000 + limits::RECORD_LIFE_S,
             };
             let handle_record = record.sign(&self.identity.org_key);
             rows::put(step.rows, handle_key, &account);
@@ -107,7 +107,7 @@ impl Relay {
             None => {
                 let renewed = HandleRecord {
                     seq: record.seq.max(step.now_ms / 1000) + 1,
-                    expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+                    expires: step.now_ms / 1000 + limits::RECORD_LIFE_S,
                     ..record
                 };
                 let handle_record = renewed.sign(&self.identity.org_key);
@@ -206,7 +206,7 @@ impl Relay {
             if let Some(record) = due {
                 let renewed = HandleRecord {
                     seq: now_s.max(record.seq + 1),
-                    expires: now_s + limits::RECORD_LIFE_S_MAX,
+                    expires: now_s + limits::RECORD_LIFE_S,
                     ..record
                 };
                 row.handle_record = renewed.sign(&self.identity.org_key);

@@ -101,7 +101,11 @@ impl World {
             Fault::Kill(node) => {
                 self.counters.fault("kill");
                 let restart = self.dice.between(100, 30_000);
-                self.crash_node(node, restart);
+                // Most kills hit a process that does nothing: half of them wait for a commit.
+                match self.nodes.get_mut(node).filter(|_| self.dice.chance(500)) {
+                    Some(target) => target.dies_at_commit = true,
+                    None => self.crash_node(node, restart),
+                }
                 return;
             }
             Fault::StartKill(node) => {
@@ -151,7 +155,10 @@ impl World {
             Fault::DeviceKill(person) => {
                 self.counters.fault("device_kill");
                 let restart = self.dice.between(100, 20_000);
-                self.crash_device(person, restart);
+                match self.people.get_mut(person).filter(|_| self.dice.chance(500)) {
+                    Some(target) => target.dies_at_commit = true,
+                    None => self.crash_device(person, restart),
+                }
                 return;
             }
             Fault::Offline(person) => {
@@ -214,12 +221,14 @@ impl World {
                 target.slow = false;
                 target.paused_until = 0;
                 target.dies_at_start = false;
+                target.dies_at_commit = false;
             }
         }
         for person in 0..self.people.len() {
             self.set_device_clock(person);
             let Some(target) = self.people.get_mut(person) else { continue };
             target.away_until = 0;
+            target.dies_at_commit = false;
             if target.device.is_none() {
                 // Whatever start was planned for later is void: this one comes first.
                 let process = target.process;

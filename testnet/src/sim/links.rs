@@ -59,6 +59,8 @@ struct Request {
 #[derive(Default)]
 struct Side {
     hello_in_flight: bool,
+    /// Not before is it repeated.
+    hello_at: Millis,
     /// The other has answered our `Hello`.
     answered: bool,
     /// The other's `Hello`.
@@ -199,6 +201,7 @@ impl World {
         match token {
             None => {
                 side.hello_in_flight = false;
+                side.hello_at = self.now + HELLO_RETRY_MS;
                 self.schedule.at(self.now + HELLO_RETRY_MS, Event::Dialled { link: pair(from, to) });
             }
             Some(token) => {
@@ -306,6 +309,7 @@ impl World {
                 self.pump_link(from, to);
             } else {
                 self.counters.reach("hello_refused");
+                self.links.side(from, to).hello_at = self.now + HELLO_RETRY_MS;
                 self.schedule.at(self.now + HELLO_RETRY_MS, Event::Dialled { link: pair(from, to) });
             }
             return;
@@ -322,7 +326,7 @@ impl World {
         let process = self.process_of(from);
         let request = self.links.number();
         let side = self.links.side(from, to);
-        if side.answered || side.hello_in_flight || connection.is_none() {
+        if side.answered || side.hello_in_flight || side.hello_at > self.now || connection.is_none() {
             return;
         }
         side.hello_in_flight = true;

@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub slow: bool,
     /// It dies during its next start.
     pub dies_at_start: bool,
+    /// It dies while its next batch is on the way to the disk.
+    pub dies_at_commit: bool,
     pub lie: Option<Lie>,
     hello: Option<NodeHello>,
     batch_planned: bool,
@@ -97,6 +99,7 @@ impl Node {
             skew_ms: 0,
             slow: false,
             dies_at_start: false,
+            dies_at_commit: false,
             lie: None,
             hello: None,
             batch_planned: false,
@@ -142,7 +145,7 @@ impl Node {
             name: self.name.clone(),
             nodes: vec![address],
             seq: now_s,
-            expires: now_s + limits::RECORD_LIFE_S_MAX,
+            expires: now_s + limits::RECORD_LIFE_S,
         };
         SignedOrgRecord::sign(&record, &self.org, &[&self.key])
     }
@@ -269,6 +272,11 @@ impl World {
             // What the driver does: it aborts before it acknowledges anything.
             self.counters.fault("failed_commit");
             self.crash_node(node, 5_000);
+            return;
+        }
+        if wrote && std::mem::take(&mut target.dies_at_commit) && !self.healed {
+            let restart = self.dice.between(100, 30_000);
+            self.crash_node(node, restart);
             return;
         }
         self.plan_tick(node);

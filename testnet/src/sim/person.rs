@@ -57,6 +57,8 @@ pub(super) struct Person {
     /// It does not start before.
     pub away_until: Millis,
     pub pause_ms: Millis,
+    /// It dies while its next batch is on the way to the disk.
+    pub dies_at_commit: bool,
     pub attempts: u64,
     queue: VecDeque<Task>,
     screen: BTreeMap<MessageId, ReceivedMessage>,
@@ -81,6 +83,7 @@ impl Person {
             connection: None,
             away_until: 0,
             pause_ms: RECONNECT_MS_MIN,
+            dies_at_commit: false,
             attempts: 0,
             queue: VecDeque::new(),
             screen: BTreeMap::new(),
@@ -213,6 +216,12 @@ impl World {
             target.told.insert(batch, told);
         }
         self.schedule.at(self.now + pause, Event::DeviceSynced { person, process, batch });
+        let dies = self.people.get_mut(person).is_some_and(|target| std::mem::take(&mut target.dies_at_commit));
+        if dies && !self.healed {
+            let restart = self.dice.between(100, 20_000);
+            self.crash_device(person, restart);
+            return;
+        }
         self.plan_device_tick(person);
     }
 
