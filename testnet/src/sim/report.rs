@@ -93,11 +93,10 @@ const EXPECTED_FAULTS: [&str; 23] = [
     "survived_unsynced_write",
     "torn_write",
 ];
-const EXPECTED_STATES: [&str; 9] = [
+const EXPECTED_STATES: [&str; 8] = [
     "early_pushes",
     "custodies",
     "connections",
-    "hello_refused",
     "lookups_found",
     "lookups_not_found",
     "older_records_refused",
