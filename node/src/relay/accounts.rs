@@ -204,11 +204,8 @@ impl Relay {
             let due = record.filter(|record| record.expires < now_s + limits::RECORD_LIFE_S_MAX / 2);
             let changed = due.is_some();
             if let Some(record) = due {
-                let renewed = HandleRecord {
-                    seq: now_s.max(record.seq + 1),
-                    expires: now_s + limits::RECORD_LIFE_S,
-                    ..record
-                };
+                let renewed =
+                    HandleRecord { seq: now_s.max(record.seq + 1), expires: now_s + limits::RECORD_LIFE_S, ..record };
                 row.handle_record = renewed.sign(&self.identity.org_key);
                 rows::put(rows, key, &row);
             }

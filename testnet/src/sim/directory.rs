@@ -62,8 +62,12 @@ impl World {
         }
     }
 
-    /// A node puts an account's records into the directory.
-    pub(super) fn publish(&mut self, node: usize, log: &IdentityLog, handle_record: &Signed) {
+    /// A node puts an account's records into the directory, and tells the others what is new.
+    pub(super) fn publish(&mut self, node: usize, log: &IdentityLog, handle_record: &Signed, changed: bool) {
+        for to in (0..self.nodes.len()).filter(|to| changed && *to != node) {
+            let body = Body::Hint { log: log.clone() };
+            self.transmit(Parcel { from: node, to, connection: None, stale: false, body });
+        }
         let Ok(account) = VerifiedLog::verify(log).map(|log| log.account()) else { return };
         let Ok(record) = handle_record.peek::<HandleRecord>(limits::DHT_VALUE_BYTES_MAX) else { return };
         let handle = RecordKey::Handle(record.handle.key(&OrgId::of(&record.root)));

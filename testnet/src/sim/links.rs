@@ -4,6 +4,7 @@
 
 use super::schedule::{Event, Millis};
 use super::world::World;
+use roost_crypto::identity_log::IdentityLog;
 use roost_node::network::check_hello;
 use roost_node::relay::{Input, RequestToken};
 use roost_protocol::codec;
@@ -37,11 +38,31 @@ pub(super) struct Parcel {
 /// What is in it.
 #[derive(Clone)]
 pub(super) enum Body {
-    Ask { request: u64, what: NodeRequest },
-    Answer { request: u64, what: NodeResponse },
-    Get { lookup: u64, handle: Handle },
-    Got { lookup: u64, handle_record: Option<Vec<u8>>, log: Option<Vec<u8>> },
-    Put { key: RecordKey, value: Vec<u8> },
+    Ask {
+        request: u64,
+        what: NodeRequest,
+    },
+    Answer {
+        request: u64,
+        what: NodeResponse,
+    },
+    Get {
+        lookup: u64,
+        handle: Handle,
+    },
+    Got {
+        lookup: u64,
+        handle_record: Option<Vec<u8>>,
+        log: Option<Vec<u8>>,
+    },
+    Put {
+        key: RecordKey,
+        value: Vec<u8>,
+    },
+    /// What gossip tells of an account.
+    Hint {
+        log: IdentityLog,
+    },
 }
 
 /// A request that has no answer yet.
@@ -290,6 +311,10 @@ impl World {
             Body::Get { lookup, handle } => self.looked_up_at(to, from, lookup, &handle),
             Body::Got { lookup, handle_record, log } => self.found_at(lookup, from, handle_record, log),
             Body::Put { key, value } => self.admit(to, &key, &value),
+            Body::Hint { log } => {
+                self.counters.reach("hints");
+                self.feed(to, Input::LogLearned(log));
+            }
         }
     }
 

@@ -254,8 +254,14 @@ impl World {
         let mut outputs = Vec::new();
         let mut failure = None;
         let mut rows = Overlay::new(&disk.visible);
-        for input in queue.drain(..queue.len().min(BATCH_INPUTS)) {
-            match catch_unwind(AssertUnwindSafe(|| relay.handle(input, &mut rows, now_ms))) {
+        let inputs: Vec<_> = queue.drain(..queue.len().min(BATCH_INPUTS)).map(Some).collect();
+        // After the last input the batch is settled.
+        for input in inputs.into_iter().chain([None]) {
+            let decide = || match input {
+                Some(input) => relay.handle(input, &mut rows, now_ms),
+                None => relay.settle(&mut rows, now_ms),
+            };
+            match catch_unwind(AssertUnwindSafe(decide)) {
                 Ok(Ok(more)) => outputs.extend(more),
                 Ok(Err(error)) => failure = Some(format!("the relay of node {node} failed: {error}")),
                 Err(_) => failure = Some(format!("the relay of node {node} panicked")),
@@ -371,7 +377,7 @@ impl World {
                 _ => self.feed(node, Input::Answered { token, response: None }),
             },
             Output::Resolve(token, handle) => self.look_up(node, token, &handle),
-            Output::Publish { log, handle_record } => self.publish(node, &log, &handle_record),
+            Output::Publish { log, handle_record, changed } => self.publish(node, &log, &handle_record, changed),
         }
     }
 

@@ -240,7 +240,7 @@ impl World {
         let frame = ClientFrame::SignUp {
             id: 1,
             handle: handle.local().to_owned(),
-            invite: String::new(),
+            invite: None,
             log: account.log.log().clone(),
         };
         let mut answer = None;
@@ -249,7 +249,9 @@ impl World {
             Input::Connected { connection: 1, challenge: [0; 32] },
             Input::Frame { connection: 1, frame },
         ] {
-            for output in relay.handle(input, &mut rows, now).map_err(|error| impossible(&error))? {
+            let mut outputs = relay.handle(input, &mut rows, now).map_err(|error| impossible(&error))?;
+            outputs.extend(relay.settle(&mut rows, now).map_err(|error| impossible(&error))?);
+            for output in outputs {
                 if let Output::Send(_, ServerFrame::SignedUp { handle_record, org, .. }) = output {
                     answer = Some((handle_record, org));
                 }
