@@ -2,7 +2,7 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 
-.PHONY: help setup build demo bench test proof check wall wasm clean
+.PHONY: help setup build demo bench test proof check wall wasm sabotage clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +35,7 @@ wall: ## the node and the bridge, each alone: they must build without the means 
 	$(CARGO) check --locked --target-dir target/wall -p roost-node
 	$(CARGO) check --locked --target-dir target/wall -p roost-web-bridge
 	! $(CARGO) tree --locked -e normal,features -p roost-web-bridge | grep -qE 'roost-crypto feature "device"|roost-client'
+	! $(CARGO) tree --locked -e normal,features -p roost-cli | grep -q 'feature "sabotage"'
 
 wasm: ## the device core for the browser
 	$(CARGO) check --locked --target-dir target/wasm --target wasm32-unknown-unknown -p roost-client --no-default-features
@@ -43,6 +44,7 @@ test: ## everything that CI proves
 	@start=$$(date +%s); \
 	$(CARGO) build --workspace --all-targets --locked && \
 	$(CARGO) nextest run --workspace --locked --no-fail-fast && \
+	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast && \
 	echo "tests: $$(( $$(date +%s) - start )) s with the build"
 
 # Sizes of the proof; an interrupted one goes on with its kills where it was (target/proof/).
@@ -55,6 +57,9 @@ proof: ## the crash suites at full size
 	ROOST_KILLS=$(ROOST_KILLS) ROOST_CUTS=$(ROOST_CUTS) ROOST_PLACES=$(ROOST_PLACES) RUST_BACKTRACE=0 \
 	$(CARGO) nextest run --locked -p roost-node -p roost-tests --no-fail-fast --success-output final \
 		-E 'test(kills::) | test(power::) | test(damage::)'
+
+sabotage: ## break one rule at a time: the simulator must find each
+	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast --success-output final
 
 clean: ## remove what builds produce
 	$(CARGO) clean

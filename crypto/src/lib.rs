@@ -13,6 +13,7 @@ pub mod identity_log;
 pub mod ids;
 pub mod keys;
 pub mod labels;
+pub mod sabotage;
 pub mod signed;
 
 #[cfg(feature = "device")]

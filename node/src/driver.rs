@@ -6,7 +6,7 @@
 
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
-use crate::relay::{ConnectionId, Identity, InboundToken, Input, Limits, Output, Relay};
+use crate::relay::{ConnectionId, Identity, InboundToken, Input, Inspector, Limits, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use crate::way;
 use libp2p::Multiaddr;
@@ -14,6 +14,7 @@ use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::sabotage::Sabotage;
 use roost_protocol::codec;
 use roost_protocol::conversation::Creation;
 use roost_protocol::gossip::DirectoryChange;
@@ -249,6 +250,8 @@ impl Node {
             open: config.open_registration,
             incarnation,
             limits: config.limits,
+            inspector: Inspector::default(),
+            sabotage: Sabotage::NONE,
         };
         let metrics = network.metrics();
         let relay = {
@@ -504,7 +507,7 @@ impl NodeHandle {
                 weight: 100,
             }],
             seq: now_s,
-            expires: now_s + limits::RECORD_LIFE_S_MAX,
+            expires: now_s + limits::RECORD_LIFE_S,
         };
         SignedOrgRecord::sign(&record, &config.org_key, &[&config.node_key])
     }
@@ -516,7 +519,7 @@ impl NodeHandle {
             root: config.org_key.public_key(),
             name: config.name.clone(),
             seq: now_s,
-            expires: now_s + limits::RECORD_LIFE_S_MAX,
+            expires: now_s + limits::RECORD_LIFE_S,
         };
         let claim = claim.sign(&config.org_key);
         let change = DirectoryChange::Org { record: Some(record.clone()), claim: Some(claim.clone()) };

@@ -48,6 +48,9 @@ pub const LOW_SPACE_RETRY_MS: u64 = 10_000;
 pub const INBOX_WINDOW: u64 = 256;
 /// Longest life of a signed record, seconds: 30 days. A node renews at half of it.
 pub const RECORD_LIFE_S_MAX: u64 = 30 * 24 * 3600;
+/// Life of the records that this version signs, seconds: a day less than the longest, so that a record of a signer whose clock
+/// was ahead by up to a day is believed all the same.
+pub const RECORD_LIFE_S: u64 = RECORD_LIFE_S_MAX - 24 * 3600;
 /// Clock skew that a signed time may show, milliseconds: five minutes.
 pub const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1000;
 /// Retention of payloads at their writer, milliseconds, whatever custody says: 30 days.

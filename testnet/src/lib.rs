@@ -6,6 +6,7 @@ pub mod bench;
 pub mod demo;
 pub mod manifest;
 pub mod process;
+pub mod sim;
 pub mod up;
 
 pub use bench::{Bench, BenchConfig, BenchError, Report, bench};

@@ -8,4 +8,5 @@ pub mod init;
 pub mod invite;
 pub mod lookup;
 pub mod serve;
+pub mod sim;
 pub mod testnet;

@@ -40,6 +40,8 @@ enum Command {
     Stop(One),
     /// Start an organisation's node again
     Start(One),
+    /// Simulate whole networks in virtual time (exit 1 when a promise was broken)
+    Sim(super::sim::Args),
     /// Three organisations talk to each other before your eyes
     Demo {
         /// Take everything down at the end
@@ -80,6 +82,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
             let value = serde_json::json!({ "event": "started", "org": org.name, "pid": org.pid, "web": org.web });
             out.print(&value, format_args!("{} is ready again at {}, process {}", org.name, org.web, org.pid))?;
         }
+        Command::Sim(args) => return tokio::task::block_in_place(|| super::sim::run(&args, out)),
         Command::Demo { once } => return demo(once, out).await,
     }
     Ok(0)

@@ -29,6 +29,7 @@ use roost_crypto::group::{
 use roost_crypto::identity_log::{LogError, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::sabotage::Sabotage;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, GroupId, MessageId};
 use roost_protocol::refusal::Refusal;
@@ -125,6 +126,8 @@ pub struct Engine {
     pub groups: Box<dyn GroupEngine + Send>,
     /// Validates a key package.
     pub inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    /// A rule of the device that is broken on purpose.
+    pub sabotage: Sabotage,
 }
 
 /// A member's device.
@@ -139,6 +142,8 @@ pub struct Device {
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     /// Handles that are wanted for their own sake.
     wanted: BTreeSet<Handle>,
+    /// What the clock showed last.
+    last_now_ms: u64,
     staged: Vec<Output>,
     ready: VecDeque<Output>,
 }
@@ -152,6 +157,7 @@ impl Device {
         Self::open_with(rows, |key, identity| Engine {
             groups: Box::new(OpenMlsEngine::new(key, identity.credential)),
             inspect: inspect_key_package,
+            sabotage: Sabotage::NONE,
         })
     }
 
@@ -181,11 +187,14 @@ impl Device {
             inbox: inbox::Inbox::default(),
             groups: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            last_now_ms: 0,
             staged: Vec::new(),
             ready: VecDeque::new(),
         };
         opened.load_groups()?;
-        opened.load_outbox()?;
+        if !roost_crypto::planted!(opened.engine.sabotage, DeviceOutboxNotLoaded) {
+            opened.load_outbox()?;
+        }
         opened.load_inbox()?;
         Ok(opened)
     }
@@ -195,6 +204,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError`]: drop the device.
     pub fn handle(&mut self, input: Input, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        self.watch_clock(now_ms);
         match input {
             Input::Connected => self.connected(),
             Input::Closed => self.closed(),
@@ -210,12 +220,23 @@ impl Device {
     /// # Errors
     /// [`DeviceError`]: drop the device.
     pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
+        self.watch_clock(now_ms);
         self.make_receipts(random, now_ms)?;
         self.refill_key_packages()?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
+    }
+
+    /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
+    fn watch_clock(&mut self, now_ms: u64) {
+        let set_back = now_ms.saturating_add(outbox::RETRY_DELAY_MS_MAX) < self.last_now_ms;
+        if set_back && !roost_crypto::planted!(self.engine.sabotage, ClockBelieved) {
+            self.outbox.due_at_once();
+            self.inbox.name_no_longer();
+        }
+        self.last_now_ms = now_ms;
     }
 
     /// The next thing to do, once the last [`Self::finish`] is durable.

@@ -9,6 +9,7 @@ use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::AccountId;
+use roost_crypto::planted;
 use roost_protocol::content::{Body, Content};
 use roost_protocol::feed::FeedHead;
 use roost_protocol::handle::Handle;
@@ -23,7 +24,7 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Message ids of one receipt: about 5 KiB.
 const RECEIPT_IDS_MAX: usize = 256;
 /// Longest pause before a target is tried again, milliseconds: a person waits for it.
-const RETRY_DELAY_MS_MAX: u64 = 10_000;
+pub(super) const RETRY_DELAY_MS_MAX: u64 = 10_000;
 
 /// Longest pause that a home may ask for, milliseconds: a rate may give one in ten minutes.
 const RETRY_AFTER_MS_MAX: u64 = 10 * 60 * 1_000;
@@ -116,6 +117,11 @@ impl Outbox {
         self.in_flight.clear();
         self.busy.clear();
         self.routes.clear();
+    }
+
+    /// Every pause is over: the clock was set back.
+    pub fn due_at_once(&mut self) {
+        self.routes.values_mut().for_each(|route| route.not_before_ms = 0);
     }
 
     /// Everything without custody is submitted again.
@@ -227,6 +233,10 @@ impl Device {
             row.state = State::Accepted;
             row.accepted_at = Some(now_ms);
             row.error = None;
+            if planted!(self.engine.sabotage, ForgottenAtAccepted) {
+                self.close(id, row);
+                return Ok(());
+            }
             self.put_outbox(id, &row);
         }
         Ok(())

@@ -15,6 +15,8 @@ use crate::codec;
 use crate::ids::DeviceId;
 use crate::keys::PublicKey;
 use crate::labels;
+use crate::planted;
+use crate::sabotage::Sabotage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,7 @@ const FIRST_EPOCH: u64 = 1;
 pub struct SymbolicEngine {
     me: Member,
     seed: u64,
+    sabotage: Sabotage,
 }
 
 /// Any object of the twin: a tag of the wrong kind, key or bytes is refused.
@@ -101,7 +104,13 @@ struct Group {
 impl SymbolicEngine {
     /// For the device of `key`, which `credential` names. Equal seeds and calls give equal bytes.
     pub fn new(credential: Credential, key: PublicKey, seed: u64) -> Self {
-        Self { me: Member { credential, key }, seed }
+        Self { me: Member { credential, key }, seed, sabotage: Sabotage::NONE }
+    }
+
+    /// With a rule that is broken on purpose.
+    #[must_use]
+    pub fn sabotaged(self, sabotage: Sabotage) -> Self {
+        Self { sabotage, ..self }
     }
 
     /// Draws `count` values and moves the counter, which is a row: a dropped write set draws the same values again.
@@ -244,7 +253,11 @@ impl GroupEngine for SymbolicEngine {
         }
         let sender = usize::try_from(message.sender).ok().and_then(|index| group.members.get(index));
         let sender = sender.ok_or(GroupError::Undecryptable)?.credential.clone();
-        group.windows.entry(message.sender).or_default().take(message.generation)?;
+        match group.windows.entry(message.sender).or_default().take(message.generation) {
+            // Either layer alone holds a duplicate off: the defect takes both away.
+            Err(GroupError::AlreadyOpened) if planted!(self.sabotage, NoDeviceDedupe) => {}
+            taken => taken?,
+        }
         let mut writes = WriteSet::default();
         write_group(&mut writes, group_id, &group);
         Ok((Opened { sender, epoch: message.epoch, plaintext: message.plaintext.0 }, writes))

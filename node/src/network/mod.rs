@@ -26,10 +26,12 @@ mod swarm_task;
 #[cfg(test)]
 mod tests;
 
+pub use hello::check as check_hello;
 pub use libp2p::Multiaddr;
 pub use lookup::Resolution;
 pub use rates::{Rate, Rates};
 pub use record_store::StoreError;
+pub use selection::{Candidate, Choice, choose};
 
 use crate::metrics::{Metrics, Stopwatch};
 use addresses::peer_of;

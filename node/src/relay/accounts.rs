@@ -5,7 +5,7 @@ use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
 use crate::store::{Overlay, Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
-use roost_crypto::group::inspect_key_package;
+use roost_crypto::group::{GroupError, KeyPackageInfo};
 use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, Signature};
@@ -72,7 +72,7 @@ impl Relay {
                 handle,
                 account,
                 seq: step.now_ms / 1000,
-                expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+                expires: step.now_ms / 1000 + limits::RECORD_LIFE_S,
             };
             let handle_record = record.sign(&self.identity.org_key);
             rows::put(step.rows, handle_key, &account);
@@ -111,7 +111,7 @@ impl Relay {
             None => {
                 let renewed = HandleRecord {
                     seq: record.seq.max(step.now_ms / 1000) + 1,
-                    expires: step.now_ms / 1000 + limits::RECORD_LIFE_S_MAX,
+                    expires: step.now_ms / 1000 + limits::RECORD_LIFE_S,
                     ..record
                 };
                 let handle_record = renewed.sign(&self.identity.org_key);
@@ -208,11 +208,8 @@ impl Relay {
             let due = record.filter(|record| record.expires < now_s + limits::RECORD_LIFE_S_MAX / 2);
             let changed = due.is_some();
             if let Some(record) = due {
-                let renewed = HandleRecord {
-                    seq: now_s.max(record.seq + 1),
-                    expires: now_s + limits::RECORD_LIFE_S_MAX,
-                    ..record
-                };
+                let renewed =
+                    HandleRecord { seq: now_s.max(record.seq + 1), expires: now_s + limits::RECORD_LIFE_S, ..record };
                 row.handle_record = renewed.sign(&self.identity.org_key);
                 rows::put(rows, key, &row);
             }
@@ -266,6 +263,7 @@ impl Relay {
 
 pub(super) fn put_key_packages(
     step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
     account: AccountId,
     device: DeviceId,
     packages: &[Bytes],
@@ -274,7 +272,7 @@ pub(super) fn put_key_packages(
     let log = verified(&home_log(step, &account)?)?;
     let bad = |what: &str| Refusal::never(Code::Malformed, what.to_owned(), "make key packages with this device's key");
     for package in packages.iter().chain(last_resort) {
-        let info = inspect_key_package(package.as_slice()).map_err(|error| bad(&error.to_string()))?;
+        let info = inspect(package.as_slice()).map_err(|error| bad(&error.to_string()))?;
         let fits = info.member.credential.account == account
             && info.member.credential.device == device
             && log.device_keys().get(&device).is_some_and(|(key, _)| *key == info.member.key);

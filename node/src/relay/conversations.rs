@@ -7,8 +7,8 @@ use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
 use crate::store::Read as _;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
-use roost_crypto::group::inspect_creation;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, Creation, Policy};
 use roost_protocol::feed::{EntryKind, FirstContact};
@@ -24,8 +24,8 @@ const HEAD_ROOM: usize = 4 * 1024;
 
 /// How a group began, for whoever asks; its head has a small row of its own, which is read for every message.
 #[derive(Serialize, Deserialize)]
-struct CreationRow {
-    signed: Signed,
+pub(super) struct CreationRow {
+    pub signed: Signed,
     creation: Creation,
 }
 
@@ -64,7 +64,7 @@ impl Relay {
         step: &mut Step<'_, '_>,
         creation: Creation,
     ) -> Result<(Signed, Creation), Failure> {
-        check_creation(step, &creation)?;
+        self.check_creation(step, &creation)?;
         if creation.state.hub != self.node || self.hub_of(step, &creation)? != self.node {
             return Err(Refusal::never(
                 Code::NotHub,
@@ -109,8 +109,8 @@ impl Relay {
         signed: &Signed,
         stands: &Creation,
     ) -> Result<(), Failure> {
-        let head = check_head(signed, stands)?;
-        check_creation(step, stands)?;
+        let head = self.check_head(signed, stands)?;
+        self.check_creation(step, stands)?;
         if head.state.conversation != asked.state.conversation || head.state.hub != asked.state.hub {
             return Err(
                 Refusal::later(Code::Malformed, "the hub answered for another conversation", "try again").into()
@@ -127,11 +127,11 @@ impl Relay {
         signed: &Signed,
         creation: &Creation,
     ) -> Result<(), Failure> {
-        let head = check_head(signed, creation)?;
+        let head = self.check_head(signed, creation)?;
         if !head.state.has(&account) {
             return Err(not_member());
         }
-        check_creation(step, creation)?;
+        self.check_creation(step, creation)?;
         self.know(step, &head, signed, creation)?;
         let own = self.own_feed(&head.group);
         if head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0 {
@@ -216,11 +216,11 @@ impl Relay {
             return Err(not_member());
         }
         let seq = match rows::get::<u64>(step.rows, &dedupe)? {
-            Some(seq) => {
+            Some(seq) if !planted!(self.identity.sabotage, NoSubmitDedupe) => {
                 self.notes.push(Note::Repeated);
                 seq
             }
-            None => {
+            _ => {
                 if epoch != head.epoch {
                     let message = format!("the conversation is at epoch {}, the message at {epoch}", head.epoch);
                     return Err(
@@ -268,6 +268,81 @@ impl Relay {
         let smallest = creation.state.participants.iter().map(|participant| participant.account).min();
         smallest.map_or_else(|| Err(not_member()), |account| home_of(step, &account))
     }
+
+    pub(super) fn check_head(&self, signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {
+        let bad = |message: &str| {
+            Failure::from(Refusal::never(Code::Malformed, message, "show the head that the hub signed"))
+        };
+        let head = if planted!(self.identity.sabotage, HeadUnsigned) {
+            signed.peek(limits::COMMIT_BYTES_MAX).map_err(|error| bad(&error.to_string()))?
+        } else {
+            ConversationHead::verify(signed).map_err(|error| bad(&error.to_string()))?
+        };
+        if head.made_by != creation.hash() || head.group != creation.group || head.state != creation.state {
+            return Err(bad("the head is about another creation"));
+        }
+        Ok(head)
+    }
+
+    /// Everything that can be checked of a creation without being a member.
+    pub(super) fn check_creation(&self, step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
+        let bad =
+            |message: String| Failure::from(Refusal::never(Code::Malformed, message, "create the conversation anew"));
+        let state = &creation.state;
+        if codec::encode(creation).len() > limits::COMMIT_BYTES_MAX - HEAD_ROOM {
+            return Err(
+                Refusal::never(Code::TooLarge, "the creation is over 92 KiB", "create with fewer members").into()
+            );
+        }
+        let [low, high] = state.participants.as_slice() else {
+            return Err(bad(format!("expected 2 participants, got {}", state.participants.len())));
+        };
+        let direct = state.policy == Policy::Direct
+            && state.generation == 0
+            && state.term == 0
+            && low.account < high.account
+            && state.conversation == ConversationId::direct(&low.account, &high.account);
+        if !direct {
+            return Err(bad("not the state of a 1:1 conversation".into()));
+        }
+        let view = (self.identity.inspector.creation)(creation.group_info.as_slice(), creation.tree.as_slice())
+            .map_err(|error| bad(error.to_string()))?;
+        if view.group_id != creation.group.as_bytes()
+            || view.epoch != 1
+            || view.conv_state.as_slice() != codec::encode(state)
+        {
+            return Err(bad("the group's context does not say what the creation says".into()));
+        }
+        check_logs(creation)?;
+        let mut logs = Vec::new();
+        for log in &creation.logs {
+            // As the creator knew them: an account that has moved since keeps its conversations.
+            let as_given = verified(log)?;
+            if as_given.account() == low.account && as_given.homes().first() != Some(&state.hub) {
+                return Err(Refusal::never(
+                    Code::NotHub,
+                    "the hub is not the first home of the smaller account id",
+                    "create with that hub",
+                )
+                .into());
+            }
+            logs.push(learn_log(step, log)?);
+        }
+        for member in &view.members {
+            let admitted = logs.iter().any(|log| {
+                log.account() == member.credential.account
+                    && log.device_keys().get(&member.credential.device).is_some_and(|(key, _)| *key == member.key)
+            });
+            if !admitted || !state.has(&member.credential.account) {
+                return Err(bad("a leaf is not a device that a participant's identity log admits".into()));
+            }
+        }
+        let all_there = state
+            .participants
+            .iter()
+            .all(|participant| view.members.iter().any(|member| member.credential.account == participant.account));
+        if all_there { Ok(()) } else { Err(bad("a participant has no device in the group".into())) }
+    }
 }
 
 pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<ConversationHead, Failure> {
@@ -276,73 +351,6 @@ pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<Convers
 
 fn unknown_conversation() -> Failure {
     Refusal::later(Code::UnknownConversation, "the conversation is not known here", "introduce it with its head").into()
-}
-
-pub(super) fn check_head(signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {
-    let bad =
-        |message: &str| Failure::from(Refusal::never(Code::Malformed, message, "show the head that the hub signed"));
-    let head = ConversationHead::verify(signed).map_err(|error| bad(&error.to_string()))?;
-    if head.made_by != creation.hash() || head.group != creation.group || head.state != creation.state {
-        return Err(bad("the head is about another creation"));
-    }
-    Ok(head)
-}
-
-/// Everything that can be checked of a creation without being a member.
-pub(super) fn check_creation(step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
-    let bad = |message: String| Failure::from(Refusal::never(Code::Malformed, message, "create the conversation anew"));
-    let state = &creation.state;
-    if codec::encode(creation).len() > limits::COMMIT_BYTES_MAX - HEAD_ROOM {
-        return Err(Refusal::never(Code::TooLarge, "the creation is over 92 KiB", "create with fewer members").into());
-    }
-    let [low, high] = state.participants.as_slice() else {
-        return Err(bad(format!("expected 2 participants, got {}", state.participants.len())));
-    };
-    let direct = state.policy == Policy::Direct
-        && state.generation == 0
-        && state.term == 0
-        && low.account < high.account
-        && state.conversation == ConversationId::direct(&low.account, &high.account);
-    if !direct {
-        return Err(bad("not the state of a 1:1 conversation".into()));
-    }
-    let view = inspect_creation(creation.group_info.as_slice(), creation.tree.as_slice())
-        .map_err(|error| bad(error.to_string()))?;
-    if view.group_id != creation.group.as_bytes()
-        || view.epoch != 1
-        || view.conv_state.as_slice() != codec::encode(state)
-    {
-        return Err(bad("the group's context does not say what the creation says".into()));
-    }
-    check_logs(creation)?;
-    let mut logs = Vec::new();
-    for log in &creation.logs {
-        // As the creator knew them: an account that has moved since keeps its conversations.
-        let as_given = verified(log)?;
-        if as_given.account() == low.account && as_given.homes().first() != Some(&state.hub) {
-            return Err(Refusal::never(
-                Code::NotHub,
-                "the hub is not the first home of the smaller account id",
-                "create with that hub",
-            )
-            .into());
-        }
-        logs.push(learn_log(step, log)?);
-    }
-    for member in &view.members {
-        let admitted = logs.iter().any(|log| {
-            log.account() == member.credential.account
-                && log.device_keys().get(&member.credential.device).is_some_and(|(key, _)| *key == member.key)
-        });
-        if !admitted || !state.has(&member.credential.account) {
-            return Err(bad("a leaf is not a device that a participant's identity log admits".into()));
-        }
-    }
-    let all_there = state
-        .participants
-        .iter()
-        .all(|participant| view.members.iter().any(|member| member.credential.account == participant.account));
-    if all_there { Ok(()) } else { Err(bad("a participant has no device in the group".into())) }
 }
 
 /// One log of each participant and no other: a creation is no way to make this node keep logs of anybody.
@@ -358,7 +366,6 @@ fn check_logs(creation: &Creation) -> Result<(), Failure> {
     }
     Ok(())
 }
-
 pub(super) fn not_member() -> Failure {
     Refusal::never(Code::NotMember, "the account takes no part in the conversation", "ask a member to add it").into()
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::store::MemoryStore;
 use roost_crypto::identity_log::{Operation, Signer};
 use roost_crypto::keys::SecretKey;
+use roost_crypto::sabotage::Sabotage;
 use std::sync::Mutex;
 
 fn key(seed: u8) -> SecretKey {
@@ -24,6 +25,8 @@ fn relay(rows: &mut Overlay<'_>) -> Relay {
         name: "acme.example".into(),
         open: true,
         limits: super::super::Limits::PRODUCTION,
+        inspector: super::super::Inspector::default(),
+        sabotage: Sabotage::NONE,
         incarnation: Incarnation([1; 16]),
     };
     Relay::open(identity, rows).unwrap()

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod admission;
+pub mod audit;
 mod conversations;
 mod delivery;
 mod feeds;
@@ -24,9 +25,12 @@ pub use quotas::{Limits, Quota, Rate};
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
 use roost_crypto::bytes::Bytes;
+use roost_crypto::group::{GroupError, KeyPackageInfo, PublicView};
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::planted;
+use roost_crypto::sabotage::Sabotage;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::Creation;
 use roost_protocol::handle::Handle;
@@ -46,6 +50,21 @@ pub type RequestToken = u64;
 /// One request of another node, numbered by the driver.
 pub type InboundToken = u64;
 
+/// What the relay checks MLS objects with: the real checks, but for simulations with the symbolic twin.
+#[derive(Clone, Copy)]
+pub struct Inspector {
+    /// Validates a key package.
+    pub key_package: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    /// Validates a GroupInfo with its tree.
+    pub creation: fn(&[u8], &[u8]) -> Result<PublicView, GroupError>,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Self { key_package: roost_crypto::group::inspect_key_package, creation: roost_crypto::group::inspect_creation }
+    }
+}
+
 /// Who this node is.
 pub struct Identity {
     /// The organisation's root key.
@@ -60,6 +79,10 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// How often somebody may cost it something.
     pub limits: Limits,
+    /// What checks MLS objects.
+    pub inspector: Inspector,
+    /// A rule that is broken on purpose.
+    pub sabotage: Sabotage,
 }
 
 /// What happens to a node.
@@ -215,6 +238,8 @@ pub struct Relay {
     pending: BTreeMap<RequestToken, Pending>,
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
+    /// What the clock showed last.
+    last_now_ms: u64,
     outputs: Vec<Output>,
     memo: Arc<Mutex<Memo>>,
     /// Of the last input.
@@ -275,11 +300,14 @@ impl Relay {
             pending: BTreeMap::new(),
             destinations: BTreeMap::new(),
             next_token: 1,
+            last_now_ms: 0,
             outputs: Vec::new(),
             memo: Arc::default(),
             notes: Vec::new(),
         };
-        relay.load_outbox(rows)?;
+        if !planted!(relay.identity.sabotage, NodeOutboxNotLoaded) {
+            relay.load_outbox(rows)?;
+        }
         relay.note_waiting(rows)?;
         Ok(relay)
     }
@@ -306,6 +334,7 @@ impl Relay {
         now_ms: u64,
         memo: &Mutex<Memo>,
     ) -> Result<Vec<Output>, StoreError> {
+        self.watch_clock(now_ms);
         match input {
             Input::Connected { connection, challenge } => self.connected(connection, challenge),
             Input::Frame { connection, frame } => {
@@ -381,6 +410,15 @@ impl Relay {
         self.destinations.values().filter_map(Destination::wake_at).chain(late).min()
     }
 
+    /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
+    fn watch_clock(&mut self, now_ms: u64) {
+        let set_back = now_ms.saturating_add(limits::RETRY_DELAY_MS_MAX) < self.last_now_ms;
+        if set_back && !planted!(self.identity.sabotage, ClockBelieved) {
+            self.destinations.values_mut().for_each(Destination::due_at_once);
+        }
+        self.last_now_ms = now_ms;
+    }
+
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
         let (early, held) = (Vec::new(), BTreeMap::new());
         let state = Connection { challenge, device: None, sent: None, acked: 0, early, held };
@@ -431,7 +469,8 @@ impl Relay {
         match frame {
             ClientFrame::PutKeyPackages { id, packages, last_resort } => {
                 self.may_put_key_packages(step, &account, packages.len())?;
-                accounts::put_key_packages(step, account, device, &packages, last_resort.as_ref())?;
+                let inspect = self.identity.inspector.key_package;
+                accounts::put_key_packages(step, inspect, account, device, &packages, last_resort.as_ref())?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }

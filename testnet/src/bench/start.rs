@@ -9,7 +9,8 @@ use super::measure::{median, ms};
 use super::nodes::Nodes;
 use super::{BenchConfig, BenchError, Figures, Measured, check, machine};
 use roost_crypto::bytes::parse_hex;
-use roost_node::relay::{Identity, Input, Limits, Output, Relay};
+use roost_crypto::sabotage::Sabotage;
+use roost_node::relay::{Identity, Input, Inspector, Limits, Output, Relay};
 use roost_node::store::{Overlay, SledStore, Store as _, sled_engine::LOCK_WAIT};
 use roost_protocol::ids::{Incarnation, MessageId};
 use roost_protocol::socket::{ClientFrame, ServerFrame};
@@ -136,6 +137,8 @@ impl Stopped {
             name: name.to_owned(),
             open: false,
             limits: Limits::TESTNET,
+            inspector: Inspector::default(),
+            sabotage: Sabotage::NONE,
             incarnation: Incarnation(store.incarnation()),
         };
         let relay = Relay::open(identity, &mut Overlay::new(&store))?;

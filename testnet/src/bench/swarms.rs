@@ -151,7 +151,14 @@ impl Swarm {
         let listen = "/ip4/127.0.0.1/tcp/0".parse().map_err(BenchError::wire)?;
         let alone = bootstrap.is_empty();
         let pins = BTreeMap::new();
-        let config = NetworkConfig { key: seed(3, number), listen: vec![listen], bootstrap, records: None, pins, rates: Rates::TESTNET };
+        let config = NetworkConfig {
+            key: seed(3, number),
+            listen: vec![listen],
+            bootstrap,
+            records: None,
+            pins,
+            rates: Rates::TESTNET,
+        };
         let (network, inbound, addresses) = network::start(config).await?;
         tokio::spawn(refuse(inbound));
         let swarm = Self { number, network, addresses };

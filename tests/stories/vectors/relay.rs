@@ -40,6 +40,8 @@ impl Home {
             open: home["open"].as_bool().unwrap(),
             incarnation: Incarnation(fixed(&home["incarnation"])),
             limits: roost_node::relay::Limits::TESTNET,
+            inspector: roost_node::relay::Inspector::default(),
+            sabotage: roost_crypto::sabotage::Sabotage::NONE,
         };
         Self::new(identity, &org, given["now_ms"].as_u64().unwrap())
     }

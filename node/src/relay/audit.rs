@@ -1,0 +1,119 @@
+//! What a node's rows and queues hold, for whoever checks a node from outside: simulations and tests.
+//!
+//! Only reads. Tells numbers and positions, never a payload.
+
+use super::conversations::CreationRow;
+use super::{Relay, feeds, rows};
+use crate::store::{Overlay, Read, StoreError};
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_protocol::conversation::ConversationHead;
+use roost_protocol::feed::{Entry, FeedHead};
+use roost_protocol::ids::{FeedId, MessageId};
+use std::collections::BTreeMap;
+
+/// What the rows of a node say.
+#[derive(Debug, Default)]
+pub struct Audit {
+    /// Every message that is held, and who sealed it.
+    pub messages: BTreeMap<MessageId, (AccountId, DeviceId)>,
+    /// Rows of all kinds.
+    pub rows: usize,
+    /// Entries that other homes have not given custody for.
+    pub undelivered: u64,
+    /// Inbox references that no device has acknowledged.
+    pub unread: usize,
+    /// Heads of conversations that do not verify under the hub that they name.
+    pub unsigned_heads: usize,
+    /// Entries of an epoch that their conversation has not reached.
+    pub unknown_epochs: usize,
+    /// Entries that do not continue the chain of their feed, or whose payload is another.
+    pub broken_entries: usize,
+}
+
+/// What waits in a relay's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// Requests without an answer.
+    pub pending: usize,
+    /// Deliveries that wait or are in flight, over all destinations.
+    pub deliveries: usize,
+    /// Device connections.
+    pub connections: usize,
+}
+
+impl Relay {
+    /// What waits in memory.
+    pub fn backlog(&self) -> Backlog {
+        Backlog {
+            pending: self.pending.len(),
+            deliveries: self.destinations.values().map(super::Destination::len).sum(),
+            connections: self.connections.len(),
+        }
+    }
+}
+
+/// Reads all rows of a store.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
+    let view = Overlay::new(store);
+    let all = store.scan(&[0], &[u8::MAX], usize::MAX)?;
+    let mut audit = Audit { rows: all.len(), ..Audit::default() };
+    let mut epochs = BTreeMap::new();
+    let mut chain: Option<FeedHead> = None;
+    let mut entries = Vec::new();
+    for (key, value) in &all {
+        match key.first().copied() {
+            Some(rows::ENTRY) => {
+                let entry: Entry = rows::decode(key, value)?;
+                audit.messages.insert(entry.header.message, (entry.header.account, entry.header.device));
+                let feed = entry.header.feed;
+                let continues = match &chain {
+                    Some(last) if last.feed == feed => {
+                        entry.header.seq == last.seq + 1 && entry.header.prev == last.hash
+                    }
+                    _ => entry.header.seq == 1,
+                };
+                audit.broken_entries += usize::from(!continues || entry.check().is_err());
+                chain = Some(FeedHead { feed, seq: entry.header.seq, hash: entry.header.hash() });
+                entries.push((feed.group, entry.header.epoch));
+            }
+            Some(rows::GROUP) => {
+                let head: ConversationHead = rows::decode(key, value)?;
+                epochs.insert(head.group, head.epoch);
+            }
+            Some(rows::CREATION) => {
+                let row: CreationRow = rows::decode(key, value)?;
+                audit.unsigned_heads += usize::from(ConversationHead::verify(&row.signed).is_err());
+            }
+            Some(rows::INBOX) => audit.unread += 1,
+            Some(rows::OUTBOX) => {
+                let custody: u64 = rows::decode(key, value)?;
+                if let Some((feed, _)) = super::delivery::parse_outbox_key(key) {
+                    audit.undelivered += feeds::head(&view, &feed)?.seq.saturating_sub(custody);
+                }
+            }
+            _ => {}
+        }
+    }
+    audit.unknown_epochs =
+        entries.iter().filter(|(group, epoch)| epochs.get(group).is_none_or(|known| epoch > known)).count();
+    Ok(audit)
+}
+
+/// Position up to which an account has a feed in its inbox.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn held(store: &dyn Read, account: &AccountId, feed: &FeedId) -> Result<u64, StoreError> {
+    Ok(rows::get(&Overlay::new(store), &rows::held(account, feed))?.unwrap_or(0))
+}
+
+/// The message at a position of a feed.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn message_at(store: &dyn Read, feed: &FeedId, seq: u64) -> Result<Option<MessageId>, StoreError> {
+    Ok(feeds::get(&Overlay::new(store), feed, seq)?.map(|entry| entry.header.message))
+}

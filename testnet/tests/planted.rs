@@ -1,0 +1,53 @@
+//! The simulator finds what is broken on purpose: each planted defect within 500 seeds.
+#![cfg(feature = "sabotage")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use roost_testnet::sim::{Defect, Options, run};
+
+fn is_found(defect: Defect) {
+    let options = Options { defect: Some(defect), ..Options::default() };
+    for seed in 0..500 {
+        let report = run(seed, &options).expect("it runs");
+        if let Some(violation) = report.violations.first() {
+            println!("{defect:?} is found after {} seeds: {} {}", seed + 1, violation.invariant, violation.detail);
+            let sound = run(seed, &Options::default()).expect("it runs");
+            assert!(sound.ok, "without the defect the same seed is sound: {:?}", sound.violations);
+            return;
+        }
+    }
+    panic!("{defect:?} is not found within 500 seeds");
+}
+
+macro_rules! found {
+    ($($name:ident: $defect:ident;)+) => {
+        $(#[test]
+        fn $name() {
+            is_found(Defect::$defect);
+        })+
+
+        #[test]
+        fn each_defect_has_its_test() {
+            let mut tested = vec![$(Defect::$defect),+];
+            tested.sort();
+            let mut all = Defect::ALL.to_vec();
+            all.sort();
+            assert_eq!(tested, all, "a defect without a test proves nothing");
+        }
+    };
+}
+
+found! {
+    acknowledging_before_fsync_is_found: AcknowledgeBeforeFsync;
+    no_dedupe_at_submission_is_found: NoSubmitDedupe;
+    no_dedupe_at_the_device_is_found: NoDeviceDedupe;
+    an_unsigned_head_is_found: HeadUnsigned;
+    a_nodes_forgotten_outbox_is_found: NodeOutboxNotLoaded;
+    a_devices_forgotten_outbox_is_found: DeviceOutboxNotLoaded;
+    an_older_record_is_found: OlderRecord;
+    an_unchecked_epoch_is_found: EpochUnchecked;
+    custody_for_more_is_found: CustodyForMore;
+    a_cursor_before_fsync_is_found: CursorBeforeFsync;
+    custody_of_an_earlier_life_is_found: EarlierLifeBelieved;
+    forgetting_at_accepted_is_found: ForgottenAtAccepted;
+    waiting_by_a_clock_that_was_set_back_is_found: ClockBelieved;
+}

@@ -1,0 +1,70 @@
+//! Whole networks by seed: everything accepted is shown once, in order, whatever fails; and equal seeds give equal traces.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use roost_testnet::sim::{Engine, Options, run, run_range};
+
+/// Seeds of one test: ten of them run side by side.
+const SEEDS: u64 = 50;
+
+fn hold(range: std::ops::Range<u64>, options: &Options) {
+    let summary = run_range(range, options, 1, |report| {
+        assert!(report.ok, "a promise was broken:\n{}", serde_json::to_string_pretty(&report.violations).unwrap());
+    })
+    .expect("every world can be set up");
+    assert!(summary.shown > 0 && summary.accepted > 0, "messages came through: {summary:?}");
+}
+
+macro_rules! fifty_networks {
+    ($($name:ident: $part:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            hold($part * SEEDS..($part + 1) * SEEDS, &Options::default());
+        })+
+    };
+}
+
+fifty_networks! {
+    fifty_networks_keep_their_promises_0: 0;
+    fifty_networks_keep_their_promises_1: 1;
+    fifty_networks_keep_their_promises_2: 2;
+    fifty_networks_keep_their_promises_3: 3;
+    fifty_networks_keep_their_promises_4: 4;
+    fifty_networks_keep_their_promises_5: 5;
+    fifty_networks_keep_their_promises_6: 6;
+    fifty_networks_keep_their_promises_7: 7;
+    fifty_networks_keep_their_promises_8: 8;
+    fifty_networks_keep_their_promises_9: 9;
+}
+
+macro_rules! ten_networks_with_mls {
+    ($($name:ident: $part:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            hold($part * 10..($part + 1) * 10, &Options { engine: Engine::Mls, ..Options::default() });
+        })+
+    };
+}
+
+ten_networks_with_mls! {
+    ten_networks_with_real_mls_keep_their_promises_0: 0;
+    ten_networks_with_real_mls_keep_their_promises_1: 1;
+    ten_networks_with_real_mls_keep_their_promises_2: 2;
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 1_000..1_020 {
+        let (one, other) = (run(seed, &Options::default()), run(seed, &Options::default()));
+        let (one, other) = (one.expect("it runs"), other.expect("it runs"));
+        assert_eq!(one.trace_hash, other.trace_hash, "two runs of seed {seed} differ");
+        assert_eq!(one.operations, other.operations, "and take as many steps");
+        assert_ne!(one.trace_hash, run(seed + 100, &Options::default()).expect("it runs").trace_hash, "others differ");
+    }
+}
+
+#[test]
+fn a_hundred_seeds_see_every_fault_and_state() {
+    let summary = run_range(2_000..2_120, &Options::default(), 1, |_| {}).expect("every world can be set up");
+    assert_eq!(summary.never, Vec::<&str>::new(), "every fault fired and every state was reached");
+    assert!(summary.ok, "and every promise was kept: {:?}", summary.violated);
+}
