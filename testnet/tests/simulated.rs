@@ -68,3 +68,16 @@ fn a_hundred_seeds_see_every_fault_and_state() {
     assert_eq!(summary.never, Vec::<&str>::new(), "every fault fired and every state was reached");
     assert!(summary.ok, "and every promise was kept: {:?}", summary.violated);
 }
+
+/// A scenario in which only clocks and processes fail.
+fn clocks_and_kills() -> Options {
+    let text = r#"{"nodes": 3, "accounts": 4, "messages": 16, "faults": {"node_clocks": 8, "device_clocks": 4, "kills": 8,
+        "drop": 0, "duplicate": 0, "reorder": 0, "delay": 0, "partitions": 0, "one_way": 0, "start_kills": 0, "pauses": 0,
+        "full_disks": 0, "slow_disks": 0, "lost_stores": 0, "device_kills": 0, "offline": 0, "hangups": 0, "lie": null}}"#;
+    Options { scenario: Some((text.into(), "clocks-and-kills.json".into())), ..Options::default() }
+}
+
+#[test]
+fn a_node_that_started_while_its_clock_was_ahead_is_heard_when_the_clock_is_right() {
+    hold(0..25, &clocks_and_kills());
+}

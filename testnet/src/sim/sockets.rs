@@ -138,11 +138,11 @@ impl World {
         let open: Vec<_> = self.sockets.iter().filter(|(_, socket)| socket.node == node).map(|(id, _)| *id).collect();
         for connection in open {
             let notice = if self.dice.chance(800) { self.latency() } else { SILENCE_MS };
-            if let Some(socket) = self.sockets.get_mut(&connection) {
-                socket.broken = true;
-                socket.open_at_node = false;
-            }
-            self.schedule.at(self.now + notice, Event::DeviceHangup { connection });
+            let Some(socket) = self.sockets.get_mut(&connection) else { continue };
+            // What it had sent still arrives.
+            socket.open_at_node = false;
+            let at = socket.to_device_at.max(self.now + notice) + 1;
+            self.schedule.at(at, Event::DeviceHangup { connection });
         }
     }
 
@@ -150,11 +150,11 @@ impl World {
     pub(super) fn device_is_gone(&mut self, person: usize) {
         let Some(connection) = self.people.get_mut(person).and_then(|target| target.connection.take()) else { return };
         let notice = if self.dice.chance(700) { self.latency() } else { SILENCE_MS };
-        if let Some(socket) = self.sockets.get_mut(&connection) {
-            socket.broken = true;
-            socket.open_at_device = false;
-        }
-        self.schedule.at(self.now + notice, Event::NodeHangup { connection });
+        let Some(socket) = self.sockets.get_mut(&connection) else { return };
+        // What it had sent still arrives.
+        socket.open_at_device = false;
+        let at = socket.to_node_at.max(self.now + notice) + 1;
+        self.schedule.at(at, Event::NodeHangup { connection });
     }
 
     fn forget_socket(&mut self, connection: ConnectionId) {
