@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod bench;
+mod canary;
 mod dependencies;
 mod disk_faults;
 mod durable;

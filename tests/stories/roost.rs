@@ -284,7 +284,8 @@ impl Node {
         ])
         .ok();
         assert!(made["recovery_code"].as_str().is_some_and(|code| code.len() >= 26), "the code is shown once");
-        Person { dir, handle: made["handle"].as_str().unwrap().to_owned() }
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        Person { dir, handle: text("handle"), recovery_code: text("recovery_code") }
     }
 }
 
@@ -298,6 +299,7 @@ impl Drop for Node {
 pub struct Person {
     pub dir: PathBuf,
     pub handle: String,
+    pub recovery_code: String,
 }
 
 impl Person {

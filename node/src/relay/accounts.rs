@@ -354,12 +354,13 @@ pub(super) fn home_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Ident
     }
 }
 
-pub(super) fn local_handle(step: &Step<'_, '_>, handle: &Handle) -> Result<(Signed, IdentityLog), Failure> {
-    let missing = || Refusal::never(Code::NotFound, format!("{handle} is not known"), "check the spelling");
+/// The account of a handle of this organisation, where it is known here.
+pub(super) fn local_handle(step: &Step<'_, '_>, handle: &Handle) -> Result<Option<AccountRow>, StoreError> {
     let key = rows::key(rows::HANDLE, &[handle.local().as_bytes()]);
-    let account: AccountId = rows::get(step.rows, &key)?.ok_or_else(missing)?;
-    let row: AccountRow = rows::get(step.rows, &rows::account(&account))?.ok_or_else(missing)?;
-    Ok((row.handle_record, row.log))
+    match rows::get::<AccountId>(step.rows, &key)? {
+        Some(account) => rows::get(step.rows, &rows::account(&account)),
+        None => Ok(None),
+    }
 }
 
 /// Keeps the newer of the known and the given log of an account, wherever it lives.

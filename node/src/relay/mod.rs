@@ -603,12 +603,14 @@ impl Relay {
         id: u64,
         handle: Handle,
     ) -> Result<(), Failure> {
-        if handle.org() == self.identity.name {
-            let (handle_record, log) = accounts::local_handle(step, &handle)?;
+        let local = handle.org() == self.identity.name;
+        let known = if local { accounts::local_handle(step, &handle)? } else { None };
+        if let Some(AccountRow { log, handle_record }) = known {
             let lookup =
                 LookupReport { source: roost_protocol::socket::LookupSource::Local, hops: 0, messages: 0, ms: 0 };
             self.send(connection, ServerFrame::Resolved { id, handle_record, log, lookup });
         } else {
+            // A home that lost its store does not know its own people until they return; other nodes hold their records.
             let token = self.expect(Pending::Resolve { connection, id });
             self.outputs.push(Output::Resolve(token, handle));
         }

@@ -148,11 +148,6 @@ impl World {
         })
     }
 
-    /// Whether a person's home lost its store.
-    fn is_emptied(&self, person: usize) -> bool {
-        self.people.get(person).is_some_and(|person| self.ledger.emptied.contains(&person.home))
-    }
-
     /// A message is on the screen of a person, and marked so on disk.
     pub(super) fn shown(&mut self, person: usize, message: &ReceivedMessage) {
         let Some(number) = self.ledger.by_id.get(&message.id).copied() else {
@@ -313,9 +308,6 @@ impl World {
             }
             let (from, to) = (message.from, message.to);
             match &message.refused {
-                // A home that lost its store does not know its own people until they return: what it refuses then was
-                // never accepted, and its author is told.
-                Some(_) if !message.accepted && self.is_emptied(to) => {}
                 Some(why) => found.push(("L1", format!("message {number} of {from} to {to} is refused: {why}"))),
                 None if message.shown == 0 => {
                     let state = self

@@ -1,0 +1,155 @@
+//! What a node must never hold or let out: a known text, key, recovery code and invite are searched in every node's store, log,
+//! metrics and in every byte that its sockets carried. Each search is shown to find what *is* there.
+
+mod capture;
+
+use crate::roost::Node;
+use aho_corasick::AhoCorasick;
+use capture::Capture;
+use roost_client::core::AccountRow;
+use roost_crypto::recovery::RecoveryCode;
+use roost_node::store::{Read as _, SledStore};
+use roost_protocol::feed::Entry;
+use roost_protocol::{codec, limits};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Texts each way: enough that some are pushed at once and some wait.
+const TEXTS: usize = 20;
+
+/// What is searched, and what it is called when it is found.
+struct Needle {
+    what: String,
+    bytes: Vec<u8>,
+}
+
+impl Needle {
+    /// A secret in the spellings in which it could slip out.
+    fn spellings(what: &str, secret: &[u8]) -> Vec<Self> {
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let json = serde_json::to_value(roost_protocol::Bytes(secret.to_vec())).unwrap();
+        // Within a longer text in base64 the first and last letters differ.
+        let base64 = json.as_str().unwrap();
+        let spellings =
+            [("", secret.to_vec()), (" in hex", hex.into_bytes()), (" in base64", base64[4..base64.len() - 4].into())];
+        spellings.into_iter().map(|(how, bytes)| Self { what: format!("{what}{how}"), bytes }).collect()
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+/// Every file below a directory.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            found.push((path.display().to_string(), bytes));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "strace is missing: `make setup` installs it");
+        eprintln!("SKIPPED: strace is not installed; nothing was captured");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let mut acme = Node::start(root.path(), "acme", &[]);
+    acme.fix_ports();
+    let mut birch = Node::start(root.path(), "birch", &[&acme]);
+    birch.fix_ports();
+    for node in [&mut acme, &mut birch] {
+        node.terminate();
+        let trace = node.dir.with_extension("trace").display().to_string();
+        // Every byte that the process reads from or writes to a socket; the most talkative log.
+        let calls = "trace=read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg";
+        node.serve_under(&[
+            "env",
+            "ROOST_LOG=trace",
+            "strace",
+            "-f",
+            "-xx",
+            "-s",
+            "1048576",
+            "-e",
+            calls,
+            "-o",
+            &trace,
+        ]);
+    }
+    let people = [acme.person("alice"), birch.person("bob")];
+
+    let mut needles = Vec::new();
+    for (number, (from, to)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+        let texts: Vec<String> =
+            (0..TEXTS).map(|text| format!("canary {number} {text} {:016x}", rand(&people[from].dir, text))).collect();
+        let sent = people[from]
+            .chat_with_input(&["send", &people[to].handle, "--lines", "--wait", "custody"], &texts.join("\n"));
+        assert_eq!(sent.lines.len(), TEXTS, "all are sent: {}", sent.errors);
+        let shown = people[to].receive(TEXTS, "30s");
+        assert_eq!(shown, texts, "and shown to the one they are for");
+        needles.extend(texts.iter().flat_map(|text| Needle::spellings("a text", text.as_bytes())));
+    }
+    for person in &people {
+        let code = RecoveryCode::parse(&person.recovery_code).unwrap();
+        needles.extend(Needle::spellings("a recovery code", person.recovery_code.as_bytes()));
+        needles.extend(Needle::spellings("a root key", &code.account_key().seed()[..]));
+        needles.extend(Needle::spellings("an archive key", &code.archive_key()[..]));
+        let rows = roost_client::store::Store::open(&person.dir, None).unwrap().load().unwrap();
+        let account: AccountRow = codec::decode(&rows[&b"a"[..]], 1 << 20).unwrap();
+        needles.extend(Needle::spellings("a device key", account.device_seed.as_slice()));
+    }
+    for node in [&acme, &birch] {
+        needles.extend(Needle::spellings("an invite", node.invite.as_bytes()));
+    }
+
+    let search = AhoCorasick::new(needles.iter().map(|needle| &needle.bytes)).unwrap();
+
+    for node in [&mut acme, &mut birch] {
+        node.terminate();
+        let log = std::fs::read(node.dir.with_extension("log")).unwrap();
+        assert!(log.len() > 1_000, "the log says something, or its silence would show nothing");
+        let capture = Capture::read(&node.dir.with_extension("trace"));
+        let mut places = vec![("the log".to_owned(), log)];
+        places.extend(files(&node.dir.join("store")));
+        places.extend(capture.streams.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
+
+        let store = SledStore::open(&node.dir.join("store"), Duration::from_secs(5)).unwrap();
+        let rows = store.scan(&[0], &[0xff], usize::MAX).unwrap();
+        let entries: Vec<Entry> =
+            rows.iter().filter_map(|(_, value)| codec::decode(value, limits::NODE_MESSAGE_BYTES_MAX).ok()).collect();
+        assert!(entries.len() >= 2 * TEXTS, "the store holds the messages, sealed: {}", entries.len());
+        places.extend(rows.into_iter().map(|(key, value)| ("a row".to_owned(), [key, value].concat())));
+
+        // The search finds what is there: each sealed payload passed this node's sockets.
+        let from_devices = |payload: &[u8]| capture.unmasked.iter().any(|frame| contains(frame, payload));
+        let to_devices = |payload: &[u8]| capture.streams.values().any(|stream| contains(stream, payload));
+        let payloads: Vec<&[u8]> =
+            entries.iter().map(|entry| entry.payload.as_slice()).filter(|payload| payload.len() < 4096).collect();
+        let submitted = payloads.iter().filter(|payload| from_devices(payload)).count();
+        let pushed = payloads.iter().filter(|payload| to_devices(payload)).count();
+        assert!(submitted >= TEXTS, "the capture shows what the device submitted: {submitted}");
+        assert!(pushed >= TEXTS, "and what was pushed to it: {pushed}");
+        places.extend(capture.unmasked.iter().map(|frame| ("a frame of a device".to_owned(), frame.clone())));
+
+        for (place, bytes) in &places {
+            let found = search.find(bytes).map(|found| &needles[found.pattern()].what);
+            assert_eq!(found, None, "in {place} of {}", node.name);
+        }
+    }
+}
+
+/// Numbers that nobody else writes by chance.
+fn rand(dir: &Path, salt: usize) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one((dir, salt))
+}
