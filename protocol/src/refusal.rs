@@ -45,7 +45,7 @@ pub enum Code {
     WrongEpoch,
     /// Sequence number or chain does not continue the feed.
     OutOfOrder,
-    /// A queue or an inbox is full, or a rate is exceeded.
+    /// A queue or an inbox is full, a rate is exceeded, or the disk has no room for new things.
     Busy,
     /// The peer cannot be reached now.
     Unreachable,

@@ -202,13 +202,15 @@ fn check_finds_a_node_among_others_well_while_it_serves() {
     let start = Instant::now();
     let report = loop {
         let report = check(&birch);
-        if report["ok"] == true {
+        // How full this machine's disk is says nothing of the node.
+        let mut others = report["checks"].as_array().unwrap().iter().filter(|check| check["name"] != "disk");
+        if others.all(|check| check["status"] == "ok" || check["status"] == "skipped") {
             break report;
         }
         assert!(start.elapsed() < Duration::from_secs(40), "a healthy node becomes well: {report:#}");
         std::thread::sleep(Duration::from_millis(200));
     };
-    for name in ["directory", "config", "org_key", "node_key", "invites", "clock", "descriptors", "disk", "store"] {
+    for name in ["directory", "config", "org_key", "node_key", "invites", "clock", "descriptors", "store"] {
         assert_eq!(status(&report, name), "ok", "{name}: {report:#}");
     }
     for name in ["node", "peers", "record", "name", "skew", "bridge", "bootstrap"] {

@@ -89,8 +89,12 @@ fn every_limit_stands_in_the_specification_with_its_value() {
     for line in source.lines().filter_map(|line| line.strip_prefix("pub const ")) {
         let (name, rest) = line.split_once(':').unwrap();
         let expression = rest.split_once('=').unwrap().1.trim().trim_end_matches(';');
-        let value: u64 =
-            expression.split('*').map(|factor| factor.trim().replace('_', "").parse::<u64>().unwrap()).product();
+        let number = |factor: &str| match factor.trim().replace('_', "").parse::<u64>() {
+            Ok(number) => number,
+            Err(_) => limits[&factor.trim().to_lowercase()],
+        };
+        let terms = expression.split(" - ").map(|term| term.split('*').map(number).product::<u64>());
+        let value = terms.reduce(|minuend, subtrahend| minuend - subtrahend).unwrap();
         limits.insert(name.to_lowercase(), value);
     }
     let text = specification();

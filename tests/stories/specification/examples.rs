@@ -10,10 +10,11 @@ use roost_crypto::sealing::{BoxSecretKey, StoreKey};
 use roost_protocol::content::{Body, Content};
 use roost_protocol::conversation::{ConversationState, Participant, Policy, Role};
 use roost_protocol::feed::{EntryHeader, EntryKind, payload_hash};
+use roost_protocol::gossip::{DirectoryChange, ORGS_TOPIC, message_id};
 use roost_protocol::ids::{ConversationId, FeedId, Hash, MessageId};
 use roost_protocol::limits;
 use roost_protocol::peer::{Custody, NodeRequest, NodeResponse};
-use roost_protocol::records::{HandleRecord, RecordKey};
+use roost_protocol::records::{HandleRecord, NameClaim, RecordKey};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, sign_in_bytes, sign_in_signature};
 use roost_protocol::{Bytes, SecretKey, codec};
@@ -70,6 +71,12 @@ fn state() -> ConversationState {
     }
 }
 
+fn change() -> DirectoryChange {
+    let (root, name) = (ACME.root_key().public_key(), "acme.example".to_owned());
+    let claim = NameClaim { root, name, seq: NOW_S, expires: NOW_S + 1000 };
+    DirectoryChange::Org { record: None, claim: Some(claim.sign(&ACME.root_key())) }
+}
+
 /// What each example of the specification is, and its bytes.
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let example = SecretKey::from_seed(&[1; 32]);
@@ -116,6 +123,9 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("request for a log", codec::encode(&NodeRequest::Log { account })),
         ("signed sign-in", sign_in_bytes(&ACME.node(), &CHALLENGE, &account, &device)),
         ("sign-in signature", signature.0.to_vec()),
+        ("a told change", change().encoded()),
+        ("its message id", message_id(ORGS_TOPIC, &change().encoded()).to_vec()),
+        ("the key of an invite", roost_protocol::invite::invite_key("token").0.to_vec()),
     ]
 }
 

@@ -124,7 +124,7 @@ fn frame(given: &Given) -> Outcome {
 
 fn exchanged(given: &Given) -> Outcome {
     let bytes = unhex(&given["bytes"]);
-    let read = block_on(exchange::read::<NodeRequest, _>(&mut Cursor::new(bytes)));
+    let read = block_on(exchange::read::<NodeRequest, _>(&mut Cursor::new(bytes))).map(|(request, _)| request);
     outcome(
         read,
         |request| serde_json::to_value(request).unwrap(),

@@ -49,8 +49,11 @@ impl Forger {
 
     /// Connects to a node and waits until it is.
     pub(super) async fn meet(&self, peer: PeerId, address: &Multiaddr) {
-        self.orders.send(Order::Dial(peer, address.clone())).await.unwrap();
-        for _ in 0..1000 {
+        for round in 0..3000 {
+            // A dial may fail on a busy machine: it is repeated every two seconds.
+            if round % 100 == 0 {
+                self.orders.send(Order::Dial(peer, address.clone())).await.unwrap();
+            }
             let (reply, connected) = oneshot::channel();
             self.orders.send(Order::IsConnected(peer, reply)).await.unwrap();
             if connected.await.unwrap() {

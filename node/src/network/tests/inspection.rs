@@ -54,7 +54,7 @@ impl Network {
 
     /// Waits until the two take part in gossip with each other.
     pub(crate) async fn until_subscribed(&self, nodes: &[NodeId]) {
-        for _ in 0..400 {
+        for _ in 0..1200 {
             let subscribed = self.inspect().await.subscribed;
             if nodes.iter().all(|node| subscribed.contains(&peer_of(node).unwrap())) {
                 return;

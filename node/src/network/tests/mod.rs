@@ -78,7 +78,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Asks until the directory knows: a node that has just connected is in no routing table yet.
 async fn resolve_once_known(network: &Network, handle: &Handle) -> Resolution {
-    for _ in 0..100 {
+    for _ in 0..400 {
         match network.resolve_handle(handle).await {
             Ok(resolution) => return resolution,
             Err(NetworkError::NotFound) => network.forget_handle(handle),
