@@ -74,7 +74,10 @@ impl SledStore {
         let store = Self::open_engine(dir, lock_wait, lock, prepared)?;
         // The engine panics over some pages that it cannot read, and when it closes over a failing disk.
         match std::panic::catch_unwind(AssertUnwindSafe(|| store.verify())).unwrap_or(Err(StoreError::damaged())) {
-            Ok(()) => Ok(store),
+            Ok(()) => {
+                sled_guard::found(dir)?;
+                Ok(store)
+            }
             Err(error) => {
                 drop(std::panic::catch_unwind(AssertUnwindSafe(move || drop(store))));
                 Err(error)

@@ -6,10 +6,12 @@
 //! | `version` | `1` | refuses a downgrade; its absence beside a database refuses a silent new start |
 //! | `incarnation` | 16 random bytes, CRC-32 | names this life of the store |
 //! | `tail` | number of acknowledged commits (u64), CRC-32 | a database that holds fewer was truncated or rolled back |
+//! | `founded` | nothing | the empty database is durable; before that a power cut may leave one that does not open |
 //! | `importing` | nothing | an import is under way or has died |
 //!
-//! It never opens sled and never deletes anything but `snap.*.generating`, sled's half-written snapshots: sled 0.34.7 takes a leftover for its
-//! newest snapshot and then fails every open (spacejam/sled#1527).
+//! It never opens sled and never deletes anything but what is left of a database that was never founded, which nothing was ever acknowledged
+//! from, and `snap.*.generating`, sled's half-written snapshots: sled 0.34.7 takes a leftover for its newest snapshot and then fails every open
+//! (spacejam/sled#1527).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -84,6 +86,9 @@ pub(super) fn prepare(dir: &Path) -> Result<Prepared, StoreError> {
     if commits > 0 && !exists(&dir.join("db"))? {
         return Err(StoreError::RolledBack { expected: commits, found: 0 });
     }
+    if commits == 0 && !exists(&dir.join("founded"))? {
+        remove_unfounded(dir)?;
+    }
     remove_half_snapshots(dir)?;
     let tail =
         OpenOptions::new().write(true).open(dir.join("tail")).map_err(StoreError::io("opening the tail file"))?;
@@ -95,6 +100,11 @@ pub(super) fn prepare(dir: &Path) -> Result<Prepared, StoreError> {
 pub(super) fn write_tail(mut tail: &File, commits: u64) -> io::Result<()> {
     tail.seek(SeekFrom::Start(0))?;
     tail.write_all(&sealed(&commits.to_be_bytes()))
+}
+
+/// Marks the database as durable, once: from here on it is never begun anew.
+pub(super) fn found(dir: &Path) -> Result<(), StoreError> {
+    if exists(&dir.join("founded"))? { Ok(()) } else { write_whole(dir, "founded", b"") }
 }
 
 /// Gives the directory a new incarnation and forgets how many commits were acknowledged. Needs the lock.
@@ -146,6 +156,19 @@ fn has_database(dir: &Path) -> Result<bool, StoreError> {
         }
     }
     Ok(!names_with(dir, |name| name.starts_with("snap."))?.is_empty())
+}
+
+/// Removes what is left of a database that was never founded.
+fn remove_unfounded(dir: &Path) -> Result<(), StoreError> {
+    let doing = "removing an unfinished database";
+    for name in names_with(dir, |name| name == "db" || name == "conf" || name.starts_with("snap."))? {
+        std::fs::remove_file(dir.join(name)).map_err(StoreError::io(doing))?;
+        tracing::warn!("removed a file of a database that was never finished");
+    }
+    match std::fs::remove_dir_all(dir.join("blobs")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { doing, source: error }),
+        _ => Ok(()),
+    }
 }
 
 fn remove_half_snapshots(dir: &Path) -> Result<(), StoreError> {
