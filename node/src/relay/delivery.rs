@@ -26,6 +26,9 @@ const LATE_LIVES_MAX: usize = 1_024;
 /// Nodes whose life is remembered before anything is written to them; one that is forgotten is delivered to once more.
 const STRANGERS_MAX: usize = 4_096;
 
+/// Longest pause that a node may ask of us, milliseconds: a rate may give one in ten minutes, and no node shall stop us for longer.
+const RETRY_AFTER_MS_MAX: u64 = 10 * 60 * 1_000;
+
 /// One feed, for one account.
 type Item = (FeedId, AccountId);
 
@@ -116,13 +119,14 @@ impl Destination {
         self.enqueue(item, now_ms);
     }
 
-    fn refused(&mut self, item: Item, now_ms: u64, salt: u64) {
+    /// `asked_ms` is the pause that the refusal asks for: it may lengthen ours, never shorten it.
+    fn refused(&mut self, item: Item, asked_ms: u64, now_ms: u64, salt: u64) {
         self.silences = 0;
         self.not_before_ms = 0;
         let refusals = self.refusals.entry(item).or_default();
-        let delay = back_off(*refusals, salt);
+        let delay = back_off(*refusals, salt).max(asked_ms.min(RETRY_AFTER_MS_MAX));
         *refusals = refusals.saturating_add(1);
-        self.enqueue(item, now_ms + delay);
+        self.enqueue(item, now_ms.saturating_add(delay));
     }
 
     fn took(&mut self, item: Item) {
@@ -255,6 +259,10 @@ impl Relay {
         let salt = self.next_token;
         let destination = self.destinations.entry(peer).or_default();
         destination.in_flight.remove(&item);
+        let asked_ms = match &response {
+            Some(NodeResponse::Refused(refusal)) => refusal.retry_after_ms.unwrap_or(0),
+            _ => 0,
+        };
         let custody = match response {
             None => {
                 destination.silent(item, step.now_ms, salt);
@@ -280,7 +288,7 @@ impl Relay {
                 self.tell_custody(step, &feed, &account, before + 1, custody)?;
             }
             _ => {
-                destination.refused(item, step.now_ms, salt);
+                destination.refused(item, asked_ms, step.now_ms, salt);
                 self.notes.push(Note::Refused);
             }
         }

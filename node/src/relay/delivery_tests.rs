@@ -87,3 +87,59 @@ fn of_what_others_tell_only_the_newer_log_of_a_known_account_is_kept() {
     let branch = log.append(Operation::SetHomes { homes: vec![node(4)] }, Signer::Root, &key(100)).unwrap();
     assert_eq!(told(&mut rows, &branch).as_ref(), Some(moved.log()), "nor does a branch");
 }
+
+#[test]
+fn a_refused_feed_waits_as_long_as_the_node_asks_at_most_ten_minutes_and_holds_back_no_other() {
+    let item = |number: u8| {
+        let feed = FeedId { group: GroupId([number; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
+        (feed, AccountId([9; 32]))
+    };
+    let due_after = |asked_ms: u64| {
+        let mut destination = Destination::default();
+        destination.enqueue(item(1), 1_000);
+        assert_eq!(destination.next(1_000), Some(item(1)), "it is due");
+        destination.in_flight.remove(&item(1));
+        destination.refused(item(1), asked_ms, 1_000, 7);
+        destination.wake_at().unwrap() - 1_000
+    };
+    let own = due_after(0);
+    assert!((500..=625).contains(&own), "a first refusal costs half a second and a quarter of jitter, got {own}");
+    assert_eq!(due_after(1), own, "a shorter pause than ours changes nothing");
+    assert_eq!(due_after(90_000), 90_000, "a longer one is kept");
+    assert_eq!(due_after(u64::MAX), 600_000, "and no node stops us for longer than ten minutes");
+
+    let mut destination = Destination::default();
+    destination.enqueue(item(1), 0);
+    assert_eq!(destination.next(1_000), Some(item(1)), "it is due");
+    destination.in_flight.remove(&item(1));
+    destination.refused(item(1), 90_000, 1_000, 7);
+    // More is written meanwhile, to this feed and to another.
+    destination.enqueue(item(1), 2_000);
+    destination.enqueue(item(2), 2_000);
+    assert_eq!(destination.next(2_000), Some(item(2)), "another feed goes at once");
+    assert_eq!(destination.next(90_999), None, "what is behind the refused entry waits with it");
+    assert_eq!(destination.next(91_000), Some(item(1)), "and goes from it on, in the order of the feed");
+    destination.in_flight.remove(&item(1));
+    destination.refused(item(1), 90_000, 91_000, 7);
+    destination.due_at_once();
+    assert_eq!(destination.next(91_000), Some(item(1)), "a Hello of the node ends every pause");
+}
+
+#[test]
+fn what_a_peer_says_in_retry_after_ms_reaches_the_pause() {
+    let store = MemoryStore::new([1; 16]);
+    let mut rows = Overlay::new(&store);
+    let mut relay = relay(&mut rows);
+    let (log, _) = bob();
+    let account = log.account();
+    let feed = FeedId { group: GroupId([5; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
+    rows::put(&mut rows, rows::peer_log(&account), log.log());
+    rows::put(&mut rows, rows::outbox(&feed, &account), &0_u64);
+    relay.destinations.entry(node(2)).or_default().in_flight.insert((feed, account));
+    let memo = Mutex::default();
+    let mut step = Step { rows: &mut rows, now_ms: 1_000, memo: &memo };
+    let refusal = Refusal { retry_after_ms: Some(77_000), ..Refusal::later(Code::Busy, "too many", "later") };
+    let asked = Asked { peer: node(2), account, feed, last: 1, life: None };
+    relay.delivery_answered(&mut step, asked, Some(NodeResponse::Refused(refusal))).unwrap();
+    assert_eq!(relay.destinations[&node(2)].wake_at(), Some(78_000), "it is asked again when it was told to");
+}
