@@ -6,7 +6,8 @@ use super::NetworkError;
 use super::codec::NodeCodec;
 use super::gossip::{self, Gossip};
 use super::paced::Paced;
-use super::rates::Rate;
+use super::pending::Pending;
+use super::rates::Rates;
 use super::record_store::{FRESH_S, RecordStore};
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
@@ -21,6 +22,10 @@ use std::time::Duration;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// A request between nodes, from the open stream to the answer.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// TCP, Noise and yamux of one connection: an honest peer needs four round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Half-open connections of all addresses: what one address may hold, many times. One costs a few KiB.
+const PENDING_INCOMING_MAX: u32 = 512;
 /// A Kademlia query as a whole.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams a connection: unread data costs up to 256 KiB each.
@@ -35,6 +40,8 @@ const CACHE_PEERS_MAX: u16 = 4;
 pub(super) struct Behaviour {
     /// Caps on connections, pending and established.
     pub(super) limits: connection_limits::Behaviour,
+    /// The cap on half-open connections of one address.
+    pub(super) pending: Pending,
     /// Tells addresses and protocols; the routing table lives on it.
     pub(super) identify: identify::Behaviour,
     /// Notices dead peers.
@@ -51,7 +58,7 @@ pub(super) struct Behaviour {
 ///
 /// # Errors
 /// [`NetworkError::Transport`].
-pub(super) fn build(key: &mut [u8; 32], store: RecordStore, pace: Rate) -> Result<Swarm<Behaviour>, NetworkError> {
+pub(super) fn build(key: &mut [u8; 32], store: RecordStore, rates: &Rates) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |error: &dyn std::fmt::Display| NetworkError::Transport(error.to_string());
     let keypair = identity::Keypair::ed25519_from_bytes(key).map_err(|error| failed(&error))?;
     let muxer = || {
@@ -65,19 +72,20 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore, pace: Rate) -> Resul
         .map_err(|error| failed(&error))?
         .with_dns()
         .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair| Ok(behaviour(keypair, store, pace)?))
+        .with_behaviour(|keypair| Ok(behaviour(keypair, store, rates)?))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
             config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
         })
+        .with_connection_timeout(HANDSHAKE_TIMEOUT)
         .build();
     Ok(swarm)
 }
 
-fn behaviour(keypair: &identity::Keypair, store: RecordStore, pace: Rate) -> Result<Behaviour, String> {
+fn behaviour(keypair: &identity::Keypair, store: RecordStore, rates: &Rates) -> Result<Behaviour, String> {
     let local = PeerId::from(keypair.public());
     let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(64))
+        .with_max_pending_incoming(Some(PENDING_INCOMING_MAX))
         .with_max_pending_outgoing(Some(32))
         .with_max_established(Some(1_000))
         .with_max_established_per_peer(Some(2));
@@ -93,9 +101,10 @@ fn behaviour(keypair: &identity::Keypair, store: RecordStore, pace: Rate) -> Res
     kademlia.set_mode(Some(Mode::Server));
     Ok(Behaviour {
         limits: connection_limits::Behaviour::new(limits),
+        pending: Pending::new(rates.pending_of_address),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
-        kademlia: Paced::new(kademlia, pace),
+        kademlia: Paced::new(kademlia, rates.kademlia),
         requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
         gossip: gossip::behaviour(keypair)?,
     })

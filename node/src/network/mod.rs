@@ -17,6 +17,7 @@ mod links;
 mod lookup;
 mod marks;
 mod paced;
+mod pending;
 mod rates;
 mod record_store;
 mod routing;
@@ -227,7 +228,7 @@ pub async fn start(
         .ok_or_else(|| NetworkError::Transport("the node's key has no PeerId".into()))?;
     let bounds = record_store::Bounds::default();
     let store = record_store::RecordStore::open(local, config.records, bounds, clock::now_s());
-    let swarm = behaviour::build(&mut config.key, store, config.rates.kademlia)?;
+    let swarm = behaviour::build(&mut config.key, store, &config.rates)?;
     let (metrics, swarm_metrics) = Metrics::new();
     let (learned, learned_logs) = mpsc::channel(changes::LEARNED_MAX);
     let changes = changes::Changes::new(Arc::clone(&lookups), learned);

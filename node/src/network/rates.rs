@@ -38,6 +38,9 @@ pub struct Rates {
     pub requests: Rate,
     /// Bytes of such requests, KiB.
     pub bytes_kib: Rate,
+    /// Half-open connections of one IPv4 address or IPv6 /64: with 10 s each, so many peers behind one address may begin
+    /// at the same moment.
+    pub pending_of_address: usize,
     /// A record that nobody put for so long is handed on to the closest nodes, seconds.
     pub replicate_after_s: u64,
 }
@@ -50,16 +53,19 @@ impl Rates {
         hellos: Rate { per_s: 1, burst: 20 },
         requests: Rate { per_s: 200, burst: 400 },
         bytes_kib: Rate { per_s: 5 * 1024, burst: 10 * 1024 },
+        pending_of_address: 16,
         replicate_after_s: 6 * 3600,
     };
 
-    /// For a testnet, whose few nodes carry the load of many: a hundred times as much, and no size differs.
+    /// For a testnet, whose few nodes carry the load of many: a hundred times as much, and no size differs. All of them live at
+    /// one address, which may hold a quarter of the half-open connections.
     pub const TESTNET: Self = Self {
         puts: Self::PRODUCTION.puts.times(100),
         kademlia: Self::PRODUCTION.kademlia.times(100),
         hellos: Self::PRODUCTION.hellos.times(100),
         requests: Self::PRODUCTION.requests.times(100),
         bytes_kib: Self::PRODUCTION.bytes_kib.times(100),
+        pending_of_address: 128,
         ..Self::PRODUCTION
     };
 }

@@ -98,6 +98,7 @@ fn with_fault(fault: &str) -> Creation {
         | "head_of_another_creation"
         | "from_another_node"
         | "feed_of_another_group"
+        | "delivered_as_another_conversation"
         | "first_contact_trailing" => {}
         "one_participant" => return changed(|state| state.participants.truncate(1)),
         "participants_unsorted" => return changed(|state| state.participants.reverse()),
@@ -168,7 +169,10 @@ fn first_contact(fault: &str, creation: &Creation) -> (NodeId, NodeRequest) {
         payload_hash: payload_hash(&payload),
     };
     let entries = vec![Entry { header, payload: Bytes(payload) }];
-    let conversation = creation.state.conversation;
+    let conversation = match fault {
+        "delivered_as_another_conversation" => ConversationId([7; 32]),
+        _ => creation.state.conversation,
+    };
     (writer, NodeRequest::Deliver(Deliver { conversation, entries, accounts: vec![BOB.account()], log: None }))
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attacker;
+mod bounds;
 mod forger;
 mod gossip;
 mod hostile_records;

@@ -600,6 +600,8 @@ fn creations(maker: &mut Maker) {
     fault("head-of-another-creation", "a head about something else", "head_of_another_creation", "malformed");
     fault("from-another-node", "in the feed of a node that is not the hub", "from_another_node", "not_hub");
     fault("in-another-groups-feed", "in the feed of another group", "feed_of_another_group", "not_hub");
+    let other = "delivered_as_another_conversation";
+    fault("in-another-conversations-delivery", "delivered under another conversation's id", other, "malformed");
     fault("trailing-bytes", "a byte behind it", "first_contact_trailing", "malformed");
     fault("log-forged", "a log that does not verify", "log_forged", "bad_log");
     fault("leaf-of-no-participant", "carol's device in the place of bob's", "leaf_of_no_participant", "malformed");
