@@ -14,6 +14,7 @@ mod load;
 mod nodes;
 mod observe;
 mod power;
+mod production;
 mod race;
 mod refusals;
 mod roost;

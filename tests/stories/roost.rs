@@ -103,16 +103,15 @@ pub struct Node {
 impl Node {
     /// `init` and `serve`.
     pub fn start(root: &Path, name: &str, bootstrap: &[&Node]) -> Self {
+        Self::start_as(root, name, bootstrap, &["--profile", "testnet"])
+    }
+
+    /// `init` with flags of a story's choice, and `serve`.
+    pub fn start_as(root: &Path, name: &str, bootstrap: &[&Node], flags: &[&str]) -> Self {
         let dir = root.join(name);
-        let mut arguments = vec![
-            "init".to_owned(),
-            "--dir".into(),
-            dir.display().to_string(),
-            "--name".into(),
-            name.into(),
-            "--profile".into(),
-            "testnet".into(),
-        ];
+        let mut arguments =
+            vec!["init".to_owned(), "--dir".into(), dir.display().to_string(), "--name".into(), name.into()];
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         for node in bootstrap {
             arguments.extend(["--bootstrap".into(), node.address()]);
         }

@@ -4,6 +4,7 @@
 //! Here: eve, a node that answers by a script and says whatever a story tells her, and carol, whose home eve is.
 
 mod client;
+mod flood;
 mod home;
 mod killed;
 mod member;
