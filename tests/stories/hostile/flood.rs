@@ -9,6 +9,7 @@ use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use roost_protocol::{DeviceId, NodeId, OrgId, SOCKET_CBOR, SecretKey, VerifiedLog, codec, limits};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -26,6 +27,8 @@ const RSS_KIB_MAX: u64 = 512 * 1024;
 const SLOW: u8 = 100;
 /// What each of them asks for: more frames than a connection's queue holds.
 const ASKED: u64 = 1_500;
+/// Ports that were used so far.
+static PORTS: AtomicU16 = AtomicU16::new(0);
 
 fn rss_kib(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.ready["pid"])).unwrap();
@@ -33,12 +36,14 @@ fn rss_kib(node: &Node) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// A connection from one of loopback's many addresses, with a small window to receive.
+/// A connection from one of loopback's many addresses, with a small window to receive. Its port is below the ephemeral ones: a node
+/// dials from its listen port at every local address, which must be free, whichever story's node it is.
 async fn connect(node: &Node, from: [u8; 4]) -> TcpStream {
     let address: SocketAddr = node.url().trim_start_matches("http://").parse().unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    socket.bind((from, 0).into()).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((from, 10_000 + PORTS.fetch_add(1, Ordering::Relaxed) % 20_000).into()).unwrap();
     tokio::time::timeout(super::PATIENCE, socket.connect(address)).await.expect("connected in time").unwrap()
 }
 

@@ -175,10 +175,12 @@ async fn new_lives_half_open_connections_and_churn_cost_honest_people_nothing() 
     });
     let address = format!("127.0.0.1:{}", port.unwrap());
     let mut half_open = Vec::new();
-    for number in 0..200 {
-        // From another address than the newcomers': an address has its own places.
+    for number in 0..200_u16 {
+        // From another address than the newcomers': an address has its own places. Below the ephemeral ports: a node dials
+        // from its listen port at every local address, which must be free.
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 2], 10_000 + number).into()).unwrap();
         let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
         if number % 2 == 0 {
             stream.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();

@@ -141,11 +141,13 @@ impl HalfOpen {
         });
         let victim = std::net::SocketAddr::from(([127, 0, 0, 1], port.unwrap()));
         let opened = Arc::new(AtomicUsize::new(0));
-        let hold = move |opened: Arc<AtomicUsize>| async move {
+        let hold = move |opened: Arc<AtomicUsize>, port: u16| async move {
             // Bounded: a minute is longer than any story holds it.
             for round in 0..60 {
                 let socket = tokio::net::TcpSocket::new_v4().unwrap();
-                socket.bind((address, 0).into()).unwrap();
+                // Below the ephemeral ports: a node dials from its listen port at every local address, which must be free.
+                socket.set_reuseaddr(true).unwrap();
+                socket.bind((address, port).into()).unwrap();
                 if let Ok(mut stream) = socket.connect(victim).await {
                     opened.fetch_add(usize::from(round == 0), Ordering::Relaxed);
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
@@ -153,7 +155,7 @@ impl HalfOpen {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        let tasks = (0..count).map(|_| tokio::spawn(hold(Arc::clone(&opened)))).collect();
+        let tasks = (10_000..).take(count).map(|port| tokio::spawn(hold(Arc::clone(&opened), port))).collect();
         until("the half-open connections are there", || opened.load(Ordering::Relaxed) == count).await;
         Self(tasks)
     }
