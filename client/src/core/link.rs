@@ -16,6 +16,9 @@ const KEY_PACKAGES_LOW: u32 = 10;
 /// So many are there afterwards.
 const KEY_PACKAGES_FULL: u32 = 20;
 
+/// Shortest pause before a conversation that the home refused for now is shown to it again, milliseconds.
+const INTRODUCE_PAUSE_MS: u64 = 5_000;
+
 /// What an answer is for.
 pub(super) enum Pending {
     SignIn,
@@ -47,6 +50,8 @@ pub(super) struct Link {
     pending: BTreeMap<u64, Pending>,
     /// Groups entered on this connection: each used up a key package.
     pub joined: u32,
+    /// Conversations that the home refused for now, and when they are shown to it again, milliseconds since 1970.
+    untaken: BTreeMap<AccountId, u64>,
 }
 
 impl Link {
@@ -97,7 +102,10 @@ impl Device {
             }
             ServerFrame::Done { id } => match self.answered(id) {
                 Some(Pending::Introduce(account)) => self.outbox.free(&account),
-                Some(Pending::Resume(cursor)) => self.table.put(rows::cursor(), &cursor),
+                // A conversation that was not taken is shown again on the next connection, which the old cursor tells.
+                Some(Pending::Resume(cursor)) if self.link.untaken.is_empty() => {
+                    self.table.put(rows::cursor(), &cursor);
+                }
                 Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
                 _ => {}
             },
@@ -147,6 +155,23 @@ impl Device {
             self.put_key_packages(count, false)?;
         }
         Ok(())
+    }
+
+    /// Shows conversations again that the home refused for now: until it takes them it refuses what others write in them.
+    pub(super) fn introduce_again(&mut self, now_ms: u64) -> Result<(), DeviceError> {
+        let due: Vec<AccountId> =
+            self.link.untaken.iter().filter(|(_, at)| **at <= now_ms).map(|(account, _)| *account).collect();
+        for account in due {
+            self.link.untaken.remove(&account);
+            if let Some(group) = self.standing_group(&account) {
+                self.introduce(account, &group)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn link_wake_at(&self) -> Option<u64> {
+        self.link.untaken.values().min().copied()
     }
 
     pub(super) fn introduce(&mut self, account: AccountId, group: &GroupId) -> Result<bool, DeviceError> {
@@ -239,6 +264,7 @@ impl Device {
         random: Random<'_>,
         now_ms: u64,
     ) -> Result<(), DeviceError> {
+        let introduced = matches!(pending, Pending::Introduce(_));
         match pending {
             Pending::SignIn if error.code == Code::NotHome && !self.link.restored => {
                 let handle_record = self.me.row.handle_record.clone();
@@ -250,6 +276,10 @@ impl Device {
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
                 self.outbox.free(&account);
+                if introduced && error.later {
+                    let pause = error.retry_after_ms.unwrap_or(0).max(INTRODUCE_PAUSE_MS);
+                    self.link.untaken.insert(account, now_ms.saturating_add(pause));
+                }
                 self.route_refused(&account, error, random, now_ms)?;
             }
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,

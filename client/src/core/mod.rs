@@ -223,6 +223,7 @@ impl Device {
         self.watch_clock(now_ms);
         self.make_receipts(random, now_ms)?;
         self.refill_key_packages()?;
+        self.introduce_again(now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.ready.extend(self.staged.drain(..));
@@ -246,7 +247,7 @@ impl Device {
 
     /// When to call with [`Input::Tick`], milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
-        self.outbox_wake_at().into_iter().chain(self.inbox_wake_at()).min()
+        self.outbox_wake_at().into_iter().chain(self.inbox_wake_at()).chain(self.link_wake_at()).min()
     }
 
     /// What the device says of itself.

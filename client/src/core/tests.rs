@@ -2,6 +2,7 @@
 //! Stories of two devices at one home that exists in memory only.
 
 mod hostile;
+mod refusals;
 
 use super::account::NewAccount;
 use super::message::State;
@@ -45,6 +46,8 @@ struct Home {
     allowance: usize,
     /// Submissions, whatever came of them.
     submissions: usize,
+    /// It has no room for conversations that it does not know.
+    takes_no_introduction: bool,
     /// Hands out the asker's own key package in the name of the one who was asked for.
     swaps: bool,
 }
@@ -141,6 +144,9 @@ impl Home {
             }
             ClientFrame::Introduce { id, head, creation } => {
                 if !self.heads.contains_key(&creation.group) {
+                    if self.takes_no_introduction {
+                        return tell(refuse(id, Code::Busy));
+                    }
                     self.append_creation(head, creation);
                 }
                 tell(ServerFrame::Done { id });
@@ -251,6 +257,7 @@ impl World {
             acks: Vec::new(),
             allowance: usize::MAX,
             submissions: 0,
+            takes_no_introduction: false,
             swaps: false,
         };
         let mut sides = Vec::new();
@@ -294,6 +301,21 @@ impl World {
         side.device = Device::open(side.disk.clone()).expect("opens again");
         side.arrived.clear();
         side.online = false;
+    }
+
+    /// The home loses its store; both come back to it.
+    fn empty_home(&mut self) {
+        self.home.incarnation = Incarnation([2; 16]);
+        self.home.accounts.clear();
+        self.home.pools.clear();
+        self.home.standing.clear();
+        self.home.heads.clear();
+        self.home.submitted.clear();
+        self.home.inboxes.clear();
+        for side in [ALICE, BOB] {
+            self.input(side, Input::Closed);
+            self.connect(side);
+        }
     }
 
     fn input(&mut self, side: usize, input: Input) {
@@ -435,17 +457,7 @@ fn an_emptied_home_gets_its_accounts_and_conversations_back() {
     let mut world = both_online();
     world.send(ALICE, "bob@acme", "before").expect("written");
     world.settle();
-    world.home.incarnation = Incarnation([2; 16]);
-    world.home.accounts.clear();
-    world.home.pools.clear();
-    world.home.standing.clear();
-    world.home.heads.clear();
-    world.home.submitted.clear();
-    world.home.inboxes.clear();
-    for side in [ALICE, BOB] {
-        world.input(side, Input::Closed);
-        world.connect(side);
-    }
+    world.empty_home();
     world.settle();
     let id = world.send(ALICE, "bob@acme", "after").expect("written");
     world.settle();
@@ -506,39 +518,6 @@ fn an_entry_pushed_early_is_shown_at_once_and_acknowledged_only_when_it_is_place
     world.commit(BOB);
     let output = world.sides[BOB].device.poll_output();
     assert!(matches!(output, Some(Output::Disconnect(_))), "what was not pushed cannot be placed: {output:?}");
-}
-
-#[test]
-fn a_burst_that_the_home_refuses_for_now_arrives_in_order_and_the_first_refused_goes_alone() {
-    let mut world = both_online();
-    world.send(ALICE, "bob@acme", "0").expect("written");
-    world.settle();
-    world.home.allowance = 3;
-    for number in 1..20 {
-        world.send(ALICE, "bob@acme", &number.to_string()).expect("written");
-    }
-    world.settle();
-    let shown = |world: &World| world.sides[BOB].shown.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
-    assert_eq!(shown(&world), ["0", "1", "2", "3"], "what was within the rate arrived");
-    // Bob's receipts use the same home.
-    for round in 0..3 {
-        world.home.allowance = 0;
-        let before = world.home.submissions;
-        world.now_ms = world.sides[ALICE].device.wake_at().expect("alice tries again");
-        world.settle();
-        assert!(
-            world.home.submissions - before <= 2,
-            "round {round}: one message is tried, not all, got {}",
-            world.home.submissions - before
-        );
-    }
-    let wake_at = world.sides[ALICE].device.wake_at().expect("alice tries again");
-    assert!(wake_at >= world.now_ms + 3_000, "not before the home wants to hear of it");
-    world.home.allowance = usize::MAX;
-    world.now_ms = wake_at;
-    world.settle();
-    let all: Vec<_> = (0..20).map(|number| number.to_string()).collect();
-    assert_eq!(shown(&world), all, "all of them arrive, once, in the order in which they were written");
 }
 
 #[test]

@@ -52,15 +52,12 @@ impl Socket {
         }
     }
 
-    /// Writes frames; they have left when this returns.
+    /// Writes frames; they have left when this returns. Each has its own time: a slow line may take long for many.
     pub async fn send(&mut self, frames: Vec<ClientFrame>) -> Result<(), Error> {
-        let writing = async {
-            for frame in frames {
-                self.0.feed(Message::Binary(codec::encode(&frame).into())).await?;
-            }
-            self.0.flush().await
-        };
-        bounded(writing).await
+        for frame in frames {
+            bounded(self.0.feed(Message::Binary(codec::encode(&frame).into()))).await?;
+        }
+        bounded(self.0.flush()).await
     }
 
     /// Asks for a sign of life.
