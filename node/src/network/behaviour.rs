@@ -9,12 +9,11 @@ use super::paced::Paced;
 use super::pending::Pending;
 use super::rates::Rates;
 use super::record_store::{FRESH_S, RecordStore};
+use super::transport;
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify, identity, noise, ping, tcp, yamux,
-};
+use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify, identity, ping};
 use roost_protocol::{KADEMLIA_PROTOCOL, NODE_PROTOCOL};
 use std::time::Duration;
 
@@ -28,8 +27,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const PENDING_INCOMING_MAX: u32 = 512;
 /// A Kademlia query as a whole.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams a connection: unread data costs up to 256 KiB each.
-const YAMUX_STREAMS_MAX: usize = 128;
 /// Requests between nodes on one connection, both directions together.
 const REQUEST_STREAMS_MAX: usize = 64;
 /// Servers that lacked a record at a lookup and get it.
@@ -61,14 +58,10 @@ pub(super) struct Behaviour {
 pub(super) fn build(key: &mut [u8; 32], store: RecordStore, rates: &Rates) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |error: &dyn std::fmt::Display| NetworkError::Transport(error.to_string());
     let keypair = identity::Keypair::ed25519_from_bytes(key).map_err(|error| failed(&error))?;
-    let muxer = || {
-        let mut config = yamux::Config::default();
-        config.set_max_num_streams(YAMUX_STREAMS_MAX);
-        config
-    };
+    let transport = transport::encrypted(&keypair)?;
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
+        .with_other_transport(|_| transport)
         .map_err(|error| failed(&error))?
         .with_dns()
         .map_err(|error| failed(&error))?

@@ -72,9 +72,16 @@ struct Source {
 }
 
 struct Recent {
-    changed_at: u64,
+    /// `None`: it only claimed to be news.
+    changed_at: Option<u64>,
     spent: u32,
     counted_at: u64,
+}
+
+impl Recent {
+    fn seen_at(&self) -> u64 {
+        self.changed_at.unwrap_or(0).max(self.counted_at)
+    }
 }
 
 /// What a record of a message is to us, before a signature is computed.
@@ -152,18 +159,25 @@ impl Changes {
         recent.spent < KEY_BURST
     }
 
+    /// A claim to be news costs its key, whatever comes of it: it is verified here.
+    fn claimed(&mut self, key: &RecordKey, now: u64) {
+        self.recent_of(key, now).spent += 1;
+    }
+
     fn changed(&mut self, key: &RecordKey, now: u64) {
+        self.recent_of(key, now).changed_at = Some(now);
+    }
+
+    fn recent_of(&mut self, key: &RecordKey, now: u64) -> &mut Recent {
         if !self.recent.contains_key(key) && self.recent.len() >= RECENT_MAX {
-            let oldest = self.recent.iter().min_by_key(|(_, recent)| recent.changed_at).map(|(key, _)| key.clone());
+            let oldest = self.recent.iter().min_by_key(|(_, recent)| recent.seen_at()).map(|(key, _)| key.clone());
             oldest.map(|oldest| self.recent.remove(&oldest));
         }
-        let recent = self.recent.entry(key.clone()).or_insert(Recent { changed_at: now, spent: 0, counted_at: now });
-        recent.changed_at = now;
-        recent.spent += 1;
+        self.recent.entry(key.clone()).or_insert(Recent { changed_at: None, spent: 0, counted_at: now })
     }
 
     fn is_recent(&self, key: &RecordKey, now: u64) -> bool {
-        self.recent.get(key).is_some_and(|recent| recent.changed_at + RECENT_TICKS >= now)
+        self.recent.get(key).and_then(|recent| recent.changed_at).is_some_and(|at| at + RECENT_TICKS >= now)
     }
 
     /// Time passes: allowances come back. Gives the sources whose ban ends.
@@ -178,7 +192,7 @@ impl Changes {
             }
             source.spent > 0 || source.excess > 0 || source.banned_until >= now
         });
-        self.recent.retain(|_, recent| recent.changed_at + RECENT_TICKS >= now);
+        self.recent.retain(|_, recent| recent.seen_at() + RECENT_TICKS >= now);
         self.renewed.retain(|_, at| *at + RENEWAL_TICKS >= now);
         free
     }
@@ -308,11 +322,7 @@ impl SwarmTask {
 
     fn judge(&mut self, source: &PeerId, records: &[ClaimedRecord]) -> Verdict {
         let claims: Vec<_> = records.iter().map(|record| (record, self.claim(record))).collect();
-        // What claims to be news of a record that is known is looked at whatever the rate: else whoever floods could
-        // silence a change by telling it first, because the same bytes are heard once. A false claim ends in the graylist.
-        let is_news = claims.iter().any(|(_, claim)| *claim == Claim::Newer);
         let within_rate = match self.changes.take(source, self.tick) {
-            _ if is_news => true,
             Some(within_rate) => within_rate,
             None => {
                 tracing::info!("a peer floods the directory's topics and is not heard for ten minutes");
@@ -323,7 +333,12 @@ impl SwarmTask {
         let mut verdict = Verdict::NoNews;
         for (record, claim) in claims {
             let of_record = match claim {
-                Claim::Newer if self.changes.may_change(&record.key, self.tick) => self.take_in(record, true, *source),
+                // What claims to be news of a record that is known is looked at whatever its source's rate: else whoever
+                // floods could silence a change by telling it first, because the same bytes are heard once.
+                Claim::Newer if self.changes.may_change(&record.key, self.tick) => {
+                    self.changes.claimed(&record.key, self.tick);
+                    self.take_in(record, true, *source)
+                }
                 Claim::Unknown if within_rate => self.take_in(record, false, *source),
                 // It came by another way a moment ago, and may not have come to those behind us.
                 Claim::Same if self.changes.is_recent(&record.key, self.tick) => Verdict::News,

@@ -55,6 +55,7 @@ fn one_key_changes_ten_times_at_once_and_once_a_second_and_the_table_of_keys_is_
     let mut taken = 0;
     for _ in 0..50 {
         if changes.may_change(&alice, 1) {
+            changes.claimed(&alice, 1);
             changes.changed(&alice, 1);
             taken += 1;
         }
@@ -68,6 +69,23 @@ fn one_key_changes_ten_times_at_once_and_once_a_second_and_the_table_of_keys_is_
     }
     assert_eq!(changes.recent.len(), RECENT_MAX, "the table keeps its bound");
     assert!(!changes.is_recent(&alice, 3), "and the oldest went");
+}
+
+#[test]
+fn a_false_claim_to_be_news_costs_its_key_and_makes_nothing_recent() {
+    let mut changes = changes();
+    let alice = RecordKey::Account(account(1));
+    let looked_at = (0..50).filter(|_| {
+        let may = changes.may_change(&alice, 1);
+        if may {
+            changes.claimed(&alice, 1);
+        }
+        may
+    });
+    assert_eq!(looked_at.count(), KEY_BURST as usize, "no more signatures are computed for one key");
+    assert!(!changes.is_recent(&alice, 1), "and what proved to be none is not passed on as news");
+    changes.tick(1 + RECENT_TICKS + 1);
+    assert!(changes.recent.is_empty(), "nor remembered for long");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! One batch is judged at a time, on a blocking thread: whatever is put to us costs one core at most, and no delivery waits
 //! for it. Each peer has a queue of its own and they are served in turn, so a flood delays its sender. What a queue can't
-//! hold is dropped, as it would be over its rate: the home puts it again. Implements `docs/protocol.md`, section
+//! hold is dropped, as it would be over its rate: the home puts it again. When all queues together are full, the peer with
+//! the longest gives way. Implements `docs/protocol.md`, section
 //! "Directory records".
 
 use super::record_store::{StoreError, judge};
@@ -49,17 +50,23 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Queues a put; `false` when its peer's queue or all together are full.
+    /// Queues a put; `false` when its peer's queue is full, or all together are and nobody has a longer one.
     pub(super) fn push(&mut self, put: Put) -> bool {
-        let queue = self.waiting.entry(put.source).or_default();
-        let has_room = self.count < WAITING_MAX && queue.len() < WAITING_OF_PEER_MAX;
-        if has_room {
-            queue.push_back(put);
-            self.count += 1;
-        } else if queue.is_empty() {
-            self.waiting.remove(&put.source);
+        let own = self.waiting.get(&put.source).map_or(0, VecDeque::len);
+        if own >= WAITING_OF_PEER_MAX || (self.count >= WAITING_MAX && !self.shorten_longest(own + 1)) {
+            return false;
         }
-        has_room
+        self.waiting.entry(put.source).or_default().push_back(put);
+        self.count += 1;
+        true
+    }
+
+    /// Drops the latest put of the peer that has most of them waiting, if those are more than `than`.
+    fn shorten_longest(&mut self, than: usize) -> bool {
+        let longest = self.waiting.values_mut().max_by_key(|queue| queue.len()).filter(|queue| queue.len() > than);
+        let dropped = longest.and_then(VecDeque::pop_back).is_some();
+        self.count -= usize::from(dropped);
+        dropped
     }
 
     /// Starts the next batch at `now_s` (seconds since 1970) unless one is under way.
@@ -121,5 +128,20 @@ mod tests {
         assert_eq!(judge.waiting.len(), WAITING_MAX, "and a refused peer leaves nothing behind");
         let drained = std::iter::from_fn(|| judge.pop()).count();
         assert_eq!((drained, judge.count, judge.waiting.len()), (WAITING_MAX, 0, 0), "all are served in the end");
+    }
+
+    #[test]
+    fn a_few_floods_that_fill_the_whole_queue_give_way_to_whoever_has_less_waiting() {
+        let mut judge = Judge::default();
+        let floods: Vec<_> = (0..4).map(|_| PeerId::random()).collect();
+        for at in 0..WAITING_MAX {
+            assert!(judge.push(put(floods[at % 4])), "four bursts fill it");
+        }
+        let bob = PeerId::random();
+        let taken = (0..1_000).filter(|_| judge.push(put(bob))).count();
+        assert_eq!(judge.count, WAITING_MAX, "the sum keeps its bound");
+        assert_eq!(taken, WAITING_MAX / 5, "bob has his fifth");
+        let longest = judge.waiting.values().map(VecDeque::len).max();
+        assert_eq!(longest, Some(WAITING_MAX / 5 + 1), "and so have the others");
     }
 }

@@ -23,6 +23,7 @@ mod record_store;
 mod routing;
 pub mod selection;
 mod swarm_task;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -331,6 +332,16 @@ impl Network {
     /// What is counted of this node.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// The highest sequence number seen under the key of a handle or an organisation; 0 where none was.
+    ///
+    /// # Errors
+    /// [`NetworkError::Busy`], [`NetworkError::Closed`], [`NetworkError::Timeout`].
+    pub async fn newest_seq(&self, key: RecordKey) -> Result<u64, NetworkError> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::NewestSeq { key, reply })?;
+        wait(answer, DIRECTORY_TIMEOUT).await
     }
 
     /// Nodes connected now.

@@ -1,15 +1,18 @@
 //! How much one peer may ask of this node: what each kind of work allows at once, and how much of it comes back a second.
 //!
 //! A peer's allowance outlives its connection, so reconnecting refills nothing. Memory is bounded: peers that have their
-//! whole allowance again are forgotten first, and while too many are known a new one is refused. Implements
+//! whole allowance again are forgotten first, and while too many are known a new one is refused, and no known one. Implements
 //! `docs/protocol.md`, sections "Directory records" and "Between nodes".
 
-use governor::clock::{Clock, MonotonicClock};
+use governor::clock::{Clock, MonotonicClock, Reference as _};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use libp2p::PeerId;
+use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Peers whose allowances are remembered: four times the connections that a node has.
 const PEERS_MAX: usize = 4_096;
@@ -92,6 +95,11 @@ impl Rate {
 #[derive(Debug)]
 pub(super) struct Allowance<C: Clock = MonotonicClock> {
     limiter: RateLimiter<PeerId, HashMapStateStore<PeerId>, C, NoOpMiddleware<C::Instant>>,
+    /// When each peer last asked. The limiter does not tell whom it knows.
+    asked: Mutex<HashMap<PeerId, C::Instant>>,
+    /// After such a pause a peer has its whole allowance again.
+    refill: Duration,
+    clock: C,
     peers_max: usize,
 }
 
@@ -101,33 +109,47 @@ impl Allowance {
     }
 }
 
-impl<C: Clock> Allowance<C> {
+impl<C: Clock + Clone> Allowance<C> {
     fn with_clock(rate: Rate, clock: C, peers_max: usize) -> Self {
-        Self { limiter: RateLimiter::new(rate.quota(), HashMapStateStore::default(), clock), peers_max }
+        let limiter = RateLimiter::new(rate.quota(), HashMapStateStore::default(), clock.clone());
+        let refill = rate.quota().burst_size_replenished_in();
+        Self { limiter, asked: Mutex::default(), refill, clock, peers_max }
     }
 
     /// Takes one from what a peer has left; `false` when nothing is.
     pub(super) fn take(&self, peer: &PeerId) -> bool {
-        self.has_room() && self.limiter.check_key(peer).is_ok()
+        self.knows(peer) && self.limiter.check_key(peer).is_ok()
     }
 
     /// Takes the KiB of `bytes`, begun ones whole; `false`, and nothing is taken, when fewer are left.
     pub(super) fn take_bytes(&self, peer: &PeerId, bytes: usize) -> bool {
         let cells = u32::try_from(bytes.div_ceil(KIB)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        self.has_room() && matches!(self.limiter.check_key_n(peer, cells), Ok(Ok(())))
+        self.knows(peer) && matches!(self.limiter.check_key_n(peer, cells), Ok(Ok(())))
     }
 
     /// Forgets the peers that have their whole allowance again.
     pub(super) fn tend(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
+        let now = self.clock.now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, at| now.duration_since(*at) < self.refill.into());
+        asked.shrink_to_fit();
     }
 
-    fn has_room(&self) -> bool {
-        if self.limiter.len() >= self.peers_max {
+    /// `false` for a stranger while too many are known.
+    fn knows(&self, peer: &PeerId) -> bool {
+        let now = self.clock.now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= self.peers_max && !asked.contains_key(peer) {
+            asked.retain(|_, at| now.duration_since(*at) < self.refill.into());
             self.limiter.retain_recent();
+            if asked.len() >= self.peers_max {
+                return false;
+            }
         }
-        self.limiter.len() < self.peers_max
+        asked.insert(*peer, now);
+        true
     }
 }
 
@@ -198,6 +220,7 @@ mod tests {
         assert!(puts.take(&bob), "bob comes first");
         let admitted = (0..10_000).filter(|_| puts.take(&PeerId::random())).count();
         assert_eq!((admitted, puts.limiter.len()), (99, 100), "so many peers are known, the next are refused");
+        assert!(puts.take(&bob), "and bob, who is known, is not");
         clock.advance(Duration::from_secs(60));
         assert!(puts.take(&PeerId::random()), "peers with their whole allowance make room");
         assert_eq!(puts.limiter.len(), 1, "and are forgotten");

@@ -247,6 +247,14 @@ impl RecordStore {
         self.marks.peek(key).map_or(Ok(()), |mark| mark.check(candidate))
     }
 
+    /// The highest sequence number that was seen under a key, where it is remembered; else 0.
+    pub(super) fn newest_seq(&self, key: &[u8]) -> u64 {
+        match self.marks.peek(key) {
+            Some(Mark::Signed { seq, .. }) => *seq,
+            _ => 0,
+        }
+    }
+
     /// Refreshes a record that is put again with the bytes that are held: no signature is checked. `false` for others.
     pub(super) fn refresh(&mut self, key: &[u8], value: &[u8], fresh_until_s: u64, now_s: u64) -> bool {
         let Some(held) = self.records.get_mut(key).filter(|held| held.value == value) else { return false };

@@ -159,6 +159,8 @@ fn records_survive_reopening_the_tree_and_stale_ones_do_not() {
     let reopened = RecordStore::open(local(), Some(tree.clone()), Bounds::default(), NOW + 5000);
     assert_eq!(reopened.value(&alice), Some(value.as_slice()), "alice's record is still there");
     assert_eq!(reopened.value(&bob), None, "bob's has ended meanwhile");
+    assert_eq!(reopened.newest_seq(&bob), 1, "but what follows it must be newer than that");
+    assert_eq!(reopened.newest_seq(&junk(1)), 0, "where nothing was seen anything is");
     let left = codec::decode::<OnDisk>(&tree.get(&bob).unwrap().unwrap(), ON_DISK_BYTES_MAX).unwrap();
     assert!(left.value.as_slice().is_empty(), "and is gone from the disk too");
     assert_eq!(left.mark, Some(Mark::Signed { seq: 1, expires: NOW + 1000 }), "but for what was seen of it");

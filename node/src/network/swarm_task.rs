@@ -61,6 +61,8 @@ pub(super) enum Command {
     Announce(Box<DirectoryChange>),
     /// Find a record.
     Get { key: RecordKey, reply: oneshot::Sender<Result<Lookup, NetworkError>> },
+    /// What is the newest that was seen under a key.
+    NewestSeq { key: RecordKey, reply: oneshot::Sender<u64> },
     /// Find where a node is, by the routing tables of others.
     FindNode { peer: PeerId, reply: oneshot::Sender<u32> },
     /// What a test wants to see.
@@ -212,6 +214,11 @@ impl SwarmTask {
             Command::Publish { key, value, reply } => self.publish(&key, &value, reply),
             Command::Announce(change) => self.announce_change(*change),
             Command::Get { key, reply } => self.get(key, reply),
+            Command::NewestSeq { key, reply } => {
+                let store = self.swarm.behaviour_mut().kademlia.store_mut();
+                // Whoever asked may be gone.
+                let _ = reply.send(store.newest_seq(&key.to_bytes()));
+            }
             Command::FindNode { peer, reply } => self.find_node(peer, reply),
             #[cfg(test)]
             Command::Inspect(reply) => drop(reply.send(self.inspect())),
