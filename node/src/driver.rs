@@ -10,13 +10,11 @@ use crate::relay::{ConnectionId, Identity, InboundToken, Input, Inspector, Limit
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use crate::way;
 use libp2p::Multiaddr;
-use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::sabotage::Sabotage;
 use roost_protocol::codec;
-use roost_protocol::conversation::Creation;
 use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::Incarnation;
@@ -40,7 +38,7 @@ use tracing::Instrument as _;
 const QUEUE: usize = 4096;
 /// Commands of one batch: more would make the first of them wait.
 const BATCH_COMMANDS: usize = 256;
-/// Payload bytes after which a batch is closed: a quarter of what the store takes at once.
+/// Bytes to be written after which a batch is closed: a quarter of what the store takes at once, for the last one may be large.
 const BATCH_BYTES: usize = crate::store::BATCH_BYTES_MAX / 4;
 /// Frames waiting for one connection; a device that reads slower is disconnected and resumes.
 const CONNECTION_QUEUE: usize = 1024;
@@ -169,35 +167,6 @@ enum Command {
     Republish,
     Flush(oneshot::Sender<()>),
     Stop,
-}
-
-impl Command {
-    /// What it will write, about.
-    fn payload_bytes(&self) -> usize {
-        let creation = |creation: &Creation| 2 * codec::encode(creation).len();
-        match self {
-            Self::Frame { frame, .. } | Self::Input(Input::Frame { frame, .. }) => match frame {
-                ClientFrame::Submit { payload, .. } => payload.len(),
-                ClientFrame::Create { creation: new, .. } | ClientFrame::Introduce { creation: new, .. } => {
-                    creation(new)
-                }
-                ClientFrame::PutKeyPackages { packages, .. } => packages.iter().map(Bytes::len).sum(),
-                _ => 0,
-            },
-            Self::Input(Input::Answered { response: Some(NodeResponse::Created { creation: new, .. }), .. }) => {
-                creation(new)
-            }
-            Self::Asked(InboundRequest { request, .. }) => match request {
-                // A first contact is kept twice: as the entry and with its group.
-                NodeRequest::Deliver(deliver) => {
-                    2 * deliver.entries.iter().map(|entry| entry.payload.len()).sum::<usize>()
-                }
-                NodeRequest::Create(new) => creation(new),
-                _ => 0,
-            },
-            _ => 0,
-        }
-    }
 }
 
 /// A running node.
@@ -332,7 +301,7 @@ impl NodeHandle {
         let (handle, web) = (self.clone(), web.to_owned());
         tokio::spawn(async move {
             loop {
-                handle.publish_org(&handle.own_record(&web)).await;
+                handle.publish_org(&handle.own_record(&web).await).await;
                 if handle.send(Command::Republish).await.is_err() {
                     break;
                 }
@@ -347,7 +316,7 @@ impl NodeHandle {
 
     /// Signs the organisation's record anew and says it to peers and to the rules.
     async fn renew(&self, web: &str) -> Result<(), Stopped> {
-        let record = self.own_record(web);
+        let record = self.own_record(web).await;
         let hello = NodeHello {
             versions: vec![roost_protocol::VERSION],
             features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
@@ -493,9 +462,11 @@ impl NodeHandle {
         self.commands.send(command).await.map_err(|_| Stopped)
     }
 
-    fn own_record(&self, web: &str) -> SignedOrgRecord {
+    async fn own_record(&self, web: &str) -> SignedOrgRecord {
         let config = &self.shared.config;
         let now_s = now_ms() / 1000;
+        // A clock that was ahead has signed with a number that is still to come; what follows must be newer all the same.
+        let newest = self.shared.network.newest_seq(RecordKey::Org(self.org())).await.unwrap_or(0);
         let record = OrgRecord {
             root: config.org_key.public_key(),
             name: config.name.clone(),
@@ -506,7 +477,7 @@ impl NodeHandle {
                 region: config.region.clone(),
                 weight: 100,
             }],
-            seq: now_s,
+            seq: now_s.max(newest.saturating_add(1)),
             expires: now_s + limits::RECORD_LIFE_S,
         };
         SignedOrgRecord::sign(&record, &config.org_key, &[&config.node_key])
@@ -579,24 +550,24 @@ impl Worker {
 
     /// One batch: handle, commit, let leave. `false` ends the node.
     fn batch(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) -> Result<bool, StoreError> {
-        let space = self.store.space()?;
-        let low = space.is_low(self.space_is_low);
+        let space = self.store.space();
+        // Not to know for a moment how much is free is no reason to stop; a disk that is full says so itself.
+        let low = space.as_ref().map_or(self.space_is_low, |space| space.is_low(self.space_is_low));
         let mut outputs = Vec::new();
         let mut flushed = Vec::new();
         let mut running = true;
         let mut rows = Overlay::new(&self.store);
         if low != self.space_is_low {
-            tracing::warn!(free = space.free, floor = space.floor(), low, "free space on the store's disk");
+            let (free, floor) = space.map_or((0, 0), |space| (space.free, space.floor()));
+            tracing::warn!(free, floor, low, "free space on the store's disk");
             self.space_is_low = low;
             outputs.extend(self.relay.handle(Input::LowSpace(low), &mut rows, now_ms())?);
         }
         let mut next = Some(first);
         let mut taken = 0;
-        let mut bytes = 0;
         let mut notes = Vec::new();
         self.batches += 1;
         while let Some(command) = next {
-            bytes += command.payload_bytes();
             let input = match command {
                 Command::Input(input) => {
                     if let Input::Closed { connection } = &input {
@@ -642,7 +613,11 @@ impl Worker {
                 notes.extend_from_slice(self.relay.notes());
             }
             taken += 1;
-            next = if taken < BATCH_COMMANDS && bytes < BATCH_BYTES && running { queue.try_recv().ok() } else { None };
+            next = if taken < BATCH_COMMANDS && rows.batch().bytes() < BATCH_BYTES && running {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         outputs.extend(self.relay.settle(&mut rows, now_ms())?);
         notes.extend_from_slice(self.relay.notes());

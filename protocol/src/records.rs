@@ -281,13 +281,13 @@ impl SignedOrgRecord {
         if self.countersignatures.len() != record.nodes.len() {
             return Err(RecordError::Count { expected: "one signature a node", got: self.countersignatures.len() });
         }
+        check_life(record.seq, record.expires, now_s)?;
         for (node, signature) in record.nodes.iter().zip(&self.countersignatures) {
             if node.addrs.len() > limits::NODE_ADDRESSES_MAX {
                 return Err(RecordError::Count { expected: "at most 8 addresses", got: node.addrs.len() });
             }
             node.node.public_key().verify(labels::SIGN_ORG_RECORD, self.record.bytes.as_slice(), signature)?;
         }
-        check_life(record.seq, record.expires, now_s)?;
         Ok(record)
     }
 }

@@ -45,11 +45,12 @@ impl Relay {
         self.quotas.submit.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
     }
 
-    /// Whatever comes behind a refused message waits for it.
+    /// Whatever comes behind a message that was refused for now waits for it; one that waits already changes nothing.
     pub(super) fn hold_turn(&mut self, connection: ConnectionId, group: GroupId, message: MessageId, now_ms: u64) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
         state.held.retain(|_, (_, until)| *until > now_ms);
-        if state.held.len() < HELD_MAX || state.held.contains_key(&group) {
+        let waits = state.held.get(&group).is_some_and(|(first, _)| *first != message);
+        if !waits && (state.held.len() < HELD_MAX || state.held.contains_key(&group)) {
             state.held.insert(group, (message, now_ms + HELD_MS));
         }
     }
@@ -171,9 +172,14 @@ impl Relay {
         let pair = (peer, requester, account);
         self.quotas.key_packages_pair.take(&pair, 1, now_ms).map_err(|wait| busy(what, wait))?;
         let quotas = &mut self.quotas;
-        accounts::take_key_packages(step, account, |held| {
+        let taken = accounts::take_key_packages(step, account, |held| {
             quotas.one_time_key_package(other_node, &account, held, now_ms)
-        })
+        });
+        if taken.is_err() {
+            // Who asks before the device was ever there must not wait once it is.
+            self.quotas.key_packages_pair.give_back(&pair, now_ms);
+        }
+        taken
     }
 }
 

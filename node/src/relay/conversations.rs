@@ -1,6 +1,6 @@
 //! Conversations: created once at their hub, known to the homes of their participants, and the admission of messages.
 
-use super::accounts::{home_of, learn_log, verified};
+use super::accounts::{home_of, verified};
 use super::feeds::{self, Author};
 use super::rows;
 use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
@@ -131,10 +131,14 @@ impl Relay {
         if !head.state.has(&account) {
             return Err(not_member());
         }
+        let own = self.own_feed(&head.group);
+        let begins = head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0;
+        if !begins && rows::get(step.rows, &rows::group(&head.group))?.as_ref() == Some(&head) {
+            return Ok(());
+        }
         self.check_creation(step, creation)?;
         self.know(step, &head, signed, creation)?;
-        let own = self.own_feed(&head.group);
-        if head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0 {
+        if begins {
             self.append_first_contact(step, &head, signed, creation)?;
         }
         Ok(())
@@ -228,16 +232,10 @@ impl Relay {
                     );
                 }
                 self.check_turn(step, connection, &group, &author.message)?;
-                if let Err(failure) = self.may_submit(step, &author.account) {
-                    self.hold_turn(connection, group, author.message, step.now_ms);
-                    return Err(failure);
-                }
+                self.may_submit(step, &author.account)?;
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                if let Err(failure) = self.spread(step, &head.state, feed, seq, Some(&author.account)) {
-                    self.hold_turn(connection, group, author.message, step.now_ms);
-                    return Err(failure);
-                }
+                self.spread(step, &head.state, feed, seq, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
                 seq
@@ -285,7 +283,7 @@ impl Relay {
     }
 
     /// Everything that can be checked of a creation without being a member.
-    pub(super) fn check_creation(&self, step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
+    pub(super) fn check_creation(&mut self, step: &mut Step<'_, '_>, creation: &Creation) -> Result<(), Failure> {
         let bad =
             |message: String| Failure::from(Refusal::never(Code::Malformed, message, "create the conversation anew"));
         let state = &creation.state;
@@ -326,7 +324,8 @@ impl Relay {
                 )
                 .into());
             }
-            logs.push(learn_log(step, log)?);
+            // A move that is learnt here takes along what waits for the account.
+            logs.push(self.learn_log(step, log)?);
         }
         for member in &view.members {
             let admitted = logs.iter().any(|log| {

@@ -43,6 +43,18 @@ pub struct Destination {
     not_before_ms: u64,
 }
 
+/// Outbox rows looked at in one batch while custody is voided: about a quarter of a megabyte to write.
+const VOIDED_ROWS: usize = 2_000;
+
+/// A node in a new life, and how far the rows of its earlier ones were walked.
+pub(super) struct Voiding {
+    life: Incarnation,
+    /// Where the walk goes on.
+    from: Vec<u8>,
+    /// Whether anything was ever delivered to it, or is to be.
+    matters: bool,
+}
+
 /// A `Deliver` on its way.
 pub(super) struct Asked {
     peer: NodeId,
@@ -277,7 +289,7 @@ impl Relay {
             Some(_) => None,
         };
         match custody {
-            _ if life != life_now => destination.enqueue(item, step.now_ms),
+            _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
                 destination.took(item);
                 if custody < head {
@@ -462,7 +474,8 @@ impl Relay {
     pub(super) fn met(&mut self, step: &mut Step<'_, '_>, peer: NodeId, life: Incarnation) -> Result<(), StoreError> {
         let key = rows::peer_life(&peer);
         let row: Option<Incarnation> = rows::get(step.rows, &key)?;
-        let known = row.or_else(|| self.strangers.get(&peer).copied());
+        let voiding = self.voiding.get(&peer).map(|voiding| voiding.life);
+        let known = voiding.or(row).or_else(|| self.strangers.get(&peer).copied());
         self.late_lives.remove(&peer);
         if known != Some(life)
             && self.late_lives.len() < LATE_LIVES_MAX
@@ -471,31 +484,45 @@ impl Relay {
             // Each new life is a walk through the outbox: a node that has too many is believed later.
             self.late_lives.insert(peer, (life, step.now_ms + wait));
         } else if known != Some(life) && !planted!(self.identity.sabotage, EarlierLifeBelieved) {
-            // A custody that was given under no known life is void too. A node to which nothing was ever written leaves no
-            // row, for there is no end of such nodes.
-            let mut matters = row.is_some();
-            let prefix = [rows::OUTBOX];
-            for (key, _) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
+            // A custody that was given under no known life is void too.
+            self.voiding.insert(peer, Voiding { life, from: vec![rows::OUTBOX], matters: row.is_some() });
+        }
+        if let Some(destination) = self.destinations.get_mut(&peer) {
+            destination.due_at_once();
+        }
+        Ok(())
+    }
+
+    /// Goes on with voiding what nodes gave custody for in earlier lives. A page a batch: a commit is bounded, and there may be
+    /// very many rows; the new life is written with the last page, so a crash in between begins again.
+    pub(super) fn void_custody(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
+        let end = rows::end_of(&[rows::OUTBOX]);
+        for (peer, mut voiding) in std::mem::take(&mut self.voiding) {
+            let page = step.rows.scan(&voiding.from, &end, VOIDED_ROWS)?;
+            let last = page.last().filter(|_| page.len() >= VOIDED_ROWS).map(|(key, _)| key.clone());
+            for (key, _) in page {
                 let Some((feed, account)) = parse_outbox_key(&key) else { continue };
                 if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
-                    matters = true;
+                    voiding.matters = true;
                     rows::put(step.rows, key, &0_u64);
                     self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
                     let to = feeds::head(step.rows, &feed)?.seq;
                     self.notes.push(Note::Owed { feed, account, from: 1, to });
                 }
             }
-            if matters {
-                rows::put(step.rows, key, &life);
+            if let Some(mut last) = last {
+                last.push(0);
+                voiding.from = last;
+                self.voiding.insert(peer, voiding);
+            } else if voiding.matters {
+                rows::put(step.rows, rows::peer_life(&peer), &voiding.life);
             } else {
+                // A node to which nothing was ever written leaves no row, for there is no end of such nodes.
                 if self.strangers.len() >= STRANGERS_MAX {
                     self.strangers.pop_first();
                 }
-                self.strangers.insert(peer, life);
+                self.strangers.insert(peer, voiding.life);
             }
-        }
-        if let Some(destination) = self.destinations.get_mut(&peer) {
-            destination.due_at_once();
         }
         Ok(())
     }

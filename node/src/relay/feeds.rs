@@ -97,7 +97,7 @@ pub(super) fn read(rows: &Overlay<'_>, feed: &FeedId, from: u64, limit: usize) -
     let mut bytes = 0;
     let mut entries = Vec::new();
     let found = rows.scan(&rows::entry(feed, from), &end, limit.min(limits::DELIVER_ENTRIES_MAX))?;
-    for (next, (key, value)) in (from.max(1)..).zip(found) {
+    for (next, (key, value)) in (from.clamp(1, u64::MAX / 2)..).zip(found) {
         bytes += value.len();
         if bytes > limits::DELIVER_BYTES_MAX && !entries.is_empty() {
             break;

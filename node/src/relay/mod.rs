@@ -249,6 +249,8 @@ pub struct Relay {
     late_lives: BTreeMap<NodeId, (Incarnation, u64)>,
     /// Lives of nodes for which nothing was written yet.
     strangers: BTreeMap<NodeId, Incarnation>,
+    /// Nodes in a new life whose earlier custody is being voided, a page of rows a batch.
+    voiding: BTreeMap<NodeId, delivery::Voiding>,
 }
 
 /// One input's view of time and store.
@@ -289,6 +291,7 @@ impl Relay {
             quotas: quotas::Quotas::new(&identity.limits),
             late_lives: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            voiding: BTreeMap::new(),
             identity,
             node,
             org,
@@ -339,6 +342,10 @@ impl Relay {
             Input::Connected { connection, challenge } => self.connected(connection, challenge),
             Input::Frame { connection, frame } => {
                 let id = frame.id();
+                let submitted = match &frame {
+                    ClientFrame::Submit { group, message, .. } => Some((*group, *message)),
+                    _ => None,
+                };
                 // What is refused leaves no row: the step works above the overlay and is taken over when it succeeds.
                 let mut above = Overlay::new(&*rows);
                 let result = self.frame(&mut Step { rows: &mut above, now_ms, memo }, connection, frame);
@@ -347,6 +354,10 @@ impl Relay {
                     Ok(()) => rows.absorb(batch),
                     Err(Failure::Refused(error)) => {
                         self.notes.clear();
+                        // Whatever the cause: a message behind this one must not pass it.
+                        if let Some((group, message)) = submitted.filter(|_| error.later) {
+                            self.hold_turn(connection, group, message, now_ms);
+                        }
                         self.send(connection, ServerFrame::Refused { id, error });
                     }
                     Err(Failure::Store(error)) => return Err(error),
@@ -394,6 +405,7 @@ impl Relay {
         let mut step = Step { rows, now_ms, memo: &memo };
         self.notes.clear();
         self.meet_late(&mut step)?;
+        self.void_custody(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
@@ -407,7 +419,8 @@ impl Relay {
     /// When a delivery wants to be tried again, milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
         let late = self.late_lives.values().map(|(_, at)| *at);
-        self.destinations.values().filter_map(Destination::wake_at).chain(late).min()
+        let voiding = self.voiding.keys().map(|_| 0);
+        self.destinations.values().filter_map(Destination::wake_at).chain(late).chain(voiding).min()
     }
 
     /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
@@ -415,6 +428,8 @@ impl Relay {
         let set_back = now_ms.saturating_add(limits::RETRY_DELAY_MS_MAX) < self.last_now_ms;
         if set_back && !planted!(self.identity.sabotage, ClockBelieved) {
             self.destinations.values_mut().for_each(Destination::due_at_once);
+            self.late_lives.values_mut().for_each(|(_, at)| *at = now_ms);
+            self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
     }
@@ -705,3 +720,6 @@ impl Relay {
         self.outputs.push(Output::Send(connection, frame));
     }
 }
+
+#[cfg(test)]
+mod stories;

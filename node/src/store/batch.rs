@@ -20,6 +20,7 @@ pub enum Precondition {
 pub struct Batch {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     preconditions: Vec<Precondition>,
+    bytes: usize,
 }
 
 impl Batch {
@@ -31,12 +32,12 @@ impl Batch {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.writes.insert(key.into(), Some(value.into()));
+        self.write(key.into(), Some(value.into()));
     }
 
     /// Removes `key`; removing what is absent is no error.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.writes.insert(key.into(), None);
+        self.write(key.into(), None);
     }
 
     /// The batch applies only if `key` has no value in the store.
@@ -51,7 +52,9 @@ impl Batch {
 
     /// Adds another batch; its writes win.
     pub fn extend(&mut self, other: Self) {
-        self.writes.extend(other.writes);
+        for (key, value) in other.writes {
+            self.write(key, value);
+        }
         self.preconditions.extend(other.preconditions);
     }
 
@@ -59,6 +62,12 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.preconditions.is_empty()
+    }
+
+    /// Keys and values together, bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The number of writes.
@@ -89,7 +98,6 @@ impl Batch {
     /// # Errors
     /// The size errors, [`StoreError::Precondition`], or what reading `store` gives.
     pub(super) fn check(&self, store: &dyn Read) -> Result<(), StoreError> {
-        let mut batch_bytes = 0_usize;
         for (key, value) in &self.writes {
             if key.is_empty() || key.len() > KEY_BYTES_MAX {
                 return Err(StoreError::KeySize { got: key.len() });
@@ -98,10 +106,9 @@ impl Batch {
             if value_bytes > VALUE_BYTES_MAX {
                 return Err(StoreError::ValueSize { got: value_bytes });
             }
-            batch_bytes = batch_bytes.saturating_add(key.len()).saturating_add(value_bytes);
         }
-        if batch_bytes > BATCH_BYTES_MAX {
-            return Err(StoreError::BatchSize { got: batch_bytes });
+        if self.bytes > BATCH_BYTES_MAX {
+            return Err(StoreError::BatchSize { got: self.bytes });
         }
         for precondition in &self.preconditions {
             let (key, expected) = match precondition {
@@ -113,5 +120,37 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let (key_bytes, value_bytes) = (key.len(), value.as_ref().map_or(0, Vec::len));
+        self.bytes += match self.writes.insert(key, value) {
+            None => key_bytes + value_bytes,
+            Some(before) => {
+                self.bytes -= before.map_or(0, |before| before.len());
+                value_bytes
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_counts_what_it_will_write_and_not_what_was_replaced_in_it() {
+        let mut batch = Batch::new();
+        batch.put(*b"key", *b"12345");
+        batch.put(*b"other", *b"1");
+        assert_eq!(batch.bytes(), 14, "keys and values");
+        batch.put(*b"key", *b"123");
+        assert_eq!(batch.bytes(), 12, "the later value alone");
+        batch.delete(*b"key");
+        assert_eq!(batch.bytes(), 9, "a removal writes its key");
+        let mut later = Batch::new();
+        later.put(*b"key", *b"1234567");
+        batch.extend(later);
+        assert_eq!(batch.bytes(), 16, "what another batch replaces does not count either");
     }
 }
