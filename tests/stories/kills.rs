@@ -191,7 +191,9 @@ impl Erin<'_> {
     fn finish(&mut self) {
         let last = format!("erin {}", self.next);
         let sent = self.person.chat(&["send", self.bob, &last, "--wait", "custody", "--timeout", "60s"]).ok();
-        assert_eq!(sent["state"], "custody", "erin's device lives after its deaths");
+        // Bob reads along, so his receipt may be there before the command looks.
+        let state = sent["state"].as_str().unwrap_or_default();
+        assert!(matches!(state, "custody" | "delivered"), "erin's device lives after its deaths: {sent}");
         self.sure.insert(self.next);
     }
 }
