@@ -4,17 +4,20 @@
 
 use super::NetworkError;
 use super::codec::NodeCodec;
+use super::directory::ANSWERS_ENOUGH;
 use super::gossip::{self, Gossip};
 use super::paced::Paced;
 use super::pending::Pending;
 use super::rates::Rates;
 use super::record_store::{FRESH_S, RecordStore};
 use super::transport;
+use super::unheld::Unheld;
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, connection_limits, identify, identity, ping};
 use roost_protocol::{KADEMLIA_PROTOCOL, NODE_PROTOCOL};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// An idle connection is kept so long: Go and JavaScript peers race a shorter one.
@@ -29,6 +32,10 @@ const PENDING_INCOMING_MAX: u32 = 512;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests between nodes on one connection, both directions together.
 const REQUEST_STREAMS_MAX: usize = 64;
+/// Disjoint paths of a query, and servers that one waits for before it asks another. As many as there must be valid answers:
+/// after as many answers that lead no closer libp2p asks all of the k closest at once, which with three came before the fourth
+/// answer and cost up to twenty requests.
+const PATHS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(ANSWERS_ENOUGH - 1);
 /// Servers that lacked a record at a lookup and get it.
 const CACHE_PEERS_MAX: u16 = 4;
 
@@ -47,8 +54,8 @@ pub(super) struct Behaviour {
     pub(super) kademlia: Paced<kad::Behaviour<RecordStore>>,
     /// Requests between nodes.
     pub(super) requests: request_response::Behaviour<NodeCodec>,
-    /// Hints that a record of the directory changed.
-    pub(super) gossip: Gossip,
+    /// Hints that a record of the directory changed. Holds a connection only while the peer is in a mesh.
+    pub(super) gossip: Unheld<Gossip>,
 }
 
 /// Builds the swarm: TCP (and DNS names), Noise, yamux. The seed is wiped.
@@ -99,7 +106,7 @@ fn behaviour(keypair: &identity::Keypair, store: RecordStore, rates: &Rates) -> 
         ping: ping::Behaviour::default(),
         kademlia: Paced::new(kademlia, rates.kademlia),
         requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
-        gossip: gossip::behaviour(keypair)?,
+        gossip: Unheld(gossip::behaviour(keypair)?),
     })
 }
 
@@ -108,6 +115,7 @@ fn kademlia_config() -> kad::Config {
     config
         .set_query_timeout(QUERY_TIMEOUT)
         .disjoint_query_paths(true)
+        .set_parallelism(PATHS)
         .set_record_filtering(StoreInserts::FilterBoth)
         .set_record_ttl(Some(Duration::from_secs(FRESH_S)))
         .set_publication_interval(None)

@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use tokio::sync::oneshot;
 
 /// Valid answers after which a lookup ends; where fewer servers are, it waits for all of them.
-const ANSWERS_ENOUGH: usize = 4;
+pub(super) const ANSWERS_ENOUGH: usize = 4;
 /// Answers kept of one lookup that verify, and as many that do not: more than the k closest nodes give.
 const ANSWERS_MAX: usize = 32;
 /// Stale holders that one lookup repairs.

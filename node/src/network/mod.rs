@@ -24,6 +24,7 @@ mod routing;
 pub mod selection;
 mod swarm_task;
 mod transport;
+mod unheld;
 
 #[cfg(test)]
 mod tests;

@@ -140,6 +140,25 @@ async fn alice_is_found_among_five_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lookup_among_many_nodes_asks_hardly_more_of_them_than_must_answer() {
+    const NODES: u8 = 26;
+    let first = start_node(1, "acme.example", &[], BTreeMap::new()).await;
+    let bootstrap = first.bootstrap(1);
+    let mut others = Vec::new();
+    for seed in 2..=NODES {
+        others.push(start_node(seed, &format!("org{seed}.example"), &bootstrap, BTreeMap::new()).await);
+    }
+    let asker = others.last().unwrap();
+    until("the asker meets more than hold a record", || asker.network.peers_connected() > 20).await;
+    first.publish_user(1, "alice").await;
+    let handle: Handle = "alice@acme.example".parse().unwrap();
+    let found = resolve_once_known(&asker.network, &handle).await;
+    // Four queries of four answers each. Three more are on their way when the fourth comes, and a few hold no record.
+    let messages = found.report.messages;
+    assert!((16..=40).contains(&messages), "few are asked, yet four for every record: {messages}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_ask_at_once_cost_one_lookup() {
     let acme = start_node(1, "acme.example", &[], BTreeMap::new()).await;
     acme.publish_user(1, "alice").await;
