@@ -6,14 +6,16 @@
 
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
+use crate::publisher::{Offer, Publisher};
 use crate::relay::{ConnectionId, Identity, InboundToken, Input, Inspector, Limits, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
 use crate::way;
 use libp2p::Multiaddr;
-use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::sabotage::Sabotage;
+use roost_crypto::signed::Signed;
 use roost_protocol::codec;
 use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::handle::Handle;
@@ -21,7 +23,7 @@ use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::{
-    NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord, VerifiedRecord,
+    HandleRecord, NameClaim, NameClaims, NodeAddress, OrgRecord, RecordKey, SignedOrgRecord, VerifiedRecord,
 };
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame};
@@ -44,6 +46,8 @@ const BATCH_BYTES: usize = crate::store::BATCH_BYTES_MAX / 4;
 const CONNECTION_QUEUE: usize = 1024;
 /// Pause between two publications of the node's own records and its accounts' logs.
 const REPUBLISH: Duration = Duration::from_secs(6 * 3600);
+/// Accounts of one page of such a round: the next is read when the publisher has room.
+const PAGE_ACCOUNTS: usize = 128;
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -161,10 +165,21 @@ pub struct Health {
 
 enum Command {
     Input(Input),
-    Frame { connection: ConnectionId, frame: ClientFrame, since: Stopwatch },
-    Connect { challenge: [u8; 32], reply: oneshot::Sender<(ConnectionId, mpsc::Receiver<ToDevice>)> },
+    Frame {
+        connection: ConnectionId,
+        frame: ClientFrame,
+        since: Stopwatch,
+    },
+    Connect {
+        challenge: [u8; 32],
+        reply: oneshot::Sender<(ConnectionId, mpsc::Receiver<ToDevice>)>,
+    },
     Asked(InboundRequest),
-    Republish,
+    /// A page of accounts, from where the last one ended; the reply is where this one does.
+    Republish {
+        from: Option<Vec<u8>>,
+        next: oneshot::Sender<Option<Vec<u8>>>,
+    },
     Flush(oneshot::Sender<()>),
     Stop,
 }
@@ -187,6 +202,7 @@ struct Shared {
     config: NodeConfig,
     incarnation: Incarnation,
     network: Network,
+    publisher: Publisher,
     listen: Vec<Multiaddr>,
     ready: AtomicBool,
 }
@@ -229,19 +245,35 @@ impl Node {
         };
         let (commands, queue) = mpsc::channel(QUEUE);
         let (wake, woken) = watch::channel(relay.wake_at());
+        let publisher = Publisher::default();
+        let (puts, counted) = (config.peer_rates.puts, Arc::clone(&metrics));
         let shared = Shared {
             config,
             incarnation,
             network: network.clone(),
+            publisher: publisher.clone(),
             listen: listen.clone(),
             ready: AtomicBool::new(false),
         };
         let handle = NodeHandle { commands: commands.clone(), shared: Arc::new(shared) };
         let runtime = tokio::runtime::Handle::current();
+        let (publishing, announcing) = (network.clone(), network.clone());
+        runtime.spawn(publisher.clone().run(
+            puts,
+            move |key, value| {
+                let network = publishing.clone();
+                async move { network.publish(key, value).await }
+            },
+            move |change| announce(&announcing, change),
+            move |waiting| {
+                counted.publications_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            },
+        ));
         let worker = Worker {
             relay,
             store,
             network,
+            publisher,
             runtime: runtime.clone(),
             commands: commands.clone(),
             connections: HashMap::new(),
@@ -301,17 +333,33 @@ impl NodeHandle {
         let (handle, web) = (self.clone(), web.to_owned());
         tokio::spawn(async move {
             loop {
-                handle.publish_org(&handle.own_record(&web).await).await;
-                if handle.send(Command::Republish).await.is_err() {
+                handle.publish_org(&handle.own_record(&web).await);
+                // The next round comes after this one and no sooner than its time.
+                let time = tokio::time::sleep(REPUBLISH);
+                if handle.publish_accounts().await.is_err() {
                     break;
                 }
-                tokio::time::sleep(REPUBLISH).await;
+                time.await;
                 if handle.renew(&web).await.is_err() {
                     break;
                 }
             }
         });
         Ok(())
+    }
+
+    /// Publishes all accounts, page by page, as the publisher has room.
+    async fn publish_accounts(&self) -> Result<(), Stopped> {
+        let mut from = None;
+        loop {
+            let (next, page) = oneshot::channel();
+            self.send(Command::Republish { from, next }).await?;
+            from = page.await.map_err(|_| Stopped)?;
+            if from.is_none() {
+                return Ok(());
+            }
+            self.shared.publisher.room().await;
+        }
     }
 
     /// Signs the organisation's record anew and says it to peers and to the rules.
@@ -483,7 +531,7 @@ impl NodeHandle {
         SignedOrgRecord::sign(&record, &config.org_key, &[&config.node_key])
     }
 
-    async fn publish_org(&self, record: &SignedOrgRecord) {
+    fn publish_org(&self, record: &SignedOrgRecord) {
         let config = &self.shared.config;
         let now_s = now_ms() / 1000;
         let claim = NameClaim {
@@ -495,15 +543,12 @@ impl NodeHandle {
         let claim = claim.sign(&config.org_key);
         let change = DirectoryChange::Org { record: Some(record.clone()), claim: Some(claim.clone()) };
         let claims = NameClaims(vec![claim]);
-        for (key, value) in [
-            (RecordKey::Org(self.org()), codec::encode(record)),
-            (RecordKey::of_name(&config.name), codec::encode(&claims)),
+        for (key, value, change) in [
+            (RecordKey::Org(self.org()), codec::encode(record), None),
+            (RecordKey::of_name(&config.name), codec::encode(&claims), Some(Box::new(change))),
         ] {
-            if let Err(error) = self.shared.network.publish(key, value).await {
-                tracing::warn!(%error, "a record of the organisation was not published");
-            }
+            self.shared.publisher.offer(Offer { key, value, news: true, change });
         }
-        announce(&self.shared.network, change);
     }
 }
 
@@ -511,6 +556,7 @@ struct Worker {
     relay: Relay,
     store: SledStore,
     network: Network,
+    publisher: Publisher,
     runtime: tokio::runtime::Handle,
     commands: mpsc::Sender<Command>,
     connections: HashMap<ConnectionId, mpsc::Sender<ToDevice>>,
@@ -554,7 +600,9 @@ impl Worker {
         // Not to know for a moment how much is free is no reason to stop; a disk that is full says so itself.
         let low = space.as_ref().map_or(self.space_is_low, |space| space.is_low(self.space_is_low));
         let mut outputs = Vec::new();
+        let mut round = Vec::new();
         let mut flushed = Vec::new();
+        let mut pages = Vec::new();
         let mut running = true;
         let mut rows = Overlay::new(&self.store);
         if low != self.space_is_low {
@@ -593,8 +641,10 @@ impl Worker {
                     self.asked.insert(token, respond);
                     Some(Input::Asked { token, peer, request })
                 }
-                Command::Republish => {
-                    outputs.extend(self.relay.publish_accounts(&mut rows, now_ms())?);
+                Command::Republish { from, next } => {
+                    let (page, end) = self.relay.publish_accounts(&mut rows, now_ms(), from, PAGE_ACCOUNTS)?;
+                    round.extend(page);
+                    pages.push((next, end));
                     None
                 }
                 Command::Flush(done) => {
@@ -631,6 +681,15 @@ impl Worker {
         self.metrics.committed(taken, &notes, now_ms());
         for output in outputs {
             self.leave(output);
+        }
+        for output in round {
+            match output {
+                Output::Publish { log, handle_record, changed } => self.publish(log, handle_record, changed, false),
+                output => self.leave(output),
+            }
+        }
+        for (next, end) in pages {
+            let _ = next.send(end);
         }
         for done in flushed {
             let _ = done.send(());
@@ -695,16 +754,27 @@ impl Worker {
                 });
             }
             Output::Publish { log, handle_record, changed } => {
-                let network = self.network.clone();
-                self.runtime.spawn(async move {
-                    let change =
-                        DirectoryChange::Account { log: Some(log.clone()), handle: Some(handle_record.clone()) };
-                    publish_account(&network, log, handle_record).await;
-                    if changed {
-                        announce(&network, change);
-                    }
-                });
+                self.publish(log, handle_record, changed, true);
             }
+        }
+    }
+
+    /// Hands the two records of an account to the publisher; `changed` is told to others once both are out.
+    fn publish(&self, log: IdentityLog, handle_record: Signed, changed: bool, news: bool) {
+        let account = VerifiedLog::verify(&log).map(|log| log.account());
+        let handle = handle_record.peek::<HandleRecord>(limits::DHT_VALUE_BYTES_MAX);
+        let (Ok(account), Ok(handle)) = (account, handle) else { return };
+        let change =
+            changed.then(|| DirectoryChange::Account { log: Some(log.clone()), handle: Some(handle_record.clone()) });
+        for (key, value, change) in [
+            (RecordKey::Account(account), codec::encode(&log), None),
+            (
+                RecordKey::Handle(handle.handle.key(&OrgId::of(&handle.root))),
+                codec::encode(&handle_record),
+                change.map(Box::new),
+            ),
+        ] {
+            self.publisher.offer(Offer { key, value, news, change });
         }
     }
 
@@ -741,24 +811,6 @@ impl Worker {
 fn announce(network: &Network, change: DirectoryChange) {
     if let Err(error) = network.announce(change) {
         tracing::debug!(%error, "a change was not told to other nodes");
-    }
-}
-
-async fn publish_account(
-    network: &Network,
-    log: roost_crypto::identity_log::IdentityLog,
-    handle_record: roost_crypto::signed::Signed,
-) {
-    let account = roost_crypto::identity_log::VerifiedLog::verify(&log).map(|log| log.account());
-    let handle = handle_record.peek::<roost_protocol::records::HandleRecord>(limits::DHT_VALUE_BYTES_MAX);
-    let (Ok(account), Ok(handle)) = (account, handle) else { return };
-    for (key, value) in [
-        (RecordKey::Account(account), codec::encode(&log)),
-        (RecordKey::Handle(handle.handle.key(&OrgId::of(&handle.root))), codec::encode(&handle_record)),
-    ] {
-        if let Err(error) = network.publish(key, value).await {
-            tracing::warn!(%error, "an account's record was not published");
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod driver;
 pub mod metrics;
 pub mod network;
+mod publisher;
 pub mod relay;
 pub mod store;
 pub mod way;

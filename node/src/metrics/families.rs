@@ -87,6 +87,7 @@ pub struct Metrics {
     pub(super) lookup_messages: Histogram,
     pub(super) lookup_seconds: Histogram,
     pub(super) publications: Family<Outcome, Counter>,
+    pub(crate) publications_waiting: Gauge,
     pub(crate) records_held: Gauge,
     pub(super) peers_connected: Gauge,
     pub(crate) peer_clock_ahead_seconds: Gauge,
@@ -171,6 +172,8 @@ impl Metrics {
         let lookup_messages = roost.add("lookup_messages", "Requests of a lookup in the directory", small());
         let lookup_seconds = roost.add("lookup_seconds", "Time of a lookup in the directory", long());
         let publications = roost.add("publications", "Publications of records by outcome", Family::default());
+        let publications_waiting =
+            roost.add("publications_waiting", "Records that wait to be published or are", Gauge::default());
         let records_held = roost.add("records_held", "Directory records held here", Gauge::default());
         let peers_connected = roost.add("peers_connected", "Nodes connected", Gauge::default());
         let peer_clock_ahead_seconds = roost.add(
@@ -217,6 +220,7 @@ impl Metrics {
             lookup_messages,
             lookup_seconds,
             publications,
+            publications_waiting,
             records_held,
             peers_connected,
             peer_clock_ahead_seconds,

@@ -193,16 +193,25 @@ impl Relay {
         Ok(())
     }
 
-    /// Publishes every account again: called when the node starts and every few hours. A handle record in the second half of
-    /// its life is signed anew.
+    /// Publishes `limit` accounts again, from the first or from where a page before ended; gives where this one does, `None`
+    /// at the end. Called when the node starts and every few hours. A handle record in the second half of its life is signed
+    /// anew.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn publish_accounts(&self, rows: &mut Overlay<'_>, now_ms: u64) -> Result<Vec<Output>, StoreError> {
+    pub fn publish_accounts(
+        &self,
+        rows: &mut Overlay<'_>,
+        now_ms: u64,
+        from: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<(Vec<Output>, Option<Vec<u8>>), StoreError> {
         let prefix = [rows::ACCOUNT];
         let now_s = now_ms / 1000;
         let mut outputs = Vec::new();
-        for (key, value) in rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
+        let page = rows.scan(&from.unwrap_or_else(|| prefix.to_vec()), &rows::end_of(&prefix), limit)?;
+        let next = page.last().filter(|_| page.len() >= limit).map(|(key, _)| [key.as_slice(), &[0]].concat());
+        for (key, value) in page {
             let mut row: AccountRow = rows::decode(&key, &value)?;
             let record: Option<HandleRecord> = row.handle_record.peek(limits::DHT_VALUE_BYTES_MAX).ok();
             // Also one that a clock far ahead has signed: nobody believes it until its time has come.
@@ -217,7 +226,7 @@ impl Relay {
             }
             outputs.push(Output::Publish { log: row.log, handle_record: row.handle_record, changed });
         }
-        Ok(outputs)
+        Ok((outputs, next))
     }
 
     fn check_home(&self, log: &VerifiedLog) -> Result<(), Failure> {

@@ -246,7 +246,7 @@ fn a_handle_record_that_a_clock_far_ahead_has_signed_is_signed_anew() {
     let row = AccountRow { log: log.log().clone(), handle_record: ahead };
     world.write(|rows| rows::put(rows, rows::account(&log.account()), &row));
     let mut rows = Overlay::new(&world.store);
-    world.relay.publish_accounts(&mut rows, NOW_MS).unwrap();
+    world.relay.publish_accounts(&mut rows, NOW_MS, None, 10).unwrap();
     let row: AccountRow = rows::get(&rows, &rows::account(&log.account())).unwrap().unwrap();
     let record = HandleRecord::verify(&row.handle_record, NOW_MS / 1000).expect("it is believed now");
     assert!(record.seq > 1, "and newer than the one before");

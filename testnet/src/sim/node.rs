@@ -450,7 +450,7 @@ impl World {
         let published = {
             let mut rows = Overlay::new(&target.disk.visible);
             match &target.relay {
-                Some(relay) => relay.publish_accounts(&mut rows, now_ms).unwrap_or_default(),
+                Some(relay) => relay.publish_accounts(&mut rows, now_ms, None, usize::MAX).unwrap_or_default().0,
                 None => Vec::new(),
             }
         };
