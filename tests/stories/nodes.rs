@@ -193,10 +193,12 @@ impl Device {
     async fn next(&mut self) -> ServerFrame {
         loop {
             match tokio::time::timeout(Duration::from_secs(20), self.frames.recv()).await {
-                Ok(Some(ToDevice::Frame(ServerFrame::Placed { inbox, count, .. }))) => {
-                    self.say(ClientFrame::Ack { inbox: inbox + count - 1 }).await;
-                }
-                Ok(Some(ToDevice::Frame(frame))) => return frame,
+                Ok(Some(ToDevice::Frame(frame))) => match *frame {
+                    ServerFrame::Placed { inbox, count, .. } => {
+                        self.say(ClientFrame::Ack { inbox: inbox + count - 1 }).await;
+                    }
+                    frame => return frame,
+                },
                 other => panic!("expected a frame, got {other:?}"),
             }
         }

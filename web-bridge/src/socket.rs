@@ -214,7 +214,7 @@ struct Writer<'a, H> {
 }
 
 impl<H: Home> Writer<'_, H> {
-    async fn run(&mut self, replies: &mut mpsc::Receiver<ServerFrame>, place: Place, signed_in: &Notify) -> End {
+    async fn run(&mut self, replies: &mut mpsc::Receiver<Box<ServerFrame>>, place: Place, signed_in: &Notify) -> End {
         let mut place = Some(place);
         let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -222,7 +222,7 @@ impl<H: Home> Writer<'_, H> {
             let message = tokio::select! {
                 next = self.from_home.recv() => match next {
                     Some(ToDevice::Frame(frame)) => {
-                        if matches!(frame, ServerFrame::SignedIn { .. }) {
+                        if matches!(*frame, ServerFrame::SignedIn { .. }) {
                             drop(place.take());
                             self.counted.signed_in();
                             signed_in.notify_one();
@@ -281,7 +281,7 @@ struct Reader<'a, H> {
     gate: &'a Gate,
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
-    reply: mpsc::Sender<ServerFrame>,
+    reply: mpsc::Sender<Box<ServerFrame>>,
 }
 
 impl<H: Home> Reader<'_, H> {
@@ -332,9 +332,9 @@ impl<H: Home> Reader<'_, H> {
         }
     }
 
-    async fn refuse(&self, id: Option<u64>, error: Refusal) -> Result<(), mpsc::error::SendError<ServerFrame>> {
+    async fn refuse(&self, id: Option<u64>, error: Refusal) -> Result<(), mpsc::error::SendError<Box<ServerFrame>>> {
         self.metrics.refused(Refuser::Bridge, error.code);
-        self.reply.send(ServerFrame::Refused { id, error }).await
+        self.reply.send(Box::new(ServerFrame::Refused { id, error })).await
     }
 }
 
@@ -353,7 +353,7 @@ async fn part(
     sub_protocol: SubProtocol,
     sink: &mut Sink,
     stream: &mut Stream,
-    replies: &mut mpsc::Receiver<ServerFrame>,
+    replies: &mut mpsc::Receiver<Box<ServerFrame>>,
     end: End,
     pause_ms: u64,
 ) {

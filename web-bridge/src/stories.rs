@@ -77,7 +77,7 @@ impl Home for FakeHome {
             challenge: Bytes(challenge.to_vec()),
             incarnation: Incarnation([4; 16]),
         };
-        sender.try_send(ToDevice::Frame(hello)).unwrap();
+        sender.try_send(ToDevice::Frame(Box::new(hello))).unwrap();
         let connection = self.0.next.fetch_add(1, Ordering::SeqCst);
         self.0.connections.lock().unwrap().insert(connection, sender);
         Ok((connection, receiver))
@@ -89,26 +89,26 @@ impl Home for FakeHome {
         let Some(sender) = connections.get(&connection) else { return Ok(()) };
         let answer = match frame {
             ClientFrame::SignIn { id, .. } => {
-                ToDevice::Frame(ServerFrame::SignedIn { id, inbox: 7, key_packages: 0, last_resort: false })
+                ToDevice::Frame(Box::new(ServerFrame::SignedIn { id, inbox: 7, key_packages: 0, last_resort: false }))
             }
             ClientFrame::Ack { .. } => ToDevice::Close,
             ClientFrame::SignUp { id, handle, .. } if handle == "guess" => {
                 let error = Refusal::never(Code::BadInvite, "no such invite", "ask for one");
-                ToDevice::Frame(ServerFrame::Refused { id: Some(id), error })
+                ToDevice::Frame(Box::new(ServerFrame::Refused { id: Some(id), error }))
             }
             ClientFrame::SignUp { id, handle, .. } if handle == "taken" => {
                 let error = Refusal::never(Code::HandleTaken, "taken", "choose another");
-                ToDevice::Frame(ServerFrame::Refused { id: Some(id), error })
+                ToDevice::Frame(Box::new(ServerFrame::Refused { id: Some(id), error }))
             }
             ClientFrame::Resume { .. } => {
                 let large = Refusal::never(Code::Internal, "x".repeat(100_000), "");
                 let large = ServerFrame::Refused { id: None, error: large };
-                while sender.try_send(ToDevice::Frame(large.clone())).is_ok() {}
+                while sender.try_send(ToDevice::Frame(Box::new(large.clone()))).is_ok() {}
                 connections.remove(&connection);
                 self.0.overflowed.send_replace(true);
                 return Ok(());
             }
-            frame => ToDevice::Frame(ServerFrame::Done { id: frame.id().unwrap() }),
+            frame => ToDevice::Frame(Box::new(ServerFrame::Done { id: frame.id().unwrap() })),
         };
         sender.try_send(answer).unwrap();
         Ok(())

@@ -85,11 +85,10 @@ pub enum NodeError {
 pub struct Stopped;
 
 /// What leaves for a device.
-#[expect(clippy::large_enum_variant, reason = "nearly every one is a frame; a box would cost an allocation a message")]
 #[derive(Debug)]
 pub enum ToDevice {
-    /// A frame.
-    Frame(ServerFrame),
+    /// A frame. Boxed: a channel holds room for 32 of them, empty or not, and there is one a connection.
+    Frame(Box<ServerFrame>),
     /// Close the connection.
     Close,
 }

@@ -219,7 +219,7 @@ impl Worker {
                 let full = self
                     .connections
                     .get(&connection)
-                    .is_some_and(|sender| sender.try_send(ToDevice::Frame(frame)).is_err());
+                    .is_some_and(|sender| sender.try_send(ToDevice::Frame(Box::new(frame))).is_err());
                 if full {
                     // The device reads too slowly or is gone: the inbox keeps what it has not acknowledged.
                     self.connections.remove(&connection);

@@ -211,8 +211,10 @@ async fn sign_ups_that_lie_about_name_home_or_invite_make_no_account_and_one_inv
             handle.frame(connection, frame).await.unwrap();
             loop {
                 match tokio::time::timeout(super::PATIENCE, frames.recv()).await {
-                    Ok(Some(roost_node::ToDevice::Frame(ServerFrame::Hello { .. }))) => {}
-                    Ok(Some(roost_node::ToDevice::Frame(frame))) => return frame,
+                    Ok(Some(roost_node::ToDevice::Frame(frame))) => match *frame {
+                        ServerFrame::Hello { .. } => {}
+                        frame => return frame,
+                    },
                     other => panic!("expected an answer, got {other:?}"),
                 }
             }
