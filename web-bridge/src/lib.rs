@@ -309,7 +309,8 @@ async fn upgrade<H: Home>(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |socket| session.run(socket)))
+    // A task of its own: that of the upgrade holds memory that is of no more use.
+    Ok(upgrade.on_upgrade(async move |socket| drop(tokio::spawn(session.run(socket)))))
 }
 
 /// Whose connection it is: the peer's address or, behind a trusted proxy, the last one that the proxy added.

@@ -2,6 +2,9 @@
 //!
 //! Carries frames between the device and its home and enforces the bounds of the door. Never decides what a frame means,
 //! never holds a key. Implements `docs/protocol.md`, section "Between device and home".
+//!
+//! Nearly all connections are idle at any moment, so what a connection does now and then is in a box of its own and takes
+//! memory only while it does it.
 
 use crate::config::BridgeConfig;
 use crate::frames::SubProtocol;
@@ -11,6 +14,8 @@ use crate::limits::{BLOCKED_WRITE_CHECK, REPLIES_WAITING_MAX, UNREADABLE_IN_A_RO
 use crate::listener::Marks;
 use crate::rate::{Bucket, Place};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+// Tokio's has room for 32 elements from the start; hardly any connection is ever refused anything.
+use futures::channel::mpsc as replies;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use roost_node::metrics::Refuser;
@@ -153,15 +158,15 @@ impl<H: Home> Session<H> {
         let Self { home, metrics, config, sub_protocol, marks, place, _socket, gate, mut draining, _alive } = self;
         let mut counted = Counted::open(metrics);
         let (mut sink, mut stream) = socket.split();
-        let (reply, mut replies) = mpsc::channel(REPLIES_WAITING_MAX);
+        let (reply, mut replies) = replies::channel(REPLIES_WAITING_MAX);
         let Ok(challenge) = draw_challenge() else {
             tracing::error!("the system gives no randomness");
             counted.ended(End::Internal);
-            return part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, End::Internal, 0).await;
+            return Box::pin(part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, End::Internal, 0)).await;
         };
         // Devices of one node come back spread over five seconds; the challenge is public and random.
         let pause_ms = 500 + u64::from(challenge.first().copied().unwrap_or(0)) * 18;
-        let end = match home.connect(challenge).await {
+        let end = match Box::pin(home.connect(challenge)).await {
             Err(_) => End::Restart,
             Ok((connection, mut from_home)) => {
                 let signed_in = Notify::new();
@@ -189,7 +194,7 @@ impl<H: Home> Session<H> {
                     end = unless_signed_in(&config, &signed_in) => end,
                     _ = draining.wait_for(|draining| *draining) => End::Restart,
                 };
-                home.closed(connection).await;
+                Box::pin(home.closed(connection)).await;
                 end
             }
         };
@@ -198,7 +203,7 @@ impl<H: Home> Session<H> {
         }
         tracing::debug!(?end, "a connection ends");
         counted.ended(end);
-        part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, end, pause_ms).await;
+        Box::pin(part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, end, pause_ms)).await;
     }
 }
 
@@ -214,7 +219,7 @@ struct Writer<'a, H> {
 }
 
 impl<H: Home> Writer<'_, H> {
-    async fn run(&mut self, replies: &mut mpsc::Receiver<Box<ServerFrame>>, place: Place, signed_in: &Notify) -> End {
+    async fn run(&mut self, replies: &mut replies::Receiver<ServerFrame>, place: Place, signed_in: &Notify) -> End {
         let mut place = Some(place);
         let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -233,7 +238,7 @@ impl<H: Home> Writer<'_, H> {
                     Some(ToDevice::Close) => return if self.home.is_ready() { End::ByHome } else { End::Restart },
                     None => return given_up(self.home),
                 },
-                Some(frame) = replies.recv() => self.sub_protocol.encode(&frame),
+                Some(frame) = replies.next() => self.sub_protocol.encode(&frame),
                 _ = pings.tick() => Some(Message::Ping(Default::default())),
             };
             let Some(message) = message else {
@@ -241,7 +246,7 @@ impl<H: Home> Writer<'_, H> {
                 return End::Internal;
             };
             let is_frame = !matches!(message, Message::Ping(_));
-            if let Err(end) = self.write(message).await {
+            if let Err(end) = Box::pin(self.write(message)).await {
                 return end;
             }
             if is_frame {
@@ -281,7 +286,7 @@ struct Reader<'a, H> {
     gate: &'a Gate,
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
-    reply: mpsc::Sender<Box<ServerFrame>>,
+    reply: replies::Sender<ServerFrame>,
 }
 
 impl<H: Home> Reader<'_, H> {
@@ -304,37 +309,37 @@ impl<H: Home> Reader<'_, H> {
                 Message::Ping(_) | Message::Pong(_) => continue,
                 Message::Text(_) | Message::Binary(_) => self.metrics.bridge_frame_in(),
             }
-            let frame = match self.sub_protocol.decode(&message) {
-                Ok(frame) => frame,
-                Err(error) => {
-                    let hint = "send one frame of docs/protocol.md a message, in the sub-protocol that was agreed";
-                    let refusal = Refusal::never(Code::Malformed, error.to_string(), hint);
-                    if self.refuse(None, refusal).await.is_err() {
-                        return End::Gone;
-                    }
-                    unreadable_in_a_row += 1;
-                    if unreadable_in_a_row >= UNREADABLE_IN_A_ROW_MAX {
-                        return End::Unreadable;
-                    }
-                    continue;
-                }
-            };
-            unreadable_in_a_row = 0;
-            if let Err(refusal) = self.gate.pass(&frame, Instant::now()) {
-                if self.refuse(frame.id(), refusal).await.is_err() {
-                    return End::Gone;
-                }
-                continue;
+            match Box::pin(self.heard(connection, message)).await {
+                Ok(true) => unreadable_in_a_row = 0,
+                Ok(false) => unreadable_in_a_row += 1,
+                Err(end) => return end,
             }
-            if self.home.frame(connection, frame).await.is_err() {
-                return End::Restart;
+            if unreadable_in_a_row >= UNREADABLE_IN_A_ROW_MAX {
+                return End::Unreadable;
             }
         }
     }
 
-    async fn refuse(&self, id: Option<u64>, error: Refusal) -> Result<(), mpsc::error::SendError<Box<ServerFrame>>> {
+    /// Hands one frame to the home; `false` when it could not be read.
+    async fn heard(&mut self, connection: u64, message: Message) -> Result<bool, End> {
+        let frame = match self.sub_protocol.decode(&message) {
+            Ok(frame) => frame,
+            Err(error) => {
+                let hint = "send one frame of docs/protocol.md a message, in the sub-protocol that was agreed";
+                let refusal = Refusal::never(Code::Malformed, error.to_string(), hint);
+                return self.refuse(None, refusal).await.map(|()| false);
+            }
+        };
+        match self.gate.pass(&frame, Instant::now()) {
+            Ok(()) => self.home.frame(connection, frame).await.map_err(|_| End::Restart)?,
+            Err(refusal) => self.refuse(frame.id(), refusal).await?,
+        }
+        Ok(true)
+    }
+
+    async fn refuse(&mut self, id: Option<u64>, error: Refusal) -> Result<(), End> {
         self.metrics.refused(Refuser::Bridge, error.code);
-        self.reply.send(Box::new(ServerFrame::Refused { id, error })).await
+        self.reply.send(ServerFrame::Refused { id, error }).await.map_err(|_| End::Gone)
     }
 }
 
@@ -353,7 +358,7 @@ async fn part(
     sub_protocol: SubProtocol,
     sink: &mut Sink,
     stream: &mut Stream,
-    replies: &mut mpsc::Receiver<Box<ServerFrame>>,
+    replies: &mut replies::Receiver<ServerFrame>,
     end: End,
     pause_ms: u64,
 ) {

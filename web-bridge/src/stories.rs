@@ -632,3 +632,12 @@ async fn behind_a_proxy_the_last_forwarded_address_counts() {
     let _bob = dial_for("192.0.2.2").await.expect("bob has one of his own");
     assert!(dial_for("192.0.2.9, 192.0.2.1").await.is_err(), "what the client claims in front does not count");
 }
+
+#[test]
+fn an_idle_connection_holds_little_memory() {
+    fn size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+    let task = size(crate::socket::Session::<FakeHome>::run);
+    assert!(task <= 3_072, "the task of a connection, of which there are hundreds of thousands, takes {task} bytes");
+}
