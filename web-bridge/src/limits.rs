@@ -4,8 +4,10 @@ use std::time::Duration;
 
 /// Bytes tungstenite reads at once: 3.6 KB for an idle connection instead of 137 KB with its default of 128 KiB.
 pub(crate) const READ_BUFFER_BYTES: usize = 2048;
-/// Bytes gathered before a write: none, a frame leaves at once.
-pub(crate) const WRITE_BUFFER_BYTES: usize = 0;
+/// Bytes gathered before a write, where so many wait; what waits alone leaves at once.
+pub(crate) const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// Frames that leave together at most: the first must not wait for more to be encoded.
+pub(crate) const FRAMES_A_WRITE: usize = 64;
 /// Bytes that may wait for a slow reader in front of the kernel's buffer: eight of the largest messages.
 pub(crate) const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// Unreadable frames in a row before the connection is closed: a person at a prompt errs less often, a fuzzer more.

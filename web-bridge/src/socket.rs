@@ -10,7 +10,7 @@ use crate::config::BridgeConfig;
 use crate::frames::SubProtocol;
 use crate::gate::Gate;
 use crate::home::Home;
-use crate::limits::{BLOCKED_WRITE_CHECK, REPLIES_WAITING_MAX, UNREADABLE_IN_A_ROW_MAX};
+use crate::limits::{BLOCKED_WRITE_CHECK, FRAMES_A_WRITE, REPLIES_WAITING_MAX, UNREADABLE_IN_A_ROW_MAX};
 use crate::listener::Marks;
 use crate::rate::{Bucket, Place};
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -224,41 +224,57 @@ impl<H: Home> Writer<'_, H> {
         let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let message = tokio::select! {
-                next = self.from_home.recv() => match next {
-                    Some(ToDevice::Frame(frame)) => {
-                        if matches!(*frame, ServerFrame::SignedIn { .. }) {
-                            drop(place.take());
-                            self.counted.signed_in();
-                            signed_in.notify_one();
-                        }
-                        self.gate.answered(&frame, Instant::now());
-                        self.sub_protocol.encode(&frame)
-                    }
-                    Some(ToDevice::Close) => return if self.home.is_ready() { End::ByHome } else { End::Restart },
-                    None => return given_up(self.home),
+            let mut waiting = Vec::new();
+            let of_the_door = tokio::select! {
+                count = self.from_home.recv_many(&mut waiting, FRAMES_A_WRITE) => match count {
+                    0 => return given_up(self.home),
+                    _ => None,
                 },
-                Some(frame) = replies.next() => self.sub_protocol.encode(&frame),
-                _ = pings.tick() => Some(Message::Ping(Default::default())),
+                Some(frame) = replies.next() => Some(self.sub_protocol.encode(&frame)),
+                _ = pings.tick() => Some(Some(Message::Ping(Default::default()))),
             };
-            let Some(message) = message else {
+            let mut messages = Vec::from_iter(of_the_door);
+            let mut end = None;
+            for next in waiting {
+                let ToDevice::Frame(frame) = next else {
+                    end = Some(if self.home.is_ready() { End::ByHome } else { End::Restart });
+                    break;
+                };
+                if matches!(*frame, ServerFrame::SignedIn { .. }) {
+                    drop(place.take());
+                    self.counted.signed_in();
+                    signed_in.notify_one();
+                }
+                self.gate.answered(&frame, Instant::now());
+                messages.push(self.sub_protocol.encode(&frame));
+            }
+            let Some(messages) = messages.into_iter().collect() else {
                 tracing::error!("a frame cannot be encoded");
                 return End::Internal;
             };
-            let is_frame = !matches!(message, Message::Ping(_));
-            if let Err(end) = Box::pin(self.write(message)).await {
+            if let Err(end) = Box::pin(self.write(messages)).await {
                 return end;
             }
-            if is_frame {
-                self.counted.metrics.bridge_frame_out();
+            if let Some(end) = end {
+                return end;
             }
         }
     }
 
-    /// Writes one message, unless the device reads so slowly that the node gives it up or the time is over.
-    async fn write(&mut self, message: Message) -> Result<(), End> {
-        let Self { sink, from_home, config, home, .. } = self;
-        let mut send = pin!(sink.send(message));
+    /// Writes messages, unless the device reads so slowly that the node gives it up or the time is over. Those that wait
+    /// together leave together: a system call a frame costs more than the frame.
+    async fn write(&mut self, messages: Vec<Message>) -> Result<(), End> {
+        let Self { sink, from_home, config, home, counted, .. } = self;
+        let mut send = pin!(async {
+            for message in messages {
+                let is_frame = !matches!(message, Message::Ping(_));
+                sink.feed(message).await?;
+                if is_frame {
+                    counted.metrics.bridge_frame_out();
+                }
+            }
+            sink.flush().await
+        });
         let mut late = pin!(sleep(config.write_within));
         loop {
             tokio::select! {

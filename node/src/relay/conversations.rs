@@ -2,6 +2,7 @@
 
 use super::accounts::{home_of, verified};
 use super::feeds::{self, Author};
+use super::inbox::Reference;
 use super::rows;
 use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
 use crate::store::Read as _;
@@ -194,8 +195,9 @@ impl Relay {
             message: MessageId::of(step.now_ms, head.made_by.as_bytes()),
             attempt: 0,
         };
+        let bytes = payload.len();
         let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
-        self.spread(step, &head.state, feed, seq, None)
+        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)
     }
 
     /// A sealed message of a device: admitted, appended, spread; accepted once the batch is durable.
@@ -233,9 +235,10 @@ impl Relay {
                 }
                 self.check_turn(step, connection, &group, &author.message)?;
                 self.may_submit(step, &author.account)?;
+                let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                self.spread(step, &head.state, feed, seq, Some(&author.account))?;
+                self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
                 seq

@@ -4,6 +4,7 @@
 
 use super::conversations::{group_head, not_member};
 use super::feeds;
+use super::inbox::Reference;
 use super::quotas::busy;
 use super::rows;
 use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
@@ -160,20 +161,20 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         state: &ConversationState,
-        feed: FeedId,
-        seq: u64,
+        reference: Reference,
         author: Option<&AccountId>,
     ) -> Result<(), Failure> {
+        let Reference { feed, seq, .. } = reference;
         for account in state.participants.iter().map(|participant| participant.account) {
             if author == Some(&account) {
                 continue;
             }
             let home = accounts::home_of(step, &account)?;
             if home == self.node {
-                if self.inbox_is_full(step, &account)? {
+                if self.inbox_room(step, &account)?.is_none() {
                     return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
                 }
-                self.put_into_inbox(step, &account, &feed, seq)?;
+                self.put_into_inbox(step, &account, reference)?;
             } else {
                 let key = rows::outbox(&feed, &account);
                 if step.rows.get(&key)?.is_none() {
@@ -399,15 +400,20 @@ impl Relay {
         }
         let mut custodies = Vec::new();
         for account in deliver.accounts {
+            let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
             let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
             let mut held: u64 = rows::get(step.rows, &rows::held(&account, &feed))?.unwrap_or(0);
-            while held < last {
-                if self.inbox_is_full(step, &account)? {
-                    break;
-                }
+            let mut room = self.inbox_room(step, &account)?;
+            while held < last && !room.is_none() {
                 held += 1;
-                let placed = self.put_into_inbox(step, &account, &feed, held)?;
-                let entry = deliver.entries.iter().find(|entry| entry.header.seq == held);
+                let brought = held.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+                let entry = brought.and_then(|at| deliver.entries.get(at));
+                let bytes = match entry {
+                    Some(entry) => entry.payload.len(),
+                    None => feeds::get(step.rows, &feed, held)?.map_or(0, |entry| entry.payload.len()),
+                };
+                room.take(bytes);
+                let placed = self.put_into_inbox(step, &account, Reference { feed, seq: held, bytes })?;
                 if let (Some(inbox), Some(entry)) = (placed, entry) {
                     self.push_early(&account, entry, inbox);
                 }

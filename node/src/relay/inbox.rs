@@ -10,6 +10,33 @@ use roost_protocol::ids::{FeedId, Incarnation};
 use roost_protocol::limits;
 use roost_protocol::socket::ServerFrame;
 
+/// An entry of a feed, as an inbox refers to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reference {
+    pub feed: FeedId,
+    pub seq: u64,
+    /// Of its payload.
+    pub bytes: usize,
+}
+
+/// What still fits into an inbox: while there is any of both, an entry does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    entries: u64,
+    bytes: u64,
+}
+
+impl Room {
+    pub(super) const fn is_none(&self) -> bool {
+        self.entries == 0 || self.bytes == 0
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+}
+
 /// Entries pushed without a position: neighbours both in their feed and in the inbox.
 pub(super) struct Run {
     feed: FeedId,
@@ -33,10 +60,9 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         account: &AccountId,
-        feed: &FeedId,
-        seq: u64,
+        Reference { feed, seq, bytes }: Reference,
     ) -> Result<Option<u64>, StoreError> {
-        let held_key = rows::held(account, feed);
+        let held_key = rows::held(account, &feed);
         let held: u64 = rows::get(step.rows, &held_key)?.unwrap_or(0);
         if seq <= held {
             return Ok(None);
@@ -45,9 +71,8 @@ impl Relay {
         let next = rows::get::<u64>(step.rows, &head_key)?.unwrap_or(0) + 1;
         let bytes_key = rows::inbox_bytes(account);
         let before: u64 = rows::get(step.rows, &bytes_key)?.unwrap_or(0);
-        let size = feeds::get(step.rows, feed, seq)?.map_or(0, |entry| entry.payload.len());
-        rows::put(step.rows, rows::inbox(account, next), &(*feed, seq, before));
-        rows::put(step.rows, bytes_key, &(before + u64::try_from(size).unwrap_or(0)));
+        rows::put(step.rows, rows::inbox(account, next), &(feed, seq, before));
+        rows::put(step.rows, bytes_key, &(before + u64::try_from(bytes).unwrap_or(0)));
         rows::put(step.rows, head_key, &next);
         rows::put(step.rows, held_key, &seq);
         self.stirred.extend(self.present.get(account).into_iter().flatten());
@@ -89,16 +114,20 @@ impl Relay {
         Ok(())
     }
 
-    pub(super) fn inbox_is_full(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<bool, StoreError> {
+    pub(super) fn inbox_room(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<Room, StoreError> {
         let head: u64 = rows::get(step.rows, &rows::inbox_head(account))?.unwrap_or(0);
         let start = rows::inbox(account, 0);
         let first = step.rows.scan(&start, &rows::inbox(account, u64::MAX), 1)?.into_iter().next();
-        let Some((key, value)) = first else { return Ok(false) };
+        let Some((key, value)) = first else {
+            return Ok(Room { entries: limits::INBOX_ENTRIES_MAX, bytes: limits::INBOX_BYTES_MAX });
+        };
         let oldest = position_of(&key).unwrap_or(head + 1);
         let (_, _, before): (FeedId, u64, u64) = rows::decode(&key, &value)?;
         let bytes: u64 = rows::get(step.rows, &rows::inbox_bytes(account))?.unwrap_or(0);
-        let entries = (head + 1).saturating_sub(oldest);
-        Ok(entries >= limits::INBOX_ENTRIES_MAX || bytes.saturating_sub(before) >= limits::INBOX_BYTES_MAX)
+        Ok(Room {
+            entries: limits::INBOX_ENTRIES_MAX.saturating_sub((head + 1).saturating_sub(oldest)),
+            bytes: limits::INBOX_BYTES_MAX.saturating_sub(bytes.saturating_sub(before)),
+        })
     }
 
     pub(super) fn resume(

@@ -82,15 +82,20 @@ impl Read for Overlay<'_> {
                 Some((key, _)) if page.len() >= limit => successor(key),
                 _ => to.to_vec(),
             };
-            let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = page.into_iter().collect();
-            for (key, written) in self.writes(&cursor, page_end.as_slice().min(to)) {
-                match written {
-                    Some(value) => merged.insert(key.clone(), value.clone()),
-                    None => merged.remove(key),
-                };
-            }
             let room = limit.saturating_sub(found.len());
-            found.extend(merged.into_iter().take(room));
+            let page_to = page_end.as_slice().min(to);
+            if self.writes(&cursor, page_to).next().is_none() {
+                found.extend(page.into_iter().take(room));
+            } else {
+                let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = page.into_iter().collect();
+                for (key, written) in self.writes(&cursor, page_to) {
+                    match written {
+                        Some(value) => merged.insert(key.clone(), value.clone()),
+                        None => merged.remove(key),
+                    };
+                }
+                found.extend(merged.into_iter().take(room));
+            }
             cursor = page_end;
         }
         Ok(found)

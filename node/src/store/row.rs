@@ -25,9 +25,9 @@ pub(super) const ROWS: (&[u8], &[u8]) = (b"r", b"s");
 pub(super) const PARTS_AND_ROWS: (&[u8], &[u8]) = (b"p", b"s");
 
 /// What a row holds.
-pub(super) enum Stored {
+pub(super) enum Stored<'a> {
     /// The value itself.
-    Whole(Vec<u8>),
+    Whole(&'a [u8]),
     /// The value lies in parts.
     Split(Head),
 }
@@ -78,10 +78,10 @@ pub(super) fn encode(key: &[u8], value: &[u8]) -> Result<Vec<Pair>, StoreError> 
 }
 
 /// Opens the row of `key`.
-pub(super) fn decode(key: &[u8], stored: &[u8]) -> Result<Stored, StoreError> {
+pub(super) fn decode<'a>(key: &[u8], stored: &'a [u8]) -> Result<Stored<'a>, StoreError> {
     let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.to_vec())) };
     match open(&row_key(key), stored) {
-        Some((KIND_WHOLE, body)) => Ok(Stored::Whole(body.to_vec())),
+        Some((KIND_WHOLE, body)) => Ok(Stored::Whole(body)),
         Some((KIND_HEAD, body)) => decode_head(body).map(Stored::Split).ok_or_else(corrupt),
         _ => Err(corrupt()),
     }

@@ -238,7 +238,7 @@ impl SledStore {
 
     fn value(&self, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
         match row::decode(key, stored)? {
-            Stored::Whole(value) => Ok(value),
+            Stored::Whole(value) => Ok(value.to_vec()),
             Stored::Split(head) => {
                 row::join(key, head, |part| Ok(self.tree.get(part).map_err(from_sled)?.map(|bytes| bytes.to_vec())))
             }
