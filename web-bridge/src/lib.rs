@@ -15,6 +15,7 @@ mod openapi;
 mod origin;
 mod problem;
 mod rate;
+mod replies;
 mod socket;
 #[cfg(test)]
 mod stories;

@@ -10,12 +10,11 @@ use crate::config::BridgeConfig;
 use crate::frames::SubProtocol;
 use crate::gate::Gate;
 use crate::home::Home;
-use crate::limits::{BLOCKED_WRITE_CHECK, FRAMES_A_WRITE, REPLIES_WAITING_MAX, UNREADABLE_IN_A_ROW_MAX};
+use crate::limits::{BLOCKED_WRITE_CHECK, FRAMES_A_WRITE, UNREADABLE_IN_A_ROW_MAX};
 use crate::listener::Marks;
 use crate::rate::{Bucket, Place};
+use crate::replies::Replies;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-// Tokio's has room for 32 elements from the start; hardly any connection is ever refused anything.
-use futures::channel::mpsc as replies;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use roost_node::metrics::Refuser;
@@ -153,57 +152,62 @@ type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
 
 impl<H: Home> Session<H> {
-    /// Runs the connection to its end.
-    pub(crate) async fn run(self, socket: WebSocket) {
-        let Self { home, metrics, config, sub_protocol, marks, place, _socket, gate, mut draining, _alive } = self;
-        let mut counted = Counted::open(metrics);
-        let (mut sink, mut stream) = socket.split();
-        let (reply, mut replies) = replies::channel(REPLIES_WAITING_MAX);
+    /// Runs the connection to its end. It is taken apart at once: an argument keeps its place as long as the task lives.
+    pub(crate) fn run(self, socket: WebSocket) -> impl Future<Output = ()> + Send {
+        let (sink, stream) = socket.split();
+        self.run_parts(sink, stream)
+    }
+
+    async fn run_parts(mut self, mut sink: Sink, mut stream: Stream) {
+        let mut counted = Counted::open(Arc::clone(&self.metrics));
+        let replies = Replies::default();
+        let (config, sub_protocol) = (&self.config, self.sub_protocol);
         let Ok(challenge) = draw_challenge() else {
             tracing::error!("the system gives no randomness");
             counted.ended(End::Internal);
-            return Box::pin(part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, End::Internal, 0)).await;
+            return Box::pin(part(config, sub_protocol, &mut sink, &mut stream, &replies, End::Internal, 0)).await;
         };
         // Devices of one node come back spread over five seconds; the challenge is public and random.
         let pause_ms = 500 + u64::from(challenge.first().copied().unwrap_or(0)) * 18;
-        let end = match Box::pin(home.connect(challenge)).await {
+        let end = match Box::pin(self.home.connect(challenge)).await {
             Err(_) => End::Restart,
             Ok((connection, mut from_home)) => {
                 let signed_in = Notify::new();
                 let mut writer = Writer {
-                    home: &home,
+                    home: &self.home,
                     counted: &counted,
-                    config: &config,
-                    gate: &gate,
+                    config,
+                    gate: &self.gate,
                     sub_protocol,
                     sink: &mut sink,
                     from_home: &mut from_home,
+                    replies: &replies,
                 };
                 let mut reader = Reader {
-                    home: &home,
+                    home: &self.home,
                     metrics: &counted.metrics,
-                    config: &config,
-                    gate: &gate,
+                    config,
+                    gate: &self.gate,
                     sub_protocol,
                     stream: &mut stream,
-                    reply,
+                    replies: &replies,
                 };
                 let end = tokio::select! {
-                    end = writer.run(&mut replies, place, &signed_in) => end,
+                    end = writer.run(self.place, &signed_in) => end,
                     end = reader.run(connection) => end,
-                    end = unless_signed_in(&config, &signed_in) => end,
-                    _ = draining.wait_for(|draining| *draining) => End::Restart,
+                    end = unless_signed_in(config, &signed_in) => end,
+                    _ = self.draining.wait_for(|draining| *draining) => End::Restart,
                 };
-                Box::pin(home.closed(connection)).await;
+                Box::pin(self.home.closed(connection)).await;
                 end
             }
         };
         if end == End::TooLarge {
-            marks.linger();
+            self.marks.linger();
         }
         tracing::debug!(?end, "a connection ends");
         counted.ended(end);
-        Box::pin(part(&config, sub_protocol, &mut sink, &mut stream, &mut replies, end, pause_ms)).await;
+        Box::pin(part(config, sub_protocol, &mut sink, &mut stream, &replies, end, pause_ms)).await;
     }
 }
 
@@ -216,10 +220,11 @@ struct Writer<'a, H> {
     sub_protocol: SubProtocol,
     sink: &'a mut Sink,
     from_home: &'a mut mpsc::Receiver<ToDevice>,
+    replies: &'a Replies,
 }
 
 impl<H: Home> Writer<'_, H> {
-    async fn run(&mut self, replies: &mut replies::Receiver<ServerFrame>, place: Place, signed_in: &Notify) -> End {
+    async fn run(&mut self, place: Place, signed_in: &Notify) -> End {
         let mut place = Some(place);
         let mut pings = interval_at(Instant::now() + self.config.ping_every, self.config.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,7 +235,7 @@ impl<H: Home> Writer<'_, H> {
                     0 => return given_up(self.home),
                     _ => None,
                 },
-                Some(frame) = replies.next() => Some(self.sub_protocol.encode(&frame)),
+                frame = self.replies.next() => Some(self.sub_protocol.encode(&frame)),
                 _ = pings.tick() => Some(Some(Message::Ping(Default::default()))),
             };
             let mut messages = Vec::from_iter(of_the_door);
@@ -302,7 +307,7 @@ struct Reader<'a, H> {
     gate: &'a Gate,
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
-    reply: replies::Sender<ServerFrame>,
+    replies: &'a Replies,
 }
 
 impl<H: Home> Reader<'_, H> {
@@ -337,34 +342,35 @@ impl<H: Home> Reader<'_, H> {
     }
 
     /// Hands one frame to the home; `false` when it could not be read.
-    async fn heard(&mut self, connection: u64, message: Message) -> Result<bool, End> {
+    async fn heard(&self, connection: u64, message: Message) -> Result<bool, End> {
         let frame = match self.sub_protocol.decode(&message) {
             Ok(frame) => frame,
             Err(error) => {
                 let hint = "send one frame of docs/protocol.md a message, in the sub-protocol that was agreed";
                 let refusal = Refusal::never(Code::Malformed, error.to_string(), hint);
-                return self.refuse(None, refusal).await.map(|()| false);
+                self.refuse(None, refusal).await;
+                return Ok(false);
             }
         };
         match self.gate.pass(&frame, Instant::now()) {
             Ok(()) => self.home.frame(connection, frame).await.map_err(|_| End::Restart)?,
-            Err(refusal) => self.refuse(frame.id(), refusal).await?,
+            Err(refusal) => self.refuse(frame.id(), refusal).await,
         }
         Ok(true)
     }
 
-    async fn refuse(&mut self, id: Option<u64>, error: Refusal) -> Result<(), End> {
+    async fn refuse(&self, id: Option<u64>, error: Refusal) {
         self.metrics.refused(Refuser::Bridge, error.code);
-        self.reply.send(ServerFrame::Refused { id, error }).await.map_err(|_| End::Gone)
+        self.replies.push(ServerFrame::Refused { id, error }).await;
     }
 }
 
 /// Ends after the time for sign-in; never, once a device has signed in.
 async fn unless_signed_in(config: &BridgeConfig, signed_in: &Notify) -> End {
-    tokio::select! {
-        biased;
-        () = signed_in.notified() => std::future::pending().await,
-        () = sleep(config.sign_in_within) => End::NotSignedIn,
+    let in_time = Box::pin(timeout(config.sign_in_within, signed_in.notified()));
+    match in_time.await {
+        Ok(()) => std::future::pending().await,
+        Err(_) => End::NotSignedIn,
     }
 }
 
@@ -374,7 +380,7 @@ async fn part(
     sub_protocol: SubProtocol,
     sink: &mut Sink,
     stream: &mut Stream,
-    replies: &mut replies::Receiver<ServerFrame>,
+    replies: &Replies,
     end: End,
     pause_ms: u64,
 ) {
@@ -382,7 +388,7 @@ async fn part(
         let Some(close) = end.close(pause_ms) else {
             return sink.close().await;
         };
-        while let Ok(reply) = replies.try_recv() {
+        while let Some(reply) = replies.take() {
             if let Some(message) = sub_protocol.encode(&reply) {
                 sink.send(message).await?;
             }

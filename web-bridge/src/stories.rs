@@ -639,5 +639,5 @@ fn an_idle_connection_holds_little_memory() {
         size_of::<F>()
     }
     let task = size(crate::socket::Session::<FakeHome>::run);
-    assert!(task <= 3_072, "the task of a connection, of which there are hundreds of thousands, takes {task} bytes");
+    assert!(task <= 2_304, "the task of a connection, of which there are hundreds of thousands, takes {task} bytes");
 }
