@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Bytes tungstenite reads at once, held by every connection: three short messages. Its default is 128 KiB.
-pub(crate) const READ_BUFFER_BYTES: usize = 1024;
+/// Bytes tungstenite reads at once, held by every connection: a short message and more. Its default is 128 KiB.
+pub(crate) const READ_BUFFER_BYTES: usize = 768;
 /// Bytes gathered before a write, where so many wait; what waits alone leaves at once.
 pub(crate) const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// Frames that leave together at most: the first must not wait for more to be encoded.
