@@ -1,6 +1,7 @@
 # The commands. `make` alone lists them.
 CARGO ?= cargo
 BIN := target/debug/roost
+SECONDS := awk -f tests/seconds.awk target/nextest/default/junit.xml
 
 .PHONY: help setup build demo bench test proof check wall wasm sabotage clean
 
@@ -44,7 +45,9 @@ test: ## everything that CI proves
 	@start=$$(date +%s); \
 	$(CARGO) build --workspace --all-targets --locked && \
 	$(CARGO) nextest run --workspace --locked --no-fail-fast && \
+	$(SECONDS) && \
 	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast && \
+	$(SECONDS) && \
 	echo "tests: $$(( $$(date +%s) - start )) s with the build"
 
 # Sizes of the proof; an interrupted one goes on with its kills where it was (target/proof/).
