@@ -6,11 +6,11 @@ use super::*;
 use futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig, RecordStore as _};
-use libp2p::kad::{self, Mode, QueryId, QueryResult, Quorum, Record, StoreInserts};
+use libp2p::kad::{self, GetProvidersOk, Mode, QueryId, QueryResult, Quorum, Record, StoreInserts};
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -22,6 +22,8 @@ enum Order {
     Dial(PeerId, Multiaddr),
     Put { key: Vec<u8>, value: Vec<u8>, to: Vec<PeerId>, done: oneshot::Sender<usize> },
     Answer { key: Vec<u8>, value: Vec<u8>, done: oneshot::Sender<()> },
+    Provide { key: Vec<u8>, done: oneshot::Sender<usize> },
+    Providers { key: Vec<u8>, done: oneshot::Sender<usize> },
     IsConnected(PeerId, oneshot::Sender<bool>),
 }
 
@@ -77,6 +79,20 @@ impl Forger {
         self.orders.send(Order::Answer { key: key.into(), value: value.into(), done }).await.unwrap();
         told.await.unwrap();
     }
+
+    /// Tells the closest nodes that it provides a key; how many it told.
+    pub(super) async fn provide(&self, key: &[u8]) -> usize {
+        let (done, told) = oneshot::channel();
+        self.orders.send(Order::Provide { key: key.into(), done }).await.unwrap();
+        told.await.unwrap()
+    }
+
+    /// How many are said to provide a key.
+    pub(super) async fn providers(&self, key: &[u8]) -> usize {
+        let (done, found) = oneshot::channel();
+        self.orders.send(Order::Providers { key: key.into(), done }).await.unwrap();
+        found.await.unwrap()
+    }
 }
 
 fn swarm(keypair: Keypair) -> Swarm<Behaviour> {
@@ -105,7 +121,8 @@ fn swarm(keypair: Keypair) -> Swarm<Behaviour> {
 }
 
 async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
-    let mut puts: HashMap<QueryId, oneshot::Sender<usize>> = HashMap::new();
+    let mut queries: HashMap<QueryId, oneshot::Sender<usize>> = HashMap::new();
+    let mut found: HashSet<PeerId> = HashSet::new();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -117,11 +134,18 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                 Some(Order::Put { key, value, to, done }) => {
                     let record = Record::new(key, value);
                     let quorum = Quorum::N(to.len().try_into().unwrap());
-                    puts.insert(swarm.behaviour_mut().kademlia.put_record_to(record, to.into_iter(), quorum), done);
+                    queries.insert(swarm.behaviour_mut().kademlia.put_record_to(record, to.into_iter(), quorum), done);
                 }
                 Some(Order::Answer { key, value, done }) => {
                     swarm.behaviour_mut().kademlia.store_mut().put(Record::new(key, value)).unwrap();
                     let _ = done.send(());
+                }
+                Some(Order::Provide { key, done }) => {
+                    queries.insert(swarm.behaviour_mut().kademlia.start_providing(key.into()).unwrap(), done);
+                }
+                Some(Order::Providers { key, done }) => {
+                    found.clear();
+                    queries.insert(swarm.behaviour_mut().kademlia.get_providers(key.into()), done);
                 }
                 Some(Order::IsConnected(peer, reply)) => drop(reply.send(swarm.is_connected(&peer))),
             },
@@ -133,12 +157,25 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
                     id,
-                    result: QueryResult::PutRecord(_),
+                    result: QueryResult::PutRecord(_) | QueryResult::StartProviding(_),
                     stats,
                     ..
                 })) => {
-                    if let Some(done) = puts.remove(&id) {
+                    if let Some(done) = queries.remove(&id) {
                         let _ = done.send(stats.num_successes() as usize);
+                    }
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
+                    id,
+                    result: QueryResult::GetProviders(answer),
+                    step,
+                    ..
+                })) => {
+                    if let Ok(GetProvidersOk::FoundProviders { providers, .. }) = answer {
+                        found.extend(providers);
+                    }
+                    if step.last && let Some(done) = queries.remove(&id) {
+                        let _ = done.send(found.len());
                     }
                 }
                 _ => {}

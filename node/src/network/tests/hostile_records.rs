@@ -534,6 +534,31 @@ async fn eve_over_her_rate_is_acknowledged_and_not_stored_and_bobs_put_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_that_it_provides_a_key_is_forgotten_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = sled::open(directory.path()).unwrap().open_tree("acme").unwrap();
+    let acme = start_kept(1, &[], &tree, Rates::TESTNET).await;
+    let key = RecordKey::Account(account(3)).to_bytes();
+    let eve = forger(98).await;
+    eve.meet(peer(1), &acme.addresses[0]).await;
+    let mut told = 0;
+    for _ in 0..200 {
+        told = eve.provide(&key).await;
+        if told > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(told > 0, "acme's node is told");
+    assert_eq!(eve.providers(&key).await, 1, "eve believes herself");
+    drop(eve);
+    let bob = forger(99).await;
+    bob.meet(peer(1), &acme.addresses[0]).await;
+    assert_eq!(bob.providers(&key).await, 0, "acme's node does not tell of her");
+    assert!(tree.is_empty(), "and keeps nothing of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_asks_too_much_is_told_to_come_later_and_another_is_heard() {
     let rates = Rates { requests: Rate { per_s: 1, burst: 10 }, ..Rates::default() };
     let directory = tempfile::tempdir().unwrap();
