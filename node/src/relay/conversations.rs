@@ -5,7 +5,7 @@ use super::feeds::{self, Author};
 use super::inbox::Reference;
 use super::rows;
 use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
-use crate::store::Read as _;
+use crate::store::{Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
@@ -118,6 +118,22 @@ impl Relay {
             );
         }
         self.know(step, &head, signed, stands)
+    }
+
+    /// The hub does not know a conversation any more: its store was lost, maybe before the other's device had heard of it, and
+    /// nobody else's feed brings a creation. It gets what it once let stand.
+    pub(super) fn show_creation(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        hub: NodeId,
+        group: &GroupId,
+    ) -> Result<(), StoreError> {
+        let row: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
+        if let Some(CreationRow { creation, .. }) = row.filter(|row| row.creation.state.hub == hub) {
+            let token = self.expect(Pending::CreateAgain { creation: Box::new(creation.clone()) });
+            self.outputs.push(Output::Ask(token, hub, NodeRequest::Create(creation)));
+        }
+        Ok(())
     }
 
     /// A device shows a conversation that this home lacks: after its store was lost.

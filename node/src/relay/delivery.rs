@@ -276,6 +276,8 @@ impl Relay {
             Some(NodeResponse::Refused(refusal)) => refusal.retry_after_ms.unwrap_or(0),
             _ => 0,
         };
+        let unknown =
+            matches!(&response, Some(NodeResponse::Refused(refusal)) if refusal.code == Code::UnknownConversation);
         let custody = match response {
             None => {
                 destination.silent(item, step.now_ms, salt);
@@ -305,7 +307,7 @@ impl Relay {
                 self.notes.push(Note::Refused);
             }
         }
-        Ok(())
+        if unknown { self.show_creation(step, peer, &feed.group) } else { Ok(()) }
     }
 
     /// As [`accounts::learn_log`]; what waits for the account goes to its new home, which has custody of nothing yet.

@@ -217,9 +217,23 @@ struct Connection {
 /// What an answer is for.
 enum Pending {
     Deliver(delivery::Asked),
-    Create { connection: ConnectionId, id: u64, creation: Box<Creation> },
-    KeyPackages { connection: ConnectionId, id: u64 },
-    Resolve { connection: ConnectionId, id: u64 },
+    Create {
+        connection: ConnectionId,
+        id: u64,
+        creation: Box<Creation>,
+    },
+    /// A hub that lost its store is shown what it once let stand.
+    CreateAgain {
+        creation: Box<Creation>,
+    },
+    KeyPackages {
+        connection: ConnectionId,
+        id: u64,
+    },
+    Resolve {
+        connection: ConnectionId,
+        id: u64,
+    },
 }
 
 /// A node's rules and what they remember between inputs; all of it can be rebuilt from the store.
@@ -590,6 +604,14 @@ impl Relay {
                 }
                 Ok(())
             }
+            // The delivery that was refused is repeated in its time, whatever came of this.
+            (Pending::CreateAgain { creation }, Some(NodeResponse::Created { head, creation: stands })) => {
+                match self.created_elsewhere(step, &creation, &head, &stands) {
+                    Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+                    Err(Failure::Store(error)) => Err(error),
+                }
+            }
+            (Pending::CreateAgain { .. }, _) => Ok(()),
             (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
                 self.has_fetched(step, connection);
                 self.send(connection, ServerFrame::KeyPackages { id, log, packages });
