@@ -81,3 +81,10 @@ fn clocks_and_kills() -> Options {
 fn a_node_that_started_while_its_clock_was_ahead_is_heard_when_the_clock_is_right() {
     hold(0..25, &clocks_and_kills());
 }
+
+#[test]
+fn a_hub_that_lost_its_store_before_the_first_contact_was_fetched_gets_it_back() {
+    for seed in [1741, 10_633, 16_342, 17_150] {
+        hold(seed..seed + 1, &Options::default());
+    }
+}
