@@ -88,3 +88,10 @@ fn a_hub_that_lost_its_store_before_the_first_contact_was_fetched_gets_it_back()
         hold(seed..seed + 1, &Options::default());
     }
 }
+
+#[test]
+fn a_home_that_forgot_where_a_contact_lives_is_asked_to_look_it_up_again() {
+    for seed in [1366, 3398, 6249, 14_131, 15_071] {
+        hold(seed..seed + 1, &Options::default());
+    }
+}

@@ -47,6 +47,18 @@ impl Device {
         self.request(Pending::Resolve(handle.clone()), |id| ClientFrame::Resolve { id, handle });
     }
 
+    /// Lets the home look an account up again, by the handle that its messages are addressed to.
+    pub(super) fn ask_for_handle_of(&mut self, account: &AccountId) -> Result<(), DeviceError> {
+        for target in self.targets_of(account)? {
+            if let Target::Handle(handle) = target
+                && !self.outbox.route(&Target::Handle(handle.clone())).busy
+            {
+                self.ask_for(&handle);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn peer_log(&self, account: &AccountId) -> Result<Option<VerifiedLog>, DeviceError> {
         let row: Option<PeerRow> = self.table.get(&rows::peer(account))?;
         Ok(row.map(|row| VerifiedLog::verify(&row.log)).transpose()?)

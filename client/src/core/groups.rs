@@ -262,7 +262,7 @@ impl Device {
         Ok(())
     }
 
-    fn targets_of(&self, account: &AccountId) -> Result<Vec<Target>, DeviceError> {
+    pub(super) fn targets_of(&self, account: &AccountId) -> Result<Vec<Target>, DeviceError> {
         let mut targets = Vec::new();
         for target in self.outbox.targets() {
             let means = match &target {

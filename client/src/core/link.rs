@@ -265,6 +265,7 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let introduced = matches!(pending, Pending::Introduce(_));
+        let fetched = matches!(pending, Pending::FetchKeyPackages(_));
         match pending {
             Pending::SignIn if error.code == Code::NotHome && !self.link.restored => {
                 let handle_record = self.me.row.handle_record.clone();
@@ -280,7 +281,12 @@ impl Device {
                     let pause = error.retry_after_ms.unwrap_or(0).max(INTRODUCE_PAUSE_MS);
                     self.link.untaken.insert(account, now_ms.saturating_add(pause));
                 }
+                // The home does not know where the account lives, or not where it lives now; a lookup of its handle tells it.
+                let resolve = fetched && matches!(error.code, Code::NotFound | Code::NotHome);
                 self.route_refused(&account, error, random, now_ms)?;
+                if resolve {
+                    self.ask_for_handle_of(&account)?;
+                }
             }
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }
