@@ -59,5 +59,8 @@ pub const RETENTION_MS: u64 = 30 * 24 * 3600 * 1000;
 pub const RETRY_DELAY_MS_MIN: u64 = 500;
 /// Longest pause before a failed delivery is repeated, milliseconds: a node that returns is found within a minute.
 pub const RETRY_DELAY_MS_MAX: u64 = 30_000;
+/// Pause between two greetings of a node with which something was exchanged, milliseconds, within a quarter: ten minutes. So long
+/// a node that nobody writes to may go without hearing that another's store is a new one.
+pub const CONTACT_MS: u64 = 10 * 60 * 1000;
 /// Feed heads inside one message: the feeds of a conversation with two homes each, and former ones.
 pub const FEED_HEADS_MAX: usize = 16;

@@ -34,6 +34,13 @@ pub enum NodeRequest {
     },
     /// To the hub: create if absent.
     Create(Creation),
+    /// A conversation that the receiver lacks because its store was lost: what its hub let stand.
+    Introduce {
+        /// [`crate::conversation::ConversationHead`], signed by the hub.
+        head: Signed,
+        /// The creation that the head is about.
+        creation: Creation,
+    },
     /// One key package of each device of an account, handed out once each.
     KeyPackages {
         /// Whose.
@@ -93,6 +100,8 @@ pub enum NodeResponse {
         /// The creation that the head is about.
         creation: Creation,
     },
+    /// To `Introduce`.
+    Done,
     /// To `KeyPackages`.
     KeyPackages {
         /// The newest log.
@@ -125,6 +134,7 @@ impl NodeRequest {
             Self::Deliver(_) => "deliver",
             Self::Fetch { .. } => "fetch",
             Self::Create(_) => "create",
+            Self::Introduce { .. } => "introduce",
             Self::KeyPackages { .. } => "key_packages",
             Self::Log { .. } => "log",
         }

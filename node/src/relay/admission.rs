@@ -129,9 +129,15 @@ impl Relay {
 
     /// Another node asks this hub for a conversation.
     pub(super) fn may_bring(&mut self, step: &Step<'_, '_>, peer: &NodeId, creation: &Creation) -> Result<(), Failure> {
-        if stands(step, creation)? {
-            return Ok(());
-        }
+        if stands(step, creation)? { Ok(()) } else { self.charge_conversation(step, peer, creation) }
+    }
+
+    /// Another node shows a conversation that its hub let stand.
+    pub(super) fn may_show(&mut self, step: &Step<'_, '_>, peer: &NodeId, creation: &Creation) -> Result<(), Failure> {
+        if is_known(step, &creation.group)? { Ok(()) } else { self.charge_conversation(step, peer, creation) }
+    }
+
+    fn charge_conversation(&mut self, step: &Step<'_, '_>, peer: &NodeId, creation: &Creation) -> Result<(), Failure> {
         let mut ours = Vec::new();
         // A state with more participants is refused by its form; none of them is looked up.
         for participant in creation.state.participants.iter().take(2) {

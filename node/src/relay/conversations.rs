@@ -4,7 +4,7 @@ use super::accounts::{home_of, verified};
 use super::feeds::{self, Author};
 use super::inbox::Reference;
 use super::rows;
-use super::{ConnectionId, Failure, Note, Output, Pending, Relay, Step};
+use super::{ConnectionId, Failure, Note, Pending, Relay, Step};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
@@ -53,8 +53,8 @@ impl Relay {
             self.send(connection, ServerFrame::Created { id, head, creation });
         } else {
             let hub = creation.state.hub;
-            let token = self.expect(Pending::Create { connection, id, creation: Box::new(creation.clone()) });
-            self.outputs.push(Output::Ask(token, hub, NodeRequest::Create(creation)));
+            let pending = Pending::Create { connection, id, creation: Box::new(creation.clone()) };
+            self.ask(pending, hub, NodeRequest::Create(creation));
         }
         Ok(())
     }
@@ -120,18 +120,17 @@ impl Relay {
         self.know(step, &head, signed, stands)
     }
 
-    /// The hub does not know a conversation any more: its store was lost, maybe before the other's device had heard of it, and
-    /// nobody else's feed brings a creation. It gets what it once let stand.
-    pub(super) fn show_creation(
+    /// A node does not know a conversation any more in which something is delivered to it: its store was lost. If it is the hub,
+    /// maybe no device there has heard of the conversation yet, and nobody else's feed brings a creation.
+    pub(super) fn show_conversation(
         &mut self,
         step: &mut Step<'_, '_>,
-        hub: NodeId,
+        node: NodeId,
         group: &GroupId,
     ) -> Result<(), StoreError> {
         let row: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
-        if let Some(CreationRow { creation, .. }) = row.filter(|row| row.creation.state.hub == hub) {
-            let token = self.expect(Pending::CreateAgain { creation: Box::new(creation.clone()) });
-            self.outputs.push(Output::Ask(token, hub, NodeRequest::Create(creation)));
+        if let Some(CreationRow { signed: head, creation }) = row {
+            self.ask(Pending::Introduction, node, NodeRequest::Introduce { head, creation });
         }
         Ok(())
     }
@@ -148,15 +147,51 @@ impl Relay {
         if !head.state.has(&account) {
             return Err(not_member());
         }
+        self.take_in(step, &head, signed, creation)
+    }
+
+    /// Another node shows a conversation that this one lacks: by the hub's signature, as the hub or a home of a participant.
+    pub(super) fn introduced_by_node(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        peer: &NodeId,
+        signed: &Signed,
+        creation: &Creation,
+    ) -> Result<(), Failure> {
+        let head = self.check_head(signed, creation)?;
+        let mut concerns_us = head.state.hub == self.node;
+        for participant in &head.state.participants {
+            concerns_us |= step.rows.get(&rows::account(&participant.account))?.is_some();
+        }
+        if !concerns_us {
+            return Err(not_member());
+        }
+        self.take_in(step, &head, signed, creation)?;
+        self.check_member_node(step, &head.group, peer)
+    }
+
+    /// Remembers a conversation that was forgotten here. Who else takes part may not know yet that this store is a new one.
+    fn take_in(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        signed: &Signed,
+        creation: &Creation,
+    ) -> Result<(), Failure> {
         let own = self.own_feed(&head.group);
         let begins = head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0;
-        if !begins && rows::get(step.rows, &rows::group(&head.group))?.as_ref() == Some(&head) {
+        if !begins && rows::get(step.rows, &rows::group(&head.group))?.as_ref() == Some(head) {
             return Ok(());
         }
         self.check_creation(step, creation)?;
-        self.know(step, &head, signed, creation)?;
+        self.know(step, head, signed, creation)?;
         if begins {
-            self.append_first_contact(step, &head, signed, creation)?;
+            self.append_first_contact(step, head, signed, creation)?;
+        }
+        self.to_be_met(step, head.state.hub)?;
+        for participant in &head.state.participants {
+            let home = home_of(step, &participant.account)?;
+            self.to_be_met(step, home)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::feeds;
 use super::inbox::Reference;
 use super::quotas::busy;
 use super::rows;
-use super::{Failure, Note, Output, Pending, Relay, Step, accounts};
+use super::{Failure, Note, Pending, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, NodeId};
@@ -237,12 +237,13 @@ impl Relay {
                 && let Some(met) = self.strangers.remove(&node)
             {
                 rows::put(step.rows, rows::peer_life(&node), &met);
+                self.contacts.met(node, step.now_ms);
                 life = Some(met);
             }
             let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
-            let token = self.expect(Pending::Deliver(Asked { peer: node, account, feed, last, life }));
             let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
-            self.outputs.push(Output::Ask(token, node, NodeRequest::Deliver(deliver)));
+            let asked = Asked { peer: node, account, feed, last, life };
+            self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
         }
         Ok(())
     }
@@ -307,7 +308,7 @@ impl Relay {
                 self.notes.push(Note::Refused);
             }
         }
-        if unknown { self.show_creation(step, peer, &feed.group) } else { Ok(()) }
+        if unknown { self.show_conversation(step, peer, &feed.group) } else { Ok(()) }
     }
 
     /// As [`accounts::learn_log`]; what waits for the account goes to its new home, which has custody of nothing yet.
@@ -524,6 +525,7 @@ impl Relay {
                 self.voiding.insert(peer, voiding);
             } else if voiding.matters {
                 rows::put(step.rows, rows::peer_life(&peer), &voiding.life);
+                self.contacts.met(peer, step.now_ms);
             } else {
                 // A node to which nothing was ever written leaves no row, for there is no end of such nodes.
                 if self.strangers.len() >= STRANGERS_MAX {

@@ -8,6 +8,7 @@
 mod accounts;
 mod admission;
 pub mod audit;
+mod contact;
 mod conversations;
 mod delivery;
 mod feeds;
@@ -160,6 +161,7 @@ impl Input {
                 NodeRequest::Deliver(_) => "asked_deliver",
                 NodeRequest::Fetch { .. } => "asked_fetch",
                 NodeRequest::Create(_) => "asked_create",
+                NodeRequest::Introduce { .. } => "asked_introduce",
                 NodeRequest::KeyPackages { .. } => "asked_key_packages",
                 NodeRequest::Log { .. } => "asked_log",
             },
@@ -222,10 +224,9 @@ enum Pending {
         id: u64,
         creation: Box<Creation>,
     },
-    /// A hub that lost its store is shown what it once let stand.
-    CreateAgain {
-        creation: Box<Creation>,
-    },
+    /// A node that lost its store was shown a conversation, so that it takes what is delivered in it.
+    Introduction,
+    Greeting(NodeId),
     KeyPackages {
         connection: ConnectionId,
         id: u64,
@@ -265,6 +266,7 @@ pub struct Relay {
     strangers: BTreeMap<NodeId, Incarnation>,
     /// Nodes in a new life whose earlier custody is being voided, a page of rows a batch.
     voiding: BTreeMap<NodeId, delivery::Voiding>,
+    contacts: contact::Contacts,
 }
 
 /// One input's view of time and store.
@@ -306,6 +308,7 @@ impl Relay {
             late_lives: BTreeMap::new(),
             strangers: BTreeMap::new(),
             voiding: BTreeMap::new(),
+            contacts: contact::Contacts::default(),
             identity,
             node,
             org,
@@ -420,6 +423,7 @@ impl Relay {
         self.notes.clear();
         self.meet_late(&mut step)?;
         self.void_custody(&mut step)?;
+        self.keep_in_touch(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         Ok(std::mem::take(&mut self.outputs))
@@ -434,7 +438,13 @@ impl Relay {
     pub fn wake_at(&self) -> Option<u64> {
         let late = self.late_lives.values().map(|(_, at)| *at);
         let voiding = self.voiding.keys().map(|_| 0);
-        self.destinations.values().filter_map(Destination::wake_at).chain(late).chain(voiding).min()
+        self.destinations
+            .values()
+            .filter_map(Destination::wake_at)
+            .chain(late)
+            .chain(voiding)
+            .chain(self.contacts.wake_at())
+            .min()
     }
 
     /// A clock that was set back by more than a pause must not make anything wait for the time to come round again.
@@ -443,6 +453,7 @@ impl Relay {
         if set_back && !planted!(self.identity.sabotage, ClockBelieved) {
             self.destinations.values_mut().for_each(Destination::due_at_once);
             self.late_lives.values_mut().for_each(|(_, at)| *at = now_ms);
+            self.contacts.clock_set_back(now_ms);
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
@@ -550,7 +561,7 @@ impl Relay {
     }
 
     fn asked(&mut self, step: &mut Step<'_, '_>, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, Failure> {
-        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) = request {
+        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) | NodeRequest::Introduce { .. } = request {
             self.check_space()?;
         }
         match request {
@@ -572,6 +583,11 @@ impl Relay {
                 self.may_bring(step, &peer, &creation)?;
                 let (head, creation) = self.create_here(step, creation)?;
                 Ok(NodeResponse::Created { head, creation })
+            }
+            NodeRequest::Introduce { head, creation } => {
+                self.may_show(step, &peer, &creation)?;
+                self.introduced_by_node(step, &peer, &head, &creation)?;
+                Ok(NodeResponse::Done)
             }
             NodeRequest::KeyPackages { account, requester } => {
                 let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
@@ -605,13 +621,11 @@ impl Relay {
                 Ok(())
             }
             // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::CreateAgain { creation }, Some(NodeResponse::Created { head, creation: stands })) => {
-                match self.created_elsewhere(step, &creation, &head, &stands) {
-                    Ok(()) | Err(Failure::Refused(_)) => Ok(()),
-                    Err(Failure::Store(error)) => Err(error),
-                }
+            (Pending::Introduction, _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Greeting(node), Some(_)) => {
+                self.greeted(node, step.now_ms);
+                Ok(())
             }
-            (Pending::CreateAgain { .. }, _) => Ok(()),
             (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
                 self.has_fetched(step, connection);
                 self.send(connection, ServerFrame::KeyPackages { id, log, packages });
@@ -690,8 +704,8 @@ impl Relay {
             self.has_fetched(step, connection);
             self.send(connection, ServerFrame::KeyPackages { id, log, packages });
         } else {
-            let token = self.expect(Pending::KeyPackages { connection, id });
-            self.outputs.push(Output::Ask(token, home, NodeRequest::KeyPackages { account, requester }));
+            let request = NodeRequest::KeyPackages { account, requester };
+            self.ask(Pending::KeyPackages { connection, id }, home, request);
         }
         Ok(())
     }
@@ -736,6 +750,11 @@ impl Relay {
         self.next_token += 1;
         self.pending.insert(token, pending);
         token
+    }
+
+    fn ask(&mut self, pending: Pending, node: NodeId, request: NodeRequest) {
+        let token = self.expect(pending);
+        self.outputs.push(Output::Ask(token, node, request));
     }
 
     fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {

@@ -3,6 +3,7 @@
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::codec;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_crypto::keys::PublicKey;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId, OperationId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -141,6 +142,11 @@ pub fn peer_log(id: &AccountId) -> Vec<u8> {
 
 pub fn peer_life(id: &NodeId) -> Vec<u8> {
     key(PEER_LIFE, &[id.public_key().as_bytes()])
+}
+
+/// The node of a key made by [`peer_life`].
+pub fn parse_peer_life(key: &[u8]) -> Option<NodeId> {
+    key.get(1..).and_then(PublicKey::from_slice).map(NodeId::of)
 }
 
 /// Largest row, bytes: an entry with a commit, and its key material.

@@ -7,7 +7,7 @@ use roost_crypto::group::{Credential, GroupError, Member, PublicView};
 use roost_crypto::identity_log::{Operation, Signer, VerifiedLog};
 use roost_protocol::conversation::{ConversationHead, ConversationState, Participant, Policy, Role};
 use roost_protocol::ids::{ConversationId, FeedId, Hash, OperationId};
-use roost_protocol::records::HandleRecord;
+use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 
 const NOW_MS: u64 = 1_795_000_000_000;
 
@@ -137,10 +137,118 @@ fn state(mut accounts: [AccountId; 2], hub: NodeId) -> ConversationState {
     }
 }
 
+/// A conversation of alice, who lives at node 1, and bob by the log given; with the head that its hub signs.
+fn conversation(group: GroupId, bob: &VerifiedLog) -> (Signed, Creation) {
+    let alice = log_of(10, node(1));
+    // Whoever has the smaller id is the one whose home must be the hub, as the logs in the creation say.
+    let low = if alice.account() < bob.account() { &alice } else { bob };
+    let state = state([alice.account(), bob.account()], low.homes()[0]);
+    let leaves = [(alice.account(), 10), (bob.account(), 30)]
+        .map(|(account, root)| (account, device_of(root), key(root + 1).public_key()));
+    let plain = (Bytes(group.as_bytes().to_vec()), Bytes(roost_crypto::codec::encode(&state)), leaves.to_vec());
+    let creation = Creation {
+        operation: OperationId([8; 16]),
+        group,
+        state: state.clone(),
+        logs: vec![alice.log().clone(), bob.log().clone()],
+        commit: Bytes(vec![]),
+        welcome: Bytes(vec![]),
+        group_info: Bytes(roost_crypto::codec::encode(&plain)),
+        tree: Bytes(vec![]),
+    };
+    let hub_key = (1..=3).map(key).find(|key| NodeId::of(key.public_key()) == state.hub).unwrap();
+    let head = ConversationHead { group, state, epoch: 1, made_by: creation.hash() };
+    (head.sign(&hub_key), creation)
+}
+
+fn own_record() -> Input {
+    let address = NodeAddress { node: node(1), addrs: vec![], web: String::new(), region: String::new(), weight: 1 };
+    let record = OrgRecord {
+        root: key(200).public_key(),
+        name: "acme.example".into(),
+        nodes: vec![address],
+        seq: 1,
+        expires: NOW_MS / 1000 + 1_000,
+    };
+    Input::OwnRecord(SignedOrgRecord::sign(&record, &key(200), &[&key(1)]))
+}
+
+/// The nodes that are greeted, and the numbers of the requests.
+fn greeted(outputs: &[Output]) -> Vec<(RequestToken, NodeId)> {
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Ask(token, node, NodeRequest::Hello(_)) => Some((*token, *node)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_home_to_which_a_forgotten_conversation_is_shown_greets_who_takes_part_until_it_is_heard() {
+    let mut world = World::new();
+    world.alice();
+    world.batch(vec![own_record()]);
+    let bob = log_of(30, node(2));
+    let (head, creation) = conversation(GroupId([6; 32]), &bob);
+    let frame = ClientFrame::Introduce { id: 9, head, creation };
+    let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let [(_, asked)] = greeted(&outputs)[..] else { panic!("one node is greeted at once: {outputs:?}") };
+    assert_eq!(asked, node(2), "the home of the other");
+
+    // Nobody hears it, and this node starts anew: it is not forgotten.
+    world.relay = Relay::open(World::identity(), &mut Overlay::new(&world.store)).unwrap();
+    world.now_ms += 60_000;
+    let (outputs, _) = world.batch(vec![own_record()]);
+    let [(token, asked)] = greeted(&outputs)[..] else { panic!("it is greeted again: {outputs:?}") };
+    assert_eq!(asked, node(2), "after a restart");
+
+    let response = Some(NodeResponse::Refused(Refusal::later(Code::Busy, "starting", "later")));
+    let (outputs, _) = world.batch(vec![Input::Answered { token, response }]);
+    assert_eq!(greeted(&outputs), vec![], "whoever answered has heard it");
+    assert!(world.relay.wake_at().is_some_and(|at| at >= world.now_ms + limits::CONTACT_MS * 3 / 4), "and has a pause");
+    world.now_ms += limits::CONTACT_MS * 5 / 4;
+    assert_eq!(greeted(&world.batch(vec![Input::Tick]).0).len(), 1, "then it is greeted all the same");
+}
+
+#[test]
+fn a_node_is_shown_a_forgotten_conversation_by_another_that_takes_part() {
+    let mut world = World::new();
+    world.alice();
+    let bob = log_of(30, node(2));
+    let (head, creation) = conversation(GroupId([6; 32]), &bob);
+    let mut shown = |peer: u8, head: &Signed, creation: &Creation| {
+        let request = NodeRequest::Introduce { head: head.clone(), creation: creation.clone() };
+        let (outputs, _) = world.batch(vec![Input::Asked { token: 5, peer: node(peer), request }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(5, NodeResponse::Refused(refusal)) => Some(Err(refusal.code)),
+            Output::Answer(5, NodeResponse::Done) => Some(Ok(())),
+            _ => None,
+        });
+        (answer.expect("it is answered"), world.row::<ConversationHead>(&rows::group(&creation.group)).is_some())
+    };
+    assert_eq!(shown(3, &head, &creation), (Err(Code::NotMember), false), "a node that serves nobody of it");
+    let by_another = ConversationHead::verify(&head).unwrap().sign(&key(3));
+    assert_eq!(shown(2, &by_another, &creation), (Err(Code::Malformed), false), "a head that the hub did not sign");
+    let dave = log_of(70, node(2));
+    let (foreign_head, foreign) = {
+        let (_, mut foreign) = conversation(GroupId([7; 32]), &bob);
+        foreign.state = state([bob.account(), dave.account()], node(2));
+        let (group, made_by) = (foreign.group, foreign.hash());
+        (ConversationHead { group, state: foreign.state.clone(), epoch: 1, made_by }.sign(&key(2)), foreign)
+    };
+    assert_eq!(shown(2, &foreign_head, &foreign), (Err(Code::NotMember), false), "a conversation of nobody here");
+    assert_eq!(shown(2, &head, &creation), (Ok(()), true), "its own");
+    assert_eq!(shown(2, &head, &creation), (Ok(()), true), "and again");
+    // A second group that the hub let stand in another life: what was said in it is read, so it is known beside the first.
+    let (head, creation) = conversation(GroupId([4; 32]), &bob);
+    assert_eq!(shown(2, &head, &creation), (Ok(()), true), "another group of the same two");
+}
+
 #[test]
 fn a_move_that_a_creation_tells_takes_along_what_waits_for_the_account() {
     let mut world = World::new();
-    let alice = world.alice();
+    world.alice();
     let bob = log_of(30, node(2));
     let moved = bob.append(Operation::SetHomes { homes: vec![node(3)] }, Signer::Root, &key(30)).unwrap();
     let feed = FeedId { group: GroupId([5; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
@@ -150,25 +258,8 @@ fn a_move_that_a_creation_tells_takes_along_what_waits_for_the_account() {
         rows::put(rows, outbox.clone(), &7_u64);
     });
 
-    // Whoever has the smaller id is the one whose home must be the hub, as the logs in the creation say.
-    let hub = if alice < bob.account() { node(1) } else { node(3) };
-    let (group, state) = (GroupId([6; 32]), state([alice, bob.account()], hub));
-    let leaves = [(alice, 10), (bob.account(), 30)]
-        .map(|(account, root)| (account, device_of(root), key(root + 1).public_key()));
-    let plain = (Bytes(group.as_bytes().to_vec()), Bytes(roost_crypto::codec::encode(&state)), leaves.to_vec());
-    let creation = Creation {
-        operation: OperationId([8; 16]),
-        group,
-        state,
-        logs: vec![log_of(10, node(1)).log().clone(), moved.log().clone()],
-        commit: Bytes(vec![]),
-        welcome: Bytes(vec![]),
-        group_info: Bytes(roost_crypto::codec::encode(&plain)),
-        tree: Bytes(vec![]),
-    };
-    let hub_key = if hub == node(1) { key(1) } else { key(3) };
-    let head = ConversationHead { group, state: creation.state.clone(), epoch: 1, made_by: creation.hash() };
-    let frame = ClientFrame::Introduce { id: 9, head: head.sign(&hub_key), creation };
+    let (head, creation) = conversation(GroupId([6; 32]), &moved);
+    let frame = ClientFrame::Introduce { id: 9, head, creation };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     assert!(
         outputs.iter().any(|output| matches!(output, Output::Send(1, ServerFrame::Done { id: 9 }))),

@@ -77,6 +77,11 @@ pub fn creation(given: &Map<String, Value>) -> Outcome {
             let creation = shown(fault, creation);
             framed(home.frame(1, ClientFrame::Introduce { id: 9, head, creation }))
         }
+        "introduce_by_node" => {
+            let head = signed_head(fault, &creation);
+            let peer = if fault == "from_another_node" { EVIL.node() } else { BIRCH.node() };
+            answered(&home.peer(peer, NodeRequest::Introduce { head, creation }))
+        }
         "deliver" => {
             let (peer, request) = first_contact(fault, &creation);
             answered(&home.peer(peer, request))

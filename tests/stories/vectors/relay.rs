@@ -149,6 +149,7 @@ pub fn answered(answer: &NodeResponse) -> Outcome {
         NodeResponse::Entries(entries) => Outcome::Accept(json!({ "entries": entries.len() })),
         NodeResponse::Hello(_) => Outcome::Accept(json!("hello")),
         NodeResponse::Created { .. } => Outcome::Accept(json!("created")),
+        NodeResponse::Done => Outcome::Accept(json!("done")),
         NodeResponse::KeyPackages { .. } => Outcome::Accept(json!("key_packages")),
         NodeResponse::Log(log) => Outcome::Accept(json!({ "log": log.encoded().len() })),
     }

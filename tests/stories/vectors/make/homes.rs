@@ -585,6 +585,21 @@ fn creations(maker: &mut Maker) {
         never("not_member"),
     );
 
+    maker.valid(
+        "introduction-by-node",
+        section,
+        "bob's home shows a conversation to alice's emptied one",
+        "creation",
+        given(acme(), at_home(&ALICE), "introduce_by_node"),
+    );
+    maker.refusal(
+        "introduction/from-another-node",
+        "shown by a node that is no home of a participant",
+        "introduction-by-node",
+        of("from_another_node"),
+        never("not_member"),
+    );
+
     let birch = vec![connect(1), signed_up(1, &BOB)];
     maker.valid(
         "first-contact",
