@@ -3,6 +3,7 @@
 //! Only reads. Tells numbers and positions, never a payload.
 
 use super::conversations::CreationRow;
+use super::requests::Pending;
 use super::{Relay, feeds, rows};
 use crate::store::{Overlay, Read, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -33,7 +34,7 @@ pub struct Audit {
 /// What waits in a relay's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// Requests without an answer.
+    /// Requests without an answer that somebody waits for: greetings aside.
     pub pending: usize,
     /// Deliveries that wait or are in flight, over all destinations.
     pub deliveries: usize,
@@ -45,7 +46,7 @@ impl Relay {
     /// What waits in memory.
     pub fn backlog(&self) -> Backlog {
         Backlog {
-            pending: self.pending.len(),
+            pending: self.pending.values().filter(|pending| !matches!(pending, Pending::Greeting(_))).count(),
             deliveries: self.destinations.values().map(super::Destination::len).sum(),
             connections: self.connections.len(),
         }

@@ -3,7 +3,8 @@
 //! A home that lost its store has nothing to send, and who writes to nobody there never hears of it: what its people had not
 //! read would stay at nodes that believe it in custody. A `Hello` tells either side the other's new life.
 
-use super::{Pending, Relay, Step, rows};
+use super::requests::Pending;
+use super::{Relay, Step, rows};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::ids::NodeId;
 use roost_protocol::ids::Incarnation;
@@ -69,7 +70,7 @@ fn pause(node: &NodeId) -> u64 {
 
 impl Relay {
     /// A node that may hold something for accounts of ours, or of ours for its own, without having met this life of our store.
-    pub(super) fn to_be_met(&mut self, step: &mut Step<'_, '_>, node: NodeId) -> Result<(), StoreError> {
+    pub(super) fn must_meet(&mut self, step: &mut Step<'_, '_>, node: NodeId) -> Result<(), StoreError> {
         let row = rows::peer_life(&node);
         if node != self.node && step.rows.get(&row)?.is_none() {
             rows::put(step.rows, row, &self.strangers.remove(&node).unwrap_or(NEVER_MET));

@@ -3,8 +3,9 @@
 use super::accounts::{home_of, verified};
 use super::feeds::{self, Author};
 use super::inbox::Reference;
+use super::requests::Pending;
 use super::rows;
-use super::{ConnectionId, Failure, Note, Pending, Relay, Step};
+use super::{ConnectionId, Failure, Note, Relay, Step};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
@@ -188,10 +189,10 @@ impl Relay {
         if begins {
             self.append_first_contact(step, head, signed, creation)?;
         }
-        self.to_be_met(step, head.state.hub)?;
+        self.must_meet(step, head.state.hub)?;
         for participant in &head.state.participants {
             let home = home_of(step, &participant.account)?;
-            self.to_be_met(step, home)?;
+            self.must_meet(step, home)?;
         }
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! Delivery: what other homes must hold, asked for until their custody is received; and what we hold for ours.
 //!
-//! One destination that is down delays no other: each has its own queue, one batch a feed in flight, and its own back-off.
+//! One destination that is down delays no other: each has its own queue, one batch a feed in flight, and its own back-off
+//! (`destination.rs`).
 
 use super::conversations::{group_head, not_member};
 use super::feeds;
 use super::inbox::Reference;
 use super::quotas::busy;
+use super::requests::Pending;
 use super::rows;
-use super::{Failure, Note, Pending, Relay, Step, accounts};
+use super::{Failure, Note, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
-use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::planted;
 use roost_protocol::conversation::ConversationState;
@@ -19,42 +20,7 @@ use roost_protocol::limits;
 use roost_protocol::peer::{Custody, Deliver, NodeRequest, NodeResponse};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// Nodes whose new life is believed later; more are believed at once.
-const LATE_LIVES_MAX: usize = 1_024;
-/// Nodes whose life is remembered before anything is written to them; one that is forgotten is delivered to once more.
-const STRANGERS_MAX: usize = 4_096;
-
-/// Longest pause that a node may ask of us, milliseconds: a rate may give one in ten minutes, and no node shall stop us for longer.
-const RETRY_AFTER_MS_MAX: u64 = 10 * 60 * 1_000;
-
-/// One feed, for one account.
-type Item = (FeedId, AccountId);
-
-/// What waits for one node: the longest due first. A refusal holds back its own feed, silence the whole node.
-#[derive(Default)]
-pub struct Destination {
-    queue: BTreeSet<(u64, FeedId, AccountId)>,
-    due: BTreeMap<Item, u64>,
-    in_flight: BTreeSet<Item>,
-    refusals: BTreeMap<Item, u32>,
-    silences: u32,
-    not_before_ms: u64,
-}
-
-/// Outbox rows looked at in one batch while custody is voided: about a quarter of a megabyte to write.
-const VOIDED_ROWS: usize = 2_000;
-
-/// A node in a new life, and how far the rows of its earlier ones were walked.
-pub(super) struct Voiding {
-    life: Incarnation,
-    /// Where the walk goes on.
-    from: Vec<u8>,
-    /// Whether anything was ever delivered to it, or is to be.
-    matters: bool,
-}
+use std::collections::BTreeMap;
 
 /// A `Deliver` on its way.
 pub(super) struct Asked {
@@ -65,94 +31,6 @@ pub(super) struct Asked {
     last: u64,
     /// The receiver's store when it was asked: a receipt of an earlier life is void.
     life: Option<Incarnation>,
-}
-
-impl Destination {
-    /// When it wants to be tried again; an answer that is awaited wakes the relay by itself.
-    pub fn wake_at(&self) -> Option<u64> {
-        let (due, _, _) = self.queue.first()?;
-        (self.in_flight.len() < self.window()).then_some(self.not_before_ms.max(*due))
-    }
-
-    /// Items that wait or are in flight.
-    pub fn len(&self) -> usize {
-        self.due.len() + self.in_flight.len()
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.in_flight.is_empty()
-    }
-
-    /// A node that is silent is tried with one batch; one that answers gets the window.
-    fn window(&self) -> usize {
-        if self.silences > 0 { 1 } else { limits::DELIVER_WINDOW }
-    }
-
-    /// Queues an item; one that waits already keeps its time, one in flight is looked at again with its answer.
-    fn enqueue(&mut self, item: Item, at_ms: u64) {
-        if !self.in_flight.contains(&item) && !self.due.contains_key(&item) {
-            self.due.insert(item, at_ms);
-            self.queue.insert((at_ms, item.0, item.1));
-        }
-    }
-
-    fn next(&mut self, now_ms: u64) -> Option<Item> {
-        if now_ms < self.not_before_ms || self.in_flight.len() >= self.window() {
-            return None;
-        }
-        let (due, feed, account) = *self.queue.first().filter(|(due, _, _)| *due <= now_ms)?;
-        self.queue.remove(&(due, feed, account));
-        self.due.remove(&(feed, account));
-        self.in_flight.insert((feed, account));
-        Some((feed, account))
-    }
-
-    /// Everything that waits is due at once: the node was met, or the clock was set back.
-    pub(super) fn due_at_once(&mut self) {
-        self.silences = 0;
-        self.not_before_ms = 0;
-        self.refusals.clear();
-        let items: Vec<Item> = self.due.keys().copied().collect();
-        self.queue = items.iter().map(|(feed, account)| (0, *feed, *account)).collect();
-        self.due = items.into_iter().map(|item| (item, 0)).collect();
-    }
-
-    /// An item waits for this node no longer.
-    fn withdraw(&mut self, item: &Item) {
-        if let Some(due) = self.due.remove(item) {
-            self.queue.remove(&(due, item.0, item.1));
-        }
-        self.refusals.remove(item);
-    }
-
-    fn silent(&mut self, item: Item, now_ms: u64, salt: u64) {
-        self.not_before_ms = now_ms + back_off(self.silences, salt);
-        self.silences = self.silences.saturating_add(1);
-        self.enqueue(item, now_ms);
-    }
-
-    /// `asked_ms` is the pause that the refusal asks for: it may lengthen ours, never shorten it.
-    fn refused(&mut self, item: Item, asked_ms: u64, now_ms: u64, salt: u64) {
-        self.silences = 0;
-        self.not_before_ms = 0;
-        let refusals = self.refusals.entry(item).or_default();
-        let delay = back_off(*refusals, salt).max(asked_ms.min(RETRY_AFTER_MS_MAX));
-        *refusals = refusals.saturating_add(1);
-        self.enqueue(item, now_ms.saturating_add(delay));
-    }
-
-    fn took(&mut self, item: Item) {
-        self.silences = 0;
-        self.not_before_ms = 0;
-        self.refusals.remove(&item);
-    }
-}
-
-/// Exponential, with jitter of up to a quarter made from what is at hand: the rules draw no randomness.
-fn back_off(failures: u32, salt: u64) -> u64 {
-    let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << failures.min(16)).min(limits::RETRY_DELAY_MS_MAX);
-    delay + (salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % (delay / 4 + 1)
 }
 
 impl Relay {
@@ -311,40 +189,7 @@ impl Relay {
         if unknown { self.show_conversation(step, peer, &feed.group) } else { Ok(()) }
     }
 
-    /// As [`accounts::learn_log`]; what waits for the account goes to its new home, which has custody of nothing yet.
-    pub(super) fn learn_log(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        log: &IdentityLog,
-    ) -> Result<Arc<VerifiedLog>, Failure> {
-        let account = accounts::verified(log)?.account();
-        let first_home = |log: Option<Arc<VerifiedLog>>| log.and_then(|log| log.homes().first().copied());
-        let before = first_home(accounts::known_log(step, &account)?);
-        let known = accounts::learn_log(step, log)?;
-        let after = known.homes().first().copied();
-        if let (Some(before), Some(after)) = (before, after)
-            && before != after
-        {
-            self.moved(step, account, before, after)?;
-        }
-        Ok(known)
-    }
-
-    /// A hint of the network: only an account that is known from elsewhere is of interest, and a bad log of nobody's.
-    pub(super) fn log_learned(&mut self, step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<(), StoreError> {
-        let outcome = accounts::verified(log).and_then(|verified| {
-            if step.rows.get(&rows::peer_log(&verified.account()))?.is_some() {
-                self.learn_log(step, log)?;
-            }
-            Ok(())
-        });
-        match outcome {
-            Err(Failure::Store(error)) => Err(error),
-            Ok(()) | Err(Failure::Refused(_)) => Ok(()),
-        }
-    }
-
-    fn moved(
+    pub(super) fn moved(
         &mut self,
         step: &mut Step<'_, '_>,
         account: AccountId,
@@ -477,74 +322,6 @@ impl Relay {
                 Ok(head.state)
             }
         }
-    }
-
-    /// A node was met: a new life of its store has nothing of what an earlier one gave custody for.
-    pub(super) fn met(&mut self, step: &mut Step<'_, '_>, peer: NodeId, life: Incarnation) -> Result<(), StoreError> {
-        let key = rows::peer_life(&peer);
-        let row: Option<Incarnation> = rows::get(step.rows, &key)?;
-        let voiding = self.voiding.get(&peer).map(|voiding| voiding.life);
-        let known = voiding.or(row).or_else(|| self.strangers.get(&peer).copied());
-        self.late_lives.remove(&peer);
-        if known != Some(life)
-            && self.late_lives.len() < LATE_LIVES_MAX
-            && let Err(wait) = self.quotas.lives.take(&peer, 1, step.now_ms)
-        {
-            // Each new life is a walk through the outbox: a node that has too many is believed later.
-            self.late_lives.insert(peer, (life, step.now_ms + wait));
-        } else if known != Some(life) && !planted!(self.identity.sabotage, EarlierLifeBelieved) {
-            // A custody that was given under no known life is void too.
-            self.voiding.insert(peer, Voiding { life, from: vec![rows::OUTBOX], matters: row.is_some() });
-        }
-        if let Some(destination) = self.destinations.get_mut(&peer) {
-            destination.due_at_once();
-        }
-        Ok(())
-    }
-
-    /// Goes on with voiding what nodes gave custody for in earlier lives. A page a batch: a commit is bounded, and there may be
-    /// very many rows; the new life is written with the last page, so a crash in between begins again.
-    pub(super) fn void_custody(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
-        let end = rows::end_of(&[rows::OUTBOX]);
-        for (peer, mut voiding) in std::mem::take(&mut self.voiding) {
-            let page = step.rows.scan(&voiding.from, &end, VOIDED_ROWS)?;
-            let last = page.last().filter(|_| page.len() >= VOIDED_ROWS).map(|(key, _)| key.clone());
-            for (key, _) in page {
-                let Some((feed, account)) = parse_outbox_key(&key) else { continue };
-                if matches!(accounts::home_of(step, &account), Ok(home) if home == peer) {
-                    voiding.matters = true;
-                    rows::put(step.rows, key, &0_u64);
-                    self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
-                    let to = feeds::head(step.rows, &feed)?.seq;
-                    self.notes.push(Note::Owed { feed, account, from: 1, to });
-                }
-            }
-            if let Some(mut last) = last {
-                last.push(0);
-                voiding.from = last;
-                self.voiding.insert(peer, voiding);
-            } else if voiding.matters {
-                rows::put(step.rows, rows::peer_life(&peer), &voiding.life);
-                self.contacts.met(peer, step.now_ms);
-            } else {
-                // A node to which nothing was ever written leaves no row, for there is no end of such nodes.
-                if self.strangers.len() >= STRANGERS_MAX {
-                    self.strangers.pop_first();
-                }
-                self.strangers.insert(peer, voiding.life);
-            }
-        }
-        Ok(())
-    }
-
-    /// Believes the lives whose time has come.
-    pub(super) fn meet_late(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
-        let due = self.late_lives.iter().filter(|(_, (_, at))| *at <= step.now_ms);
-        let due: Vec<_> = due.map(|(peer, (life, _))| (*peer, *life)).collect();
-        for (peer, life) in due {
-            self.met(step, peer, life)?;
-        }
-        Ok(())
     }
 
     pub(super) fn custody_of(

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::super::{Identity, Input, Relay};
+use super::super::{Destination, Identity, Input, Relay};
 use super::*;
 use crate::store::MemoryStore;
-use roost_crypto::identity_log::{Operation, Signer};
+use roost_crypto::identity_log::{IdentityLog, Operation, Signer, VerifiedLog};
 use roost_crypto::keys::SecretKey;
 use roost_crypto::sabotage::Sabotage;
 use std::sync::Mutex;

@@ -11,36 +11,39 @@ pub mod audit;
 mod contact;
 mod conversations;
 mod delivery;
+mod destination;
+mod directory;
 mod feeds;
 mod inbox;
+mod inputs;
+mod lives;
 mod memo;
 mod note;
 mod quotas;
+mod requests;
 mod rows;
 
 pub use accounts::AccountRow;
-pub use delivery::Destination;
+pub use destination::Destination;
+pub use inputs::{Input, Output};
 pub use note::Note;
 pub use quotas::{Limits, Quota, Rate};
 
 use crate::store::{Overlay, StoreError};
 use memo::Memo;
+use requests::Pending;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::group::{GroupError, KeyPackageInfo, PublicView};
-use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
-use roost_crypto::keys::{PublicKey, SecretKey};
+use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
-use roost_crypto::signed::Signed;
-use roost_protocol::conversation::Creation;
-use roost_protocol::handle::Handle;
 use roost_protocol::ids::{GroupId, Incarnation, MessageId};
 use roost_protocol::limits;
-use roost_protocol::peer::{NodeRequest, NodeResponse};
+use roost_protocol::peer::NodeResponse;
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
-use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
+use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -86,123 +89,6 @@ pub struct Identity {
     pub sabotage: Sabotage,
 }
 
-/// What happens to a node.
-pub enum Input {
-    /// A device connected; `challenge` is 32 random bytes.
-    Connected {
-        /// The connection.
-        connection: ConnectionId,
-        /// To be signed by the device.
-        challenge: [u8; 32],
-    },
-    /// A frame of a device.
-    Frame {
-        /// The connection.
-        connection: ConnectionId,
-        /// The frame.
-        frame: ClientFrame,
-    },
-    /// A connection ended.
-    Closed {
-        /// The connection.
-        connection: ConnectionId,
-    },
-    /// Another node asks.
-    Asked {
-        /// To answer under.
-        token: InboundToken,
-        /// Who.
-        peer: NodeId,
-        /// What.
-        request: NodeRequest,
-    },
-    /// Another node answered, or could not be reached.
-    Answered {
-        /// The request.
-        token: RequestToken,
-        /// The answer; `None` for a time-out or a lost connection.
-        response: Option<NodeResponse>,
-    },
-    /// The directory answered for a handle.
-    Resolved {
-        /// The request.
-        token: RequestToken,
-        /// Record, log, report; or why not.
-        result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
-    },
-    /// Another node tells the newer log of an account; nothing of it is believed.
-    LogLearned(IdentityLog),
-    /// The node's own record, made anew.
-    OwnRecord(SignedOrgRecord),
-    /// An invite for sign-ups, made by the operator.
-    Invite {
-        /// By [`roost_protocol::invite::invite_key`].
-        key: PublicKey,
-        /// How many accounts it admits.
-        uses: u32,
-        /// End of validity, milliseconds since 1970.
-        expires_ms: u64,
-    },
-    /// The disk has no room for new things, or has it again.
-    LowSpace(bool),
-    /// Time passed.
-    Tick,
-}
-
-impl Input {
-    /// A name for whoever counts.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Connected { .. } => "connected",
-            Self::Frame { frame, .. } => frame.name(),
-            Self::Closed { .. } => "closed",
-            Self::Asked { request, .. } => match request {
-                NodeRequest::Hello(_) => "asked_hello",
-                NodeRequest::Deliver(_) => "asked_deliver",
-                NodeRequest::Fetch { .. } => "asked_fetch",
-                NodeRequest::Create(_) => "asked_create",
-                NodeRequest::Introduce { .. } => "asked_introduce",
-                NodeRequest::KeyPackages { .. } => "asked_key_packages",
-                NodeRequest::Log { .. } => "asked_log",
-            },
-            Self::Answered { .. } => "answered",
-            Self::Resolved { .. } => "resolved",
-            Self::OwnRecord(_) => "own_record",
-            Self::Invite { .. } => "invite",
-            Self::LogLearned(_) => "log_learned",
-            Self::LowSpace(_) => "low_space",
-            Self::Tick => "tick",
-        }
-    }
-}
-
-/// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
-#[derive(Debug)]
-pub enum Output {
-    /// To a device, an entry that its writer keeps until our custody: it may leave before the rows are durable, but not
-    /// before what the same connection is to get first.
-    Early(ConnectionId, ServerFrame),
-    /// To a device.
-    Send(ConnectionId, ServerFrame),
-    /// A new connection of the same device replaces this one, or it broke the protocol.
-    Close(ConnectionId),
-    /// To a node that asked.
-    Answer(InboundToken, NodeResponse),
-    /// To another node.
-    Ask(RequestToken, NodeId, NodeRequest),
-    /// To the directory.
-    Resolve(RequestToken, Handle),
-    /// Into the directory: an account of ours and its handle record.
-    Publish {
-        /// The log.
-        log: IdentityLog,
-        /// The handle record.
-        handle_record: Signed,
-        /// One of the two is new, so others are told.
-        changed: bool,
-    },
-}
-
 /// A device's connection.
 struct Connection {
     challenge: [u8; 32],
@@ -214,27 +100,6 @@ struct Connection {
     early: Vec<inbox::Run>,
     /// Where a refused message must come first, and until when that is waited for.
     held: BTreeMap<GroupId, (MessageId, u64)>,
-}
-
-/// What an answer is for.
-enum Pending {
-    Deliver(delivery::Asked),
-    Create {
-        connection: ConnectionId,
-        id: u64,
-        creation: Box<Creation>,
-    },
-    /// A node that lost its store was shown a conversation, so that it takes what is delivered in it.
-    Introduction,
-    Greeting(NodeId),
-    KeyPackages {
-        connection: ConnectionId,
-        id: u64,
-    },
-    Resolve {
-        connection: ConnectionId,
-        id: u64,
-    },
 }
 
 /// A node's rules and what they remember between inputs; all of it can be rebuilt from the store.
@@ -265,7 +130,7 @@ pub struct Relay {
     /// Lives of nodes for which nothing was written yet.
     strangers: BTreeMap<NodeId, Incarnation>,
     /// Nodes in a new life whose earlier custody is being voided, a page of rows a batch.
-    voiding: BTreeMap<NodeId, delivery::Voiding>,
+    voiding: BTreeMap<NodeId, lives::Voiding>,
     contacts: contact::Contacts,
 }
 
@@ -560,156 +425,6 @@ impl Relay {
         Err(refusal.into())
     }
 
-    fn asked(&mut self, step: &mut Step<'_, '_>, peer: NodeId, request: NodeRequest) -> Result<NodeResponse, Failure> {
-        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) | NodeRequest::Introduce { .. } = request {
-            self.check_space()?;
-        }
-        match request {
-            NodeRequest::Hello(hello) => {
-                // The network has answered it already; what was learnt must stay, even while this node starts.
-                self.met(step, peer, hello.incarnation)?;
-                match self.own_hello() {
-                    Ok(hello) => Ok(NodeResponse::Hello(hello)),
-                    Err(Failure::Refused(refusal)) => Ok(NodeResponse::Refused(refusal)),
-                    Err(failure) => Err(failure),
-                }
-            }
-            NodeRequest::Deliver(deliver) => self.delivered(step, peer, deliver).map(NodeResponse::Custody),
-            NodeRequest::Fetch { feed, from, limit } => {
-                self.check_member_node(step, &feed.group, &peer)?;
-                Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
-            }
-            NodeRequest::Create(creation) => {
-                self.may_bring(step, &peer, &creation)?;
-                let (head, creation) = self.create_here(step, creation)?;
-                Ok(NodeResponse::Created { head, creation })
-            }
-            NodeRequest::Introduce { head, creation } => {
-                self.may_show(step, &peer, &creation)?;
-                self.introduced_by_node(step, &peer, &head, &creation)?;
-                Ok(NodeResponse::Done)
-            }
-            NodeRequest::KeyPackages { account, requester } => {
-                let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
-                Ok(NodeResponse::KeyPackages { log, packages })
-            }
-            NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
-        }
-    }
-
-    fn answered(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        token: RequestToken,
-        response: Option<NodeResponse>,
-    ) -> Result<(), StoreError> {
-        let Some(pending) = self.pending.remove(&token) else { return Ok(()) };
-        let unreachable = || Refusal::later(Code::Unreachable, "the other node did not answer", "it is tried again");
-        match (pending, response) {
-            (Pending::Deliver(asked), response) => self.delivery_answered(step, asked, response),
-            (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
-                match self.created_elsewhere(step, &creation, &head, &stands) {
-                    Ok(()) => {
-                        self.has_created(step, connection);
-                        self.send(connection, ServerFrame::Created { id, head, creation: stands });
-                    }
-                    Err(Failure::Refused(error)) => {
-                        self.send(connection, ServerFrame::Refused { id: Some(id), error });
-                    }
-                    Err(Failure::Store(error)) => return Err(error),
-                }
-                Ok(())
-            }
-            // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::Introduction, _) | (Pending::Greeting(_), None) => Ok(()),
-            (Pending::Greeting(node), Some(_)) => {
-                self.greeted(node, step.now_ms);
-                Ok(())
-            }
-            (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
-                self.has_fetched(step, connection);
-                self.send(connection, ServerFrame::KeyPackages { id, log, packages });
-                Ok(())
-            }
-            (
-                Pending::Create { connection, id, .. }
-                | Pending::KeyPackages { connection, id }
-                | Pending::Resolve { connection, id },
-                response,
-            ) => {
-                let error = match response {
-                    Some(NodeResponse::Refused(refusal)) => refusal,
-                    _ => unreachable(),
-                };
-                self.send(connection, ServerFrame::Refused { id: Some(id), error });
-                Ok(())
-            }
-        }
-    }
-
-    fn resolve(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        connection: ConnectionId,
-        id: u64,
-        handle: Handle,
-    ) -> Result<(), Failure> {
-        let local = handle.org() == self.identity.name;
-        let known = if local { accounts::local_handle(step, &handle)? } else { None };
-        if let Some(AccountRow { log, handle_record }) = known {
-            let lookup =
-                LookupReport { source: roost_protocol::socket::LookupSource::Local, hops: 0, messages: 0, ms: 0 };
-            self.send(connection, ServerFrame::Resolved { id, handle_record, log, lookup });
-        } else {
-            // A home that lost its store does not know its own people until they return; other nodes hold their records.
-            let token = self.expect(Pending::Resolve { connection, id });
-            self.outputs.push(Output::Resolve(token, handle));
-        }
-        Ok(())
-    }
-
-    fn resolved(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        token: RequestToken,
-        result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
-    ) -> Result<(), StoreError> {
-        let Some(Pending::Resolve { connection, id }) = self.pending.remove(&token) else { return Ok(()) };
-        match result {
-            Ok((handle_record, log, lookup)) => {
-                let frame = match self.learn_log(step, &log) {
-                    Ok(newest) => ServerFrame::Resolved { id, handle_record, log: newest.log().clone(), lookup },
-                    Err(Failure::Refused(error)) => ServerFrame::Refused { id: Some(id), error },
-                    Err(Failure::Store(error)) => return Err(error),
-                };
-                self.send(connection, frame);
-            }
-            Err(error) => self.send(connection, ServerFrame::Refused { id: Some(id), error }),
-        }
-        Ok(())
-    }
-
-    fn fetch_key_packages(
-        &mut self,
-        step: &mut Step<'_, '_>,
-        connection: ConnectionId,
-        id: u64,
-        account: AccountId,
-        requester: AccountId,
-    ) -> Result<(), Failure> {
-        self.may_fetch(step, &requester)?;
-        let home = accounts::home_of(step, &account)?;
-        if home == self.node {
-            let (log, packages) = self.hand_out_key_packages(step, self.node, requester, account)?;
-            self.has_fetched(step, connection);
-            self.send(connection, ServerFrame::KeyPackages { id, log, packages });
-        } else {
-            let request = NodeRequest::KeyPackages { account, requester };
-            self.ask(Pending::KeyPackages { connection, id }, home, request);
-        }
-        Ok(())
-    }
-
     fn forget(&mut self, connection: ConnectionId) {
         let account = self.connections.remove(&connection).and_then(|state| state.device).map(|(account, _)| account);
         if let Some(account) = account
@@ -731,30 +446,6 @@ impl Relay {
             )
             .into()
         })
-    }
-
-    fn own_hello(&self) -> Result<roost_protocol::peer::NodeHello, Failure> {
-        let org = self.own_record.clone().ok_or_else(|| {
-            Failure::from(Refusal::later(Code::Busy, "this node is starting", "ask again in a moment"))
-        })?;
-        Ok(roost_protocol::peer::NodeHello {
-            versions: vec![roost_protocol::VERSION],
-            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
-            org,
-            incarnation: self.identity.incarnation,
-        })
-    }
-
-    fn expect(&mut self, pending: Pending) -> RequestToken {
-        let token = self.next_token;
-        self.next_token += 1;
-        self.pending.insert(token, pending);
-        token
-    }
-
-    fn ask(&mut self, pending: Pending, node: NodeId, request: NodeRequest) {
-        let token = self.expect(pending);
-        self.outputs.push(Output::Ask(token, node, request));
     }
 
     fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {

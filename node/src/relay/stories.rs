@@ -5,8 +5,12 @@ use super::*;
 use crate::store::{BATCH_BYTES_MAX, MemoryStore, Read as _, Store as _};
 use roost_crypto::group::{Credential, GroupError, Member, PublicView};
 use roost_crypto::identity_log::{Operation, Signer, VerifiedLog};
-use roost_protocol::conversation::{ConversationHead, ConversationState, Participant, Policy, Role};
+use roost_crypto::keys::PublicKey;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Participant, Policy, Role};
+use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, Hash, OperationId};
+use roost_protocol::peer::NodeRequest;
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 
 const NOW_MS: u64 = 1_795_000_000_000;

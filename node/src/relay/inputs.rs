@@ -1,0 +1,129 @@
+//! What goes into a node's rules and what comes out.
+
+use super::{ConnectionId, InboundToken, RequestToken};
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::ids::NodeId;
+use roost_crypto::keys::PublicKey;
+use roost_crypto::signed::Signed;
+use roost_protocol::handle::Handle;
+use roost_protocol::peer::{NodeRequest, NodeResponse};
+use roost_protocol::records::SignedOrgRecord;
+use roost_protocol::refusal::Refusal;
+use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
+
+/// What happens to a node.
+pub enum Input {
+    /// A device connected; `challenge` is 32 random bytes.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// To be signed by the device.
+        challenge: [u8; 32],
+    },
+    /// A frame of a device.
+    Frame {
+        /// The connection.
+        connection: ConnectionId,
+        /// The frame.
+        frame: ClientFrame,
+    },
+    /// A connection ended.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Another node asks.
+    Asked {
+        /// To answer under.
+        token: InboundToken,
+        /// Who.
+        peer: NodeId,
+        /// What.
+        request: NodeRequest,
+    },
+    /// Another node answered, or could not be reached.
+    Answered {
+        /// The request.
+        token: RequestToken,
+        /// The answer; `None` for a time-out or a lost connection.
+        response: Option<NodeResponse>,
+    },
+    /// The directory answered for a handle.
+    Resolved {
+        /// The request.
+        token: RequestToken,
+        /// Record, log, report; or why not.
+        result: Result<(Signed, IdentityLog, LookupReport), Refusal>,
+    },
+    /// Another node tells the newer log of an account; nothing of it is believed.
+    LogLearned(IdentityLog),
+    /// The node's own record, made anew.
+    OwnRecord(SignedOrgRecord),
+    /// An invite for sign-ups, made by the operator.
+    Invite {
+        /// By [`roost_protocol::invite::invite_key`].
+        key: PublicKey,
+        /// How many accounts it admits.
+        uses: u32,
+        /// End of validity, milliseconds since 1970.
+        expires_ms: u64,
+    },
+    /// The disk has no room for new things, or has it again.
+    LowSpace(bool),
+    /// Time passed.
+    Tick,
+}
+
+impl Input {
+    /// A name for whoever counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Frame { frame, .. } => frame.name(),
+            Self::Closed { .. } => "closed",
+            Self::Asked { request, .. } => match request {
+                NodeRequest::Hello(_) => "asked_hello",
+                NodeRequest::Deliver(_) => "asked_deliver",
+                NodeRequest::Fetch { .. } => "asked_fetch",
+                NodeRequest::Create(_) => "asked_create",
+                NodeRequest::Introduce { .. } => "asked_introduce",
+                NodeRequest::KeyPackages { .. } => "asked_key_packages",
+                NodeRequest::Log { .. } => "asked_log",
+            },
+            Self::Answered { .. } => "answered",
+            Self::Resolved { .. } => "resolved",
+            Self::OwnRecord(_) => "own_record",
+            Self::Invite { .. } => "invite",
+            Self::LogLearned(_) => "log_learned",
+            Self::LowSpace(_) => "low_space",
+            Self::Tick => "tick",
+        }
+    }
+}
+
+/// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
+#[derive(Debug)]
+pub enum Output {
+    /// To a device, an entry that its writer keeps until our custody: it may leave before the rows are durable, but not
+    /// before what the same connection is to get first.
+    Early(ConnectionId, ServerFrame),
+    /// To a device.
+    Send(ConnectionId, ServerFrame),
+    /// A new connection of the same device replaces this one, or it broke the protocol.
+    Close(ConnectionId),
+    /// To a node that asked.
+    Answer(InboundToken, NodeResponse),
+    /// To another node.
+    Ask(RequestToken, NodeId, NodeRequest),
+    /// To the directory.
+    Resolve(RequestToken, Handle),
+    /// Into the directory: an account of ours and its handle record.
+    Publish {
+        /// The log.
+        log: IdentityLog,
+        /// The handle record.
+        handle_record: Signed,
+        /// One of the two is new, so others are told.
+        changed: bool,
+    },
+}

@@ -1,0 +1,149 @@
+//! Requests between nodes: what others ask of us, and what the answers to our own questions are for.
+
+use super::delivery::Asked;
+use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
+use crate::store::StoreError;
+use roost_crypto::ids::NodeId;
+use roost_protocol::conversation::Creation;
+use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::ServerFrame;
+
+/// What an answer is for.
+pub(super) enum Pending {
+    Deliver(Asked),
+    Create {
+        connection: ConnectionId,
+        id: u64,
+        creation: Box<Creation>,
+    },
+    /// A node that lost its store was shown a conversation, so that it takes what is delivered in it.
+    Introduction,
+    Greeting(NodeId),
+    KeyPackages {
+        connection: ConnectionId,
+        id: u64,
+    },
+    Resolve {
+        connection: ConnectionId,
+        id: u64,
+    },
+}
+
+impl Relay {
+    pub(super) fn asked(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        peer: NodeId,
+        request: NodeRequest,
+    ) -> Result<NodeResponse, Failure> {
+        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) | NodeRequest::Introduce { .. } = request {
+            self.check_space()?;
+        }
+        match request {
+            NodeRequest::Hello(hello) => {
+                // The network has answered it already; what was learnt must stay, even while this node starts.
+                self.met(step, peer, hello.incarnation)?;
+                match self.own_hello() {
+                    Ok(hello) => Ok(NodeResponse::Hello(hello)),
+                    Err(Failure::Refused(refusal)) => Ok(NodeResponse::Refused(refusal)),
+                    Err(failure) => Err(failure),
+                }
+            }
+            NodeRequest::Deliver(deliver) => self.delivered(step, peer, deliver).map(NodeResponse::Custody),
+            NodeRequest::Fetch { feed, from, limit } => {
+                self.check_member_node(step, &feed.group, &peer)?;
+                Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
+            }
+            NodeRequest::Create(creation) => {
+                self.may_bring(step, &peer, &creation)?;
+                let (head, creation) = self.create_here(step, creation)?;
+                Ok(NodeResponse::Created { head, creation })
+            }
+            NodeRequest::Introduce { head, creation } => {
+                self.may_show(step, &peer, &creation)?;
+                self.introduced_by_node(step, &peer, &head, &creation)?;
+                Ok(NodeResponse::Done)
+            }
+            NodeRequest::KeyPackages { account, requester } => {
+                let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
+                Ok(NodeResponse::KeyPackages { log, packages })
+            }
+            NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        token: RequestToken,
+        response: Option<NodeResponse>,
+    ) -> Result<(), StoreError> {
+        let Some(pending) = self.pending.remove(&token) else { return Ok(()) };
+        let unreachable = || Refusal::later(Code::Unreachable, "the other node did not answer", "it is tried again");
+        match (pending, response) {
+            (Pending::Deliver(asked), response) => self.delivery_answered(step, asked, response),
+            (Pending::Create { connection, id, creation }, Some(NodeResponse::Created { head, creation: stands })) => {
+                match self.created_elsewhere(step, &creation, &head, &stands) {
+                    Ok(()) => {
+                        self.has_created(step, connection);
+                        self.send(connection, ServerFrame::Created { id, head, creation: stands });
+                    }
+                    Err(Failure::Refused(error)) => {
+                        self.send(connection, ServerFrame::Refused { id: Some(id), error });
+                    }
+                    Err(Failure::Store(error)) => return Err(error),
+                }
+                Ok(())
+            }
+            // The delivery that was refused is repeated in its time, whatever came of this.
+            (Pending::Introduction, _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Greeting(node), Some(_)) => {
+                self.greeted(node, step.now_ms);
+                Ok(())
+            }
+            (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
+                self.has_fetched(step, connection);
+                self.send(connection, ServerFrame::KeyPackages { id, log, packages });
+                Ok(())
+            }
+            (
+                Pending::Create { connection, id, .. }
+                | Pending::KeyPackages { connection, id }
+                | Pending::Resolve { connection, id },
+                response,
+            ) => {
+                let error = match response {
+                    Some(NodeResponse::Refused(refusal)) => refusal,
+                    _ => unreachable(),
+                };
+                self.send(connection, ServerFrame::Refused { id: Some(id), error });
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn own_hello(&self) -> Result<NodeHello, Failure> {
+        let org = self.own_record.clone().ok_or_else(|| {
+            Failure::from(Refusal::later(Code::Busy, "this node is starting", "ask again in a moment"))
+        })?;
+        Ok(NodeHello {
+            versions: vec![roost_protocol::VERSION],
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            org,
+            incarnation: self.identity.incarnation,
+        })
+    }
+
+    pub(super) fn expect(&mut self, pending: Pending) -> RequestToken {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.pending.insert(token, pending);
+        token
+    }
+
+    pub(super) fn ask(&mut self, pending: Pending, node: NodeId, request: NodeRequest) {
+        let token = self.expect(pending);
+        self.outputs.push(Output::Ask(token, node, request));
+    }
+}
