@@ -16,18 +16,26 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+mod change;
+mod commit_view;
 #[cfg(feature = "device")]
 mod engine;
+mod error;
+mod hub;
 #[cfg(feature = "device")]
 mod overlay;
 mod public;
+mod public_state;
 #[cfg(feature = "device")]
 pub mod symbolic;
 #[cfg(all(test, feature = "device"))]
 mod tests;
 
+pub use change::{Change, CommitView, Committed, Merged};
 #[cfg(feature = "device")]
 pub use engine::OpenMlsEngine;
+pub use error::{GroupError, Part};
+pub use hub::{begin, judge, tree_of};
 pub use public::{KeyPackageInfo, PublicView, inspect_creation, inspect_key_package};
 #[cfg(feature = "device")]
 pub use symbolic::SymbolicEngine;
@@ -36,6 +44,8 @@ pub use symbolic::SymbolicEngine;
 pub const KEY_PACKAGE_MAX_BYTES: usize = 8 * 1024;
 /// A Welcome, in bytes: fifty joiners need about 10 KiB, the rest is room for `conv_state`.
 pub const WELCOME_MAX_BYTES: usize = 96 * 1024;
+/// A commit, in bytes: fifty adds take about 35 KiB, the path of a tree of 300 leaves at worst 30 KiB.
+pub const COMMIT_MAX_BYTES: usize = 96 * 1024;
 /// A GroupInfo, in bytes: it carries `conv_state` and no tree.
 pub const GROUP_INFO_MAX_BYTES: usize = 32 * 1024;
 /// A ratchet tree, in bytes: 300 leaves need about 200 KiB.
@@ -253,124 +263,6 @@ pub trait GroupEngine {
     /// # Errors
     /// [`GroupError::UnknownGroup`].
     fn forget(&mut self, rows: &dyn Rows, group_id: &[u8]) -> Result<WriteSet, GroupError>;
-}
-
-/// What is measured by [`GroupError::TooLong`] or cannot be read by [`GroupError::Malformed`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// A key package.
-    KeyPackage,
-    /// A Welcome.
-    Welcome,
-    /// A GroupInfo.
-    GroupInfo,
-    /// A ratchet tree.
-    Tree,
-    /// A sealed message.
-    Ciphertext,
-    /// What is to be sealed.
-    Plaintext,
-    /// `conv_state`.
-    ConvState,
-    /// A group id.
-    GroupId,
-}
-
-/// Why an engine or a check refuses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GroupError {
-    /// Longer than allowed; found before anything is read.
-    #[error("{part:?}: expected at most {max} bytes, got {got}")]
-    TooLong {
-        /// What is too long.
-        part: Part,
-        /// The bound, in bytes.
-        max: usize,
-        /// Its length, in bytes.
-        got: usize,
-    },
-    /// Not the encoding of such a thing.
-    #[error("{0:?}: malformed")]
-    Malformed(Part),
-    /// More items than one call takes.
-    #[error("expected at most {max} items, got {got}")]
-    TooMany {
-        /// The bound.
-        max: usize,
-        /// What was asked for.
-        got: usize,
-    },
-    /// A group of ourselves alone.
-    #[error("expected at least one key package")]
-    NoAdds,
-    /// Another cipher suite than the one of Roost.
-    #[error("expected cipher suite 0x0003")]
-    WrongSuite,
-    /// A key package with a bad signature, out of its lifetime, or without the capabilities that groups require.
-    #[error("the key package is not valid")]
-    InvalidKeyPackage,
-    /// A credential that is no canonical [`Credential`].
-    #[error("the credential is not valid")]
-    BadCredential,
-    /// A credential that names another device than the leaf's key.
-    #[error("the credential names another device than the key")]
-    DeviceMismatch,
-    /// One device twice in one group.
-    #[error("a device occurs twice")]
-    DuplicateMember,
-    /// No rows for the group.
-    #[error("unknown group")]
-    UnknownGroup,
-    /// There are rows for the group already.
-    #[error("the group exists already")]
-    GroupExists,
-    /// A Welcome for none of our key packages, or for one that was used.
-    #[error("no private key for the Welcome")]
-    NoKeyPackage,
-    /// A Welcome whose signature, keys or tree do not fit.
-    #[error("the Welcome or its tree is not valid")]
-    InvalidWelcome,
-    /// A GroupInfo whose signature or tree does not fit, or without `external_pub`.
-    #[error("the GroupInfo or its tree is not valid")]
-    InvalidGroupInfo,
-    /// A group without `conv_state`.
-    #[error("the group has no conv_state")]
-    NoConvState,
-    /// A message of another group.
-    #[error("the message belongs to another group")]
-    WrongGroup,
-    /// A message of another epoch.
-    #[error("expected a message of epoch {expected}, got {got}")]
-    WrongEpoch {
-        /// Our epoch.
-        expected: u64,
-        /// The message's.
-        got: u64,
-    },
-    /// Our own message: a sender keeps what it sent, it cannot open it.
-    #[error("our own message")]
-    OwnMessage,
-    /// A message that was opened before: its key is gone.
-    #[error("opened already")]
-    AlreadyOpened,
-    /// Further behind than [`OUT_OF_ORDER_TOLERANCE`].
-    #[error("too far behind the sender's newest message")]
-    TooOld,
-    /// Further ahead than [`FORWARD_DISTANCE_MAX`].
-    #[error("too far ahead of the sender's newest message")]
-    TooFarAhead,
-    /// Keys or signature do not fit.
-    #[error("the message cannot be opened")]
-    Undecryptable,
-    /// A handshake where an application message was expected.
-    #[error("not an application message")]
-    NotApplication,
-    /// Rows that cannot be read: a damaged store.
-    #[error("a row of the store cannot be read or written")]
-    BadRow,
-    /// The engine failed where it must not: a bug.
-    #[error("the engine failed")]
-    Engine,
 }
 
 /// Checks a length.

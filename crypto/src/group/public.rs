@@ -3,6 +3,7 @@
 //! Never decrypts and keeps no state. Cannot check a confirmation tag, and does not compare a member with its identity
 //! log: the caller does. Implements `docs/protocol.md`, section "Conversations".
 
+use super::public_state::StateStore;
 use super::{
     CONV_STATE_EXTENSION, CONV_STATE_MAX_BYTES, Credential, GROUP_ID_MAX_BYTES, GROUP_INFO_MAX_BYTES, GroupError,
     KEY_PACKAGE_MAX_BYTES, Member, Part, TREE_MAX_BYTES, bounded, check_distinct,
@@ -14,9 +15,6 @@ use openmls::prelude::{
     MlsMessageBodyIn, MlsMessageIn, ProposalStore, ProtocolVersion, PublicGroup, RatchetTreeIn,
 };
 use openmls_rust_crypto::RustCrypto;
-use openmls_traits::public_storage::PublicStorageProvider;
-use openmls_traits::storage::{CURRENT_VERSION, traits};
-use std::convert::Infallible;
 use tls_codec::DeserializeBytes as _;
 
 /// The one cipher suite of Roost: 0x0003.
@@ -86,6 +84,11 @@ pub(super) fn validate_key_package(bytes: &[u8]) -> Result<(KeyPackage, KeyPacka
 /// [`GroupError::NoConvState`], [`GroupError::BadCredential`], [`GroupError::DeviceMismatch`],
 /// [`GroupError::DuplicateMember`], [`GroupError::TooMany`].
 pub fn inspect_creation(group_info: &[u8], tree: &[u8]) -> Result<PublicView, GroupError> {
+    open_creation(group_info, tree).map(|(view, _)| view)
+}
+
+/// As [`inspect_creation`], with the public state.
+pub(super) fn open_creation(group_info: &[u8], tree: &[u8]) -> Result<(PublicView, StateStore), GroupError> {
     let tree = parse_tree(tree)?;
     let MlsMessageBodyIn::GroupInfo(unverified) = message(Part::GroupInfo, group_info, GROUP_INFO_MAX_BYTES)? else {
         return Err(GroupError::Malformed(Part::GroupInfo));
@@ -93,9 +96,10 @@ pub fn inspect_creation(group_info: &[u8], tree: &[u8]) -> Result<PublicView, Gr
     if unverified.ciphersuite() != SUITE {
         return Err(GroupError::WrongSuite);
     }
+    let store = StateStore::default();
     let (group, group_info) =
-        PublicGroup::from_external(&RustCrypto::default(), &NoStore, tree, unverified, ProposalStore::new()).map_err(
-            |error: CreationFromExternalError<Infallible>| match error {
+        PublicGroup::from_external(&RustCrypto::default(), &store, tree, unverified, ProposalStore::new()).map_err(
+            |error| match error {
                 CreationFromExternalError::DuplicateSignatureKey => GroupError::DuplicateMember,
                 _ => GroupError::InvalidGroupInfo,
             },
@@ -106,12 +110,13 @@ pub fn inspect_creation(group_info: &[u8], tree: &[u8]) -> Result<PublicView, Gr
     let context = group.group_context();
     let group_id = context.group_id().as_slice().to_vec();
     bounded(Part::GroupId, &group_id, GROUP_ID_MAX_BYTES)?;
-    Ok(PublicView {
+    let view = PublicView {
         group_id,
         epoch: context.epoch().as_u64(),
         conv_state: conv_state(context.extensions())?,
         members: members(group.members())?,
-    })
+    };
+    Ok((view, store))
 }
 
 /// Reads an MLSMessage; nothing may follow it.
@@ -141,68 +146,9 @@ pub(super) fn members(members: impl Iterator<Item = openmls::prelude::Member>) -
     Ok(members)
 }
 
-fn member(credential: &openmls::prelude::Credential, key: &[u8]) -> Result<Member, GroupError> {
+/// The member of a leaf.
+pub(super) fn member(credential: &openmls::prelude::Credential, key: &[u8]) -> Result<Member, GroupError> {
     let key = PublicKey::from_slice(key).ok_or(GroupError::BadCredential)?;
     let basic = BasicCredential::try_from(credential.clone()).map_err(|_| GroupError::BadCredential)?;
     Ok(Member { credential: Credential::parse(basic.identity(), &key)?, key })
-}
-
-/// A store that keeps nothing: a creation is checked once and dropped.
-struct NoStore;
-
-/// Functions of [`NoStore`] that drop what they are given.
-macro_rules! drops {
-    ($($name:ident<$($generic:ident: $bound:ident),+>($($argument:ty),+);)+) => {
-        $(fn $name<$($generic: traits::$bound<CURRENT_VERSION>),+>(&self, $(_: $argument),+) -> Result<(), Infallible> {
-            Ok(())
-        })+
-    };
-}
-
-/// Functions of [`NoStore`] that find nothing.
-macro_rules! finds_nothing {
-    ($($name:ident: $value:ident;)+) => {
-        $(fn $name<G: traits::GroupId<CURRENT_VERSION>, V: traits::$value<CURRENT_VERSION>>(
-            &self,
-            _: &G,
-        ) -> Result<Option<V>, Infallible> {
-            Ok(None)
-        })+
-    };
-}
-
-impl PublicStorageProvider<CURRENT_VERSION> for NoStore {
-    type PublicError = Infallible;
-
-    drops! {
-        write_tree<G: GroupId, V: TreeSync>(&G, &V);
-        write_interim_transcript_hash<G: GroupId, V: InterimTranscriptHash>(&G, &V);
-        write_context<G: GroupId, V: GroupContext>(&G, &V);
-        write_confirmation_tag<G: GroupId, V: ConfirmationTag>(&G, &V);
-        queue_proposal<G: GroupId, R: ProposalRef, V: QueuedProposal>(&G, &R, &V);
-        delete_tree<G: GroupId>(&G);
-        delete_confirmation_tag<G: GroupId>(&G);
-        delete_context<G: GroupId>(&G);
-        delete_interim_transcript_hash<G: GroupId>(&G);
-        remove_proposal<G: GroupId, R: ProposalRef>(&G, &R);
-        clear_proposal_queue<G: GroupId, R: ProposalRef>(&G);
-    }
-
-    finds_nothing! {
-        tree: TreeSync;
-        group_context: GroupContext;
-        interim_transcript_hash: InterimTranscriptHash;
-        confirmation_tag: ConfirmationTag;
-    }
-
-    fn queued_proposals<
-        G: traits::GroupId<CURRENT_VERSION>,
-        R: traits::ProposalRef<CURRENT_VERSION>,
-        V: traits::QueuedProposal<CURRENT_VERSION>,
-    >(
-        &self,
-        _: &G,
-    ) -> Result<Vec<(R, V)>, Infallible> {
-        Ok(Vec::new())
-    }
 }
