@@ -81,6 +81,10 @@ pub(super) fn check_change(
             return Err(GroupError::NotMember);
         }
     }
+    // Also a device that this commit removes: one commit does not give it a second leaf.
+    if added.iter().any(|member| before.iter().any(|old| old.credential.device == member.credential.device)) {
+        return Err(GroupError::DuplicateMember);
+    }
     let stay = before.iter().filter(|member| !change.remove.contains(&member.credential.device));
     check_distinct(&stay.chain(added).cloned().collect::<Vec<_>>())
 }

@@ -8,8 +8,8 @@ use super::{
     ADDS_MAX, COMMIT_MAX_BYTES, CONV_STATE_EXTENSION, CommitView, GroupError, Member, Part, check_distinct, public,
 };
 use openmls::prelude::{
-    ContentType, Extension, ExtensionType, Extensions, GroupContext, LeafNodeIndex,
-    MlsMessageBodyIn, ProcessedMessageContent, Proposal, ProposalValidationError, ProtocolMessage, PublicGroup,
+    ContentType, Extension, ExtensionType, Extensions, GroupContext, LeafNodeIndex, MlsMessageBodyIn,
+    ProcessedMessageContent, Proposal, ProposalValidationError, ProtocolMessage, PublicGroup,
     PublicProcessMessageError, Sender, StageCommitError, StagedCommit,
 };
 use openmls::storage::PublicStorageProvider;
@@ -147,10 +147,7 @@ fn updated(
 }
 
 fn leaves(group: &PublicGroup) -> Result<BTreeMap<u32, Member>, GroupError> {
-    group
-        .members()
-        .map(|leaf| Ok((leaf.index.u32(), public::member(&leaf.credential, &leaf.signature_key)?)))
-        .collect()
+    group.members().map(|leaf| Ok((leaf.index.u32(), public::member(&leaf.credential, &leaf.signature_key)?))).collect()
 }
 
 fn refused_commit(error: PublicProcessMessageError) -> GroupError {

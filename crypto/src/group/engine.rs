@@ -3,37 +3,43 @@
 //! Loads the group from rows in every call and drops it afterwards, so that a refused or lost write set leaves no state
 //! in memory that is ahead of the store. Never signs anything but what OpenMLS hands it.
 
-use super::overlay::{Provider, RowError};
+use super::former::Former;
+use super::overlay::Provider;
+use super::past_epochs::{self, Bounds};
 use super::public::{self, SUITE};
 use super::{
-    CIPHERTEXT_MAX_BYTES, CONV_STATE_EXTENSION, Created, Credential, FORWARD_DISTANCE_MAX, GROUP_ID_MAX_BYTES,
-    GroupEngine, GroupError, Joined, KEY_PACKAGES_MAX, Member, OUT_OF_ORDER_TOLERANCE, Opened, PLAINTEXT_MAX_BYTES,
-    Part, Rows, Sealed, WELCOME_MAX_BYTES, WriteSet, bounded, check_creation, check_distinct,
+    CIPHERTEXT_MAX_BYTES, Change, CommitView, Committed, Created, Credential, GROUP_ID_MAX_BYTES, GroupEngine,
+    GroupError, Joined, KEY_PACKAGES_MAX, Member, Merged, Opened, PLAINTEXT_MAX_BYTES, Part, Rows, Sealed,
+    WELCOME_MAX_BYTES, WriteSet, bounded, check_creation, check_distinct,
 };
 use crate::bytes::Bytes;
 use crate::codec;
 use crate::keys::SecretKey;
-use openmls::framing::errors::MessageDecryptionError;
+use configuration::{PADDING_BYTES, capabilities, context_extensions, join_configuration, ratchet_configuration};
 use openmls::prelude::{
-    BasicCredential, Capabilities, ContentType, CredentialType, CredentialWithKey, Extension, ExtensionType,
-    Extensions, GroupContext, GroupId, KeyPackage, MlsGroup, MlsGroupJoinConfig, MlsMessageBodyIn, MlsMessageOut,
-    NewGroupError, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessMessageError, ProcessedMessageContent, ProtocolMessage,
-    RequiredCapabilitiesExtension, SenderRatchetConfiguration, StagedWelcome, UnknownExtension, ValidationError,
-    WelcomeError,
+    BasicCredential, CredentialWithKey, GroupId, KeyPackage, MlsGroup, MlsMessageBodyIn, MlsMessageOut, NewGroupError,
+    PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome,
 };
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::SignatureScheme;
+use refusals::refused_welcome;
+use rejoin::PendingRejoin;
 use tls_codec::Serialize as _;
 
-/// Application messages are padded to a multiple of this, in bytes.
-const PADDING_BYTES: usize = 256;
+mod commit;
+mod configuration;
+mod open;
+mod past_copy;
+mod refusals;
+mod rejoin;
 
 /// The engine of one device.
 #[derive(Debug)]
 pub struct OpenMlsEngine {
     key: SecretKey,
     credential: Credential,
+    past_epochs: Bounds,
 }
 
 /// Signs what OpenMLS hands it. Not an `impl` for [`SecretKey`] itself: nobody else may sign without one of our labels.
@@ -52,7 +58,7 @@ impl Signer for LeafSigner<'_> {
 impl OpenMlsEngine {
     /// For the device that holds `device_key`, which `credential` names.
     pub fn new(device_key: SecretKey, credential: Credential) -> Self {
-        Self { key: device_key, credential }
+        Self { key: device_key, credential, past_epochs: Bounds::PRODUCT }
     }
 
     fn signer(&self) -> LeafSigner<'_> {
@@ -175,13 +181,85 @@ impl GroupEngine for OpenMlsEngine {
         };
         bounded(Part::GroupId, &joined.group_id, GROUP_ID_MAX_BYTES)?;
         staged.into_group(&provider).map_err(refused_welcome)?;
-        Ok((joined, provider.finish()))
+        let mut writes = provider.finish();
+        // Whoever is added again has left behind what it knew, and any attempt to come back by itself.
+        Former::delete(&mut writes, &joined.group_id);
+        PendingRejoin::delete(&mut writes, &joined.group_id);
+        Ok((joined, writes))
+    }
+
+    fn commit(
+        &mut self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        change: &Change,
+    ) -> Result<(Committed, WriteSet), GroupError> {
+        self.make_commit(rows, group_id, change)
+    }
+
+    fn drop_pending(&mut self, rows: &dyn Rows, group_id: &[u8]) -> Result<WriteSet, GroupError> {
+        if PendingRejoin::read(rows, group_id)?.is_some() {
+            let mut writes = WriteSet::default();
+            PendingRejoin::delete(&mut writes, group_id);
+            return Ok(writes);
+        }
+        if Former::read(rows, group_id)?.is_some() {
+            return Ok(WriteSet::default());
+        }
+        let provider = Provider::new(rows);
+        load(&provider, group_id)?.clear_pending_commit(provider.storage()).map_err(|_| GroupError::BadRow)?;
+        Ok(provider.finish())
+    }
+
+    fn has_pending(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<bool, GroupError> {
+        if PendingRejoin::read(rows, group_id)?.is_some() {
+            return Ok(true);
+        }
+        if Former::read(rows, group_id)?.is_some() {
+            return Ok(false);
+        }
+        Ok(load(&Provider::new(rows), group_id)?.pending_commit().is_some())
+    }
+
+    fn epoch(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<u64, GroupError> {
+        if let Some(former) = Former::read(rows, group_id)? {
+            return Ok(former.epoch);
+        }
+        Ok(load(&Provider::new(rows), group_id)?.epoch().as_u64())
+    }
+
+    fn conv_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        if let Some(former) = Former::read(rows, group_id)? {
+            return Ok(former.conv_state);
+        }
+        public::conv_state(load(&Provider::new(rows), group_id)?.extensions())
+    }
+
+    fn inspect_commit(&self, rows: &dyn Rows, group_id: &[u8], commit: &[u8]) -> Result<CommitView, GroupError> {
+        self.view_commit(rows, group_id, commit)
+    }
+
+    fn merge(
+        &mut self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        commit: &[u8],
+        now_ms: u64,
+    ) -> Result<(Merged, WriteSet), GroupError> {
+        match PendingRejoin::read(rows, group_id)? {
+            Some(pending) if pending.commit.as_slice() == commit => self.merge_rejoin(rows, group_id, pending, now_ms),
+            pending => self.merge_commit(rows, group_id, commit, pending.as_ref(), now_ms),
+        }
+    }
+
+    fn rejoin(&mut self, rows: &dyn Rows, group_info: &[u8], tree: &[u8]) -> Result<(Committed, WriteSet), GroupError> {
+        self.make_rejoin(rows, group_info, tree)
     }
 
     fn seal(&mut self, rows: &dyn Rows, group_id: &[u8], plaintext: &[u8]) -> Result<(Sealed, WriteSet), GroupError> {
         bounded(Part::Plaintext, plaintext, PLAINTEXT_MAX_BYTES)?;
         let provider = Provider::new(rows);
-        let mut group = load(&provider, group_id)?;
+        let mut group = load_as_member(&provider, rows, group_id)?;
         let message = group.create_message(&provider, &self.signer(), plaintext).map_err(|_| GroupError::Engine)?;
         let sealed = Sealed { epoch: group.epoch().as_u64(), ciphertext: encode(&message)? };
         bounded(Part::Ciphertext, sealed.ciphertext.as_slice(), CIPHERTEXT_MAX_BYTES)?;
@@ -189,45 +267,34 @@ impl GroupEngine for OpenMlsEngine {
     }
 
     fn open(&mut self, rows: &dyn Rows, group_id: &[u8], ciphertext: &[u8]) -> Result<(Opened, WriteSet), GroupError> {
-        let message = match public::message(Part::Ciphertext, ciphertext, CIPHERTEXT_MAX_BYTES)? {
-            MlsMessageBodyIn::PrivateMessage(message) => ProtocolMessage::from(message),
-            MlsMessageBodyIn::PublicMessage(_) => return Err(GroupError::NotApplication),
-            _ => return Err(GroupError::Malformed(Part::Ciphertext)),
-        };
-        let provider = Provider::new(rows);
-        let mut group = load(&provider, group_id)?;
-        if message.group_id() != group.group_id() {
-            return Err(GroupError::WrongGroup);
-        }
-        let (expected, got) = (group.epoch().as_u64(), message.epoch().as_u64());
-        if expected != got {
-            return Err(GroupError::WrongEpoch { expected, got });
-        }
-        if message.content_type() != ContentType::Application {
-            return Err(GroupError::NotApplication);
-        }
-        let processed = group.process_message(&provider, message).map_err(refused_message)?;
-        let sender =
-            BasicCredential::try_from(processed.credential().clone()).map_err(|_| GroupError::BadCredential)?;
-        let sender = codec::decode_canonical(sender.identity(), super::CREDENTIAL_MAX_BYTES)
-            .map_err(|_| GroupError::BadCredential)?;
-        let plaintext = match processed.into_content() {
-            ProcessedMessageContent::ApplicationMessage(message) => message.into_bytes(),
-            ProcessedMessageContent::OwnPrivateMessage => return Err(GroupError::OwnMessage),
-            _ => return Err(GroupError::NotApplication),
-        };
-        Ok((Opened { sender, epoch: got, plaintext }, provider.finish()))
+        open::open(rows, group_id, ciphertext)
     }
 
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
-        let provider = Provider::new(rows);
-        public::members(load(&provider, group_id)?.members())
+        if let Some(former) = Former::read(rows, group_id)? {
+            return Ok(former.members);
+        }
+        public::members(load(&Provider::new(rows), group_id)?.members())
     }
 
     fn forget(&mut self, rows: &dyn Rows, group_id: &[u8]) -> Result<WriteSet, GroupError> {
         let provider = Provider::new(rows);
-        load(&provider, group_id)?.delete(provider.storage()).map_err(|_| GroupError::BadRow)?;
-        Ok(provider.finish())
+        let member = match load(&provider, group_id) {
+            Ok(mut group) => group.delete(provider.storage()).map(|()| true).map_err(|_| GroupError::BadRow)?,
+            Err(GroupError::UnknownGroup) => false,
+            Err(error) => return Err(error),
+        };
+        let known = member || Former::read(rows, group_id)?.is_some() || PendingRejoin::read(rows, group_id)?.is_some();
+        if !known {
+            return Err(GroupError::UnknownGroup);
+        }
+        let mut writes = provider.finish();
+        Former::delete(&mut writes, group_id);
+        PendingRejoin::delete(&mut writes, group_id);
+        for dropped in past_epochs::forget(rows, &mut writes, group_id)? {
+            past_copy::delete(&mut writes, &dropped)?;
+        }
+        Ok(writes)
     }
 }
 
@@ -242,64 +309,10 @@ fn encode(message: &MlsMessageOut) -> Result<Bytes, GroupError> {
     message.to_bytes().map(Bytes).map_err(|_| GroupError::Engine)
 }
 
-fn capabilities() -> Capabilities {
-    let extensions = [ExtensionType::LastResort, ExtensionType::Unknown(CONV_STATE_EXTENSION)];
-    Capabilities::new(None, Some(&[SUITE]), Some(&extensions), None, Some(&[CredentialType::Basic]))
-}
-
-fn context_extensions(conv_state: &[u8]) -> Result<Extensions<GroupContext>, GroupError> {
-    let required = RequiredCapabilitiesExtension::new(
-        &[ExtensionType::Unknown(CONV_STATE_EXTENSION)],
-        &[],
-        &[CredentialType::Basic],
-    );
-    Extensions::from_vec(vec![
-        Extension::RequiredCapabilities(required),
-        Extension::Unknown(CONV_STATE_EXTENSION, UnknownExtension(conv_state.to_vec())),
-    ])
-    .map_err(|_| GroupError::Engine)
-}
-
-fn ratchet_configuration() -> SenderRatchetConfiguration {
-    SenderRatchetConfiguration::new(OUT_OF_ORDER_TOLERANCE, FORWARD_DISTANCE_MAX)
-}
-
-fn join_configuration() -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder()
-        .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
-        .padding_size(PADDING_BYTES)
-        .max_past_epochs(0)
-        .sender_ratchet_configuration(ratchet_configuration())
-        .use_ratchet_tree_extension(false)
-        .build()
-}
-
-fn refused_welcome(error: WelcomeError<RowError>) -> GroupError {
-    match error {
-        WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => GroupError::NoKeyPackage,
-        WelcomeError::GroupAlreadyExists => GroupError::GroupExists,
-        WelcomeError::StorageError(_) => GroupError::BadRow,
-        _ => GroupError::InvalidWelcome,
-    }
-}
-
-fn refused_message(error: ProcessMessageError<RowError>) -> GroupError {
-    match error {
-        ProcessMessageError::StorageError(_) => GroupError::BadRow,
-        ProcessMessageError::ValidationError(ValidationError::UnableToDecrypt(
-            MessageDecryptionError::SecretTreeError(error),
-        )) => refused_generation(&format!("{error:?}")),
-        _ => GroupError::Undecryptable,
-    }
-}
-
-/// OpenMLS does not export the type of these errors, so they are told apart by name. The version is pinned and the
-/// tests know each of them.
-fn refused_generation(name: &str) -> GroupError {
-    match name {
-        "SecretReuseError" => GroupError::AlreadyOpened,
-        "TooDistantInThePast" => GroupError::TooOld,
-        "TooDistantInTheFuture" => GroupError::TooFarAhead,
-        _ => GroupError::Undecryptable,
+/// As [`load`], of a group that we were not removed from.
+fn load_as_member(provider: &Provider<'_>, rows: &dyn Rows, group_id: &[u8]) -> Result<MlsGroup, GroupError> {
+    match Former::read(rows, group_id)? {
+        Some(_) => Err(GroupError::Removed),
+        None => load(provider, group_id),
     }
 }

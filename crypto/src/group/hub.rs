@@ -12,7 +12,8 @@ use super::{
 };
 use crate::bytes::Bytes;
 use openmls::prelude::{
-    ExtensionType, GroupContext, LeafNodeIndex, MlsMessageBodyIn, OpenMlsSignaturePublicKey, PublicGroup, Verifiable as _,
+    ExtensionType, GroupContext, LeafNodeIndex, MlsMessageBodyIn, OpenMlsSignaturePublicKey, PublicGroup,
+    Verifiable as _,
 };
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::types::SignatureScheme;

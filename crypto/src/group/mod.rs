@@ -21,9 +21,13 @@ mod commit_view;
 #[cfg(feature = "device")]
 mod engine;
 mod error;
+#[cfg(feature = "device")]
+mod former;
 mod hub;
 #[cfg(feature = "device")]
 mod overlay;
+#[cfg(feature = "device")]
+mod past_epochs;
 mod public;
 mod public_state;
 #[cfg(feature = "device")]
@@ -36,6 +40,8 @@ pub use change::{Change, CommitView, Committed, Merged};
 pub use engine::OpenMlsEngine;
 pub use error::{GroupError, Part};
 pub use hub::{begin, judge, tree_of};
+#[cfg(feature = "device")]
+pub use past_epochs::{PAST_EPOCH_MS, PAST_EPOCHS_BYTES_MAX, PAST_EPOCHS_MAX};
 pub use public::{KeyPackageInfo, PublicView, inspect_creation, inspect_key_package};
 #[cfg(feature = "device")]
 pub use symbolic::SymbolicEngine;
@@ -229,8 +235,9 @@ pub trait GroupEngine {
         key_packages: &[Bytes],
     ) -> Result<(Created, WriteSet), GroupError>;
 
-    /// Enters the group of a Welcome. The write set deletes the key package's private half, unless it is of last resort.
-    /// Lifetimes of leaves are not checked: a member who was silent for long must not keep others out.
+    /// Enters the group of a Welcome, also one that we were removed from. The write set deletes the key package's private
+    /// half, unless it is of last resort. Lifetimes of leaves are not checked: a member who was silent for long must not
+    /// keep others out.
     ///
     /// # Errors
     /// [`GroupError::NoKeyPackage`], [`GroupError::InvalidWelcome`], [`GroupError::GroupExists`],
@@ -238,16 +245,93 @@ pub trait GroupEngine {
     /// [`GroupError::DeviceMismatch`].
     fn join(&mut self, rows: &dyn Rows, welcome: &[u8], tree: &[u8]) -> Result<(Joined, WriteSet), GroupError>;
 
+    /// Makes a commit of the group's epoch. It is pending, and its author still in the old epoch, until [`Self::merge`]
+    /// sees it or [`Self::drop_pending`] gives it up.
+    ///
+    /// # Errors
+    /// [`GroupError::PendingCommit`], [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::RemovesSelf`],
+    /// [`GroupError::NotMember`], [`GroupError::DuplicateMember`], [`GroupError::TooMany`], [`GroupError::TooLong`], and
+    /// those of [`inspect_key_package`].
+    fn commit(
+        &mut self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        change: &Change,
+    ) -> Result<(Committed, WriteSet), GroupError>;
+
+    /// Gives up our pending commit, or external commit. Only after a recorded *no*: should it stand after all, nothing
+    /// but [`Self::rejoin`] leads on. Writes nothing if none is pending.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`].
+    fn drop_pending(&mut self, rows: &dyn Rows, group_id: &[u8]) -> Result<WriteSet, GroupError>;
+
+    /// Whether a commit of ours, or an external one, is pending.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`].
+    fn has_pending(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<bool, GroupError>;
+
+    /// The group's epoch; of one that we were removed from, the epoch that began without us.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`].
+    fn epoch(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<u64, GroupError>;
+
+    /// `conv_state` of the group's epoch.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`].
+    fn conv_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError>;
+
+    /// Reads a commit against the present state, our own as well, so that its policy is checked before [`Self::merge`].
+    /// Our pending external commit is read against the GroupInfo that it was made from.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::WrongGroup`], [`GroupError::WrongEpoch`],
+    /// [`GroupError::NotCommit`], [`GroupError::Malformed`], [`GroupError::TooLong`], [`GroupError::InvalidCommit`],
+    /// [`GroupError::ForbiddenChange`], [`GroupError::BadCredential`], [`GroupError::DeviceMismatch`],
+    /// [`GroupError::DuplicateMember`], [`GroupError::TooMany`]; [`GroupError::RejoinNeeded`] for one that adds by a key
+    /// package whose lifetime is over by now.
+    fn inspect_commit(&self, rows: &dyn Rows, group_id: &[u8], commit: &[u8]) -> Result<CommitView, GroupError>;
+
+    /// Merges a commit of the next epoch: our pending one, or another's, which drops ours. Keeps a copy of the present
+    /// epoch that opens its late messages and nothing later, and drops copies beyond [`PAST_EPOCH_MS`],
+    /// [`PAST_EPOCHS_MAX`] and [`PAST_EPOCHS_BYTES_MAX`]. Our pending external commit replaces the group's state, whatever
+    /// its epoch was.
+    ///
+    /// # Errors
+    /// As [`Self::inspect_commit`]; [`GroupError::RejoinNeeded`] for our own commit that is not pending any more, and for
+    /// one that stands and whose keys do not open with ours.
+    fn merge(
+        &mut self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        commit: &[u8],
+        now_ms: u64,
+    ) -> Result<(Merged, WriteSet), GroupError>;
+
+    /// Makes an external commit to the epoch of a GroupInfo, which removes our old leaf if there is one: for a device
+    /// whose state is lost or cannot follow. The caller has made sure that the GroupInfo is of the chain of commits. What
+    /// there is of the group stays as it is until the commit is merged.
+    ///
+    /// # Errors
+    /// [`GroupError::PendingCommit`], [`GroupError::InvalidGroupInfo`], [`GroupError::NoConvState`],
+    /// [`GroupError::WrongSuite`], [`GroupError::DuplicateMember`], [`GroupError::TooMany`], [`GroupError::TooLong`],
+    /// [`GroupError::Malformed`], [`GroupError::BadCredential`], [`GroupError::DeviceMismatch`].
+    fn rejoin(&mut self, rows: &dyn Rows, group_info: &[u8], tree: &[u8]) -> Result<(Committed, WriteSet), GroupError>;
+
     /// Seals an application message of at most [`PLAINTEXT_MAX_BYTES`] in the group's epoch.
     ///
     /// # Errors
-    /// [`GroupError::UnknownGroup`], [`GroupError::TooLong`].
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::TooLong`].
     fn seal(&mut self, rows: &dyn Rows, group_id: &[u8], plaintext: &[u8]) -> Result<(Sealed, WriteSet), GroupError>;
 
-    /// Opens an application message of another member, once.
+    /// Opens an application message of another member, once: one of the group's epoch, or of a past one that is kept.
     ///
     /// # Errors
-    /// [`GroupError::UnknownGroup`], [`GroupError::WrongGroup`], [`GroupError::WrongEpoch`], [`GroupError::OwnMessage`],
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`] (of an epoch without us), [`GroupError::WrongGroup`],
+    /// [`GroupError::WrongEpoch`] (a later one), [`GroupError::EpochGone`], [`GroupError::OwnMessage`],
     /// [`GroupError::AlreadyOpened`], [`GroupError::TooOld`], [`GroupError::TooFarAhead`], [`GroupError::Undecryptable`],
     /// [`GroupError::NotApplication`], [`GroupError::Malformed`], [`GroupError::TooLong`].
     fn open(&mut self, rows: &dyn Rows, group_id: &[u8], ciphertext: &[u8]) -> Result<(Opened, WriteSet), GroupError>;
@@ -258,7 +342,7 @@ pub trait GroupEngine {
     /// [`GroupError::UnknownGroup`].
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError>;
 
-    /// Deletes every row of the group: its messages can no longer be opened.
+    /// Deletes every row of the group, kept epochs included: its messages can no longer be opened.
     ///
     /// # Errors
     /// [`GroupError::UnknownGroup`].

@@ -5,6 +5,7 @@
 //! collected here and become one [`WriteSet`].
 
 use super::{Rows, WriteSet};
+use openmls::prelude::GroupId;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::{CURRENT_VERSION, Entity, StorageProvider, traits};
@@ -28,11 +29,13 @@ pub(super) enum RowError {
 pub(super) struct Overlay<'a> {
     rows: &'a dyn Rows,
     writes: RefCell<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    /// What each row was written with first, where that is asked for.
+    first: Option<RefCell<BTreeMap<Vec<u8>, Vec<u8>>>>,
 }
 
 impl<'a> Overlay<'a> {
     fn new(rows: &'a dyn Rows) -> Self {
-        Self { rows, writes: RefCell::new(BTreeMap::new()) }
+        Self { rows, writes: RefCell::new(BTreeMap::new()), first: None }
     }
 
     fn get<V: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<V>, RowError> {
@@ -45,6 +48,9 @@ impl<'a> Overlay<'a> {
 
     fn put<V: Serialize + ?Sized>(&self, key: Vec<u8>, value: &V) -> Result<(), RowError> {
         let value = to_cbor(value)?;
+        if let Some(first) = &self.first {
+            first.borrow_mut().entry(key.clone()).or_insert_with(|| value.clone());
+        }
         self.writes.borrow_mut().insert(key, Some(value));
         Ok(())
     }
@@ -64,6 +70,18 @@ impl<'a> Provider<'a> {
     /// Over `rows`.
     pub(super) fn new(rows: &'a dyn Rows) -> Self {
         Self { crypto: RustCrypto::default(), overlay: Overlay::new(rows) }
+    }
+
+    /// Over `rows`, for calls that write a group and then merge into it, where the state in between is wanted as well.
+    pub(super) fn remembering(rows: &'a dyn Rows) -> Self {
+        let overlay = Overlay { first: Some(RefCell::default()), ..Overlay::new(rows) };
+        Self { crypto: RustCrypto::default(), overlay }
+    }
+
+    /// What a group's row of `table` was written with first; `None` if it was not written, or nobody remembers.
+    pub(super) fn first(&self, table: &str, group_id: &GroupId) -> Result<Option<Vec<u8>>, RowError> {
+        let key = row_key(table, group_id)?;
+        Ok(self.overlay.first.as_ref().and_then(|first| first.borrow().get(&key).cloned()))
     }
 
     /// What was written.
@@ -90,13 +108,15 @@ impl<'a> OpenMlsProvider for Provider<'a> {
     }
 }
 
-fn to_cbor<V: Serialize + ?Sized>(value: &V) -> Result<Vec<u8>, RowError> {
+/// The value of a row.
+pub(super) fn to_cbor<V: Serialize + ?Sized>(value: &V) -> Result<Vec<u8>, RowError> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).map_err(|_| RowError::Unwritable)?;
     Ok(bytes)
 }
 
-fn row_key<K: Serialize + ?Sized>(table: &str, key: &K) -> Result<Vec<u8>, RowError> {
+/// The key of a row.
+pub(super) fn row_key<K: Serialize + ?Sized>(table: &str, key: &K) -> Result<Vec<u8>, RowError> {
     let mut bytes = table.as_bytes().to_vec();
     bytes.push(0);
     bytes.extend_from_slice(&to_cbor(key)?);
@@ -107,20 +127,20 @@ const KEY_PACKAGE: &str = "mls/key-package";
 const PSK: &str = "mls/psk";
 const ENCRYPTION_KEY_PAIR: &str = "mls/encryption-key-pair";
 const SIGNATURE_KEY_PAIR: &str = "mls/signature-key-pair";
-const EPOCH_KEY_PAIRS: &str = "mls/epoch-key-pairs";
-const TREE: &str = "mls/tree";
-const CONTEXT: &str = "mls/context";
-const INTERIM_TRANSCRIPT_HASH: &str = "mls/interim-transcript-hash";
-const CONFIRMATION_TAG: &str = "mls/confirmation-tag";
-const JOIN_CONFIG: &str = "mls/join-config";
+pub(super) const EPOCH_KEY_PAIRS: &str = "mls/epoch-key-pairs";
+pub(super) const TREE: &str = "mls/tree";
+pub(super) const CONTEXT: &str = "mls/context";
+pub(super) const INTERIM_TRANSCRIPT_HASH: &str = "mls/interim-transcript-hash";
+pub(super) const CONFIRMATION_TAG: &str = "mls/confirmation-tag";
+pub(super) const JOIN_CONFIG: &str = "mls/join-config";
 const OWN_LEAF_NODES: &str = "mls/own-leaf-nodes";
-const GROUP_STATE: &str = "mls/group-state";
+pub(super) const GROUP_STATE: &str = "mls/group-state";
 const QUEUED_PROPOSAL: &str = "mls/queued-proposal";
 const PROPOSAL_REFS: &str = "mls/proposal-refs";
-const OWN_LEAF_INDEX: &str = "mls/own-leaf-index";
-const EPOCH_SECRETS: &str = "mls/epoch-secrets";
-const RESUMPTION_PSKS: &str = "mls/resumption-psks";
-const MESSAGE_SECRETS: &str = "mls/message-secrets";
+pub(super) const OWN_LEAF_INDEX: &str = "mls/own-leaf-index";
+pub(super) const EPOCH_SECRETS: &str = "mls/epoch-secrets";
+pub(super) const RESUMPTION_PSKS: &str = "mls/resumption-psks";
+pub(super) const MESSAGE_SECRETS: &str = "mls/message-secrets";
 
 /// Setters of one value: the generics in the trait's order, then which of them is the key.
 macro_rules! setters {
