@@ -61,6 +61,12 @@ impl OpenMlsEngine {
         Self { key: device_key, credential, past_epochs: Bounds::PRODUCT }
     }
 
+    /// With other bounds of past epochs than the product's.
+    #[cfg(test)]
+    pub(super) fn with_past_epochs(self, past_epochs: Bounds) -> Self {
+        Self { past_epochs, ..self }
+    }
+
     fn signer(&self) -> LeafSigner<'_> {
         LeafSigner(&self.key)
     }

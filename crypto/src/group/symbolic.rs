@@ -57,6 +57,12 @@ impl SymbolicEngine {
         Self { sabotage, ..self }
     }
 
+    /// With other bounds of past epochs than the product's.
+    #[cfg(test)]
+    pub(super) fn with_past_epochs(self, past_epochs: Bounds) -> Self {
+        Self { past_epochs, ..self }
+    }
+
     /// Draws `count` values and moves the counter, which is a row: a dropped write set draws the same values again.
     fn draw(&self, rows: &dyn Rows, writes: &mut WriteSet, count: u64) -> Result<Vec<Bytes>, GroupError> {
         let key = b"symbolic/counter".to_vec();

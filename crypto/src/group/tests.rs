@@ -1,6 +1,7 @@
 //! One suite of stories for both engines, through the trait.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use super::past_epochs::Bounds;
 use super::*;
 use crate::keys::SecretKey;
 
@@ -27,6 +28,34 @@ impl Kind {
             Kind::Symbolic => symbolic::inspect_creation(group_info, tree),
         }
     }
+
+    fn begin(self, group_info: &[u8], tree: &[u8]) -> Result<(PublicView, Bytes), GroupError> {
+        match self {
+            Kind::OpenMls => begin(group_info, tree),
+            Kind::Symbolic => symbolic::begin(group_info, tree),
+        }
+    }
+
+    fn judge(
+        self,
+        state: &Bytes,
+        commit: &[u8],
+        welcome: Option<&Bytes>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError> {
+        let welcome = welcome.map(Bytes::as_slice);
+        match self {
+            Kind::OpenMls => judge(state.as_slice(), commit, welcome, group_info),
+            Kind::Symbolic => symbolic::judge(state.as_slice(), commit, welcome, group_info),
+        }
+    }
+
+    fn tree_of(self, state: &Bytes) -> Bytes {
+        match self {
+            Kind::OpenMls => tree_of(state.as_slice()).unwrap(),
+            Kind::Symbolic => symbolic::tree_of(state.as_slice()).unwrap(),
+        }
+    }
 }
 
 /// A device with its engine and its rows.
@@ -38,15 +67,79 @@ struct Device {
 
 impl Device {
     fn new(kind: Kind, seed: u8) -> Self {
-        let key = SecretKey::from_seed(&[seed; 32]);
+        Self::with(kind, [seed; 32], 1, Bounds::PRODUCT)
+    }
+
+    /// The device of a seed, admitted by the log entry `log_seq`, without rows.
+    fn with(kind: Kind, seed: [u8; 32], log_seq: u64, bounds: Bounds) -> Self {
+        let key = SecretKey::from_seed(&seed);
         let public = key.public_key();
-        let credential = Credential { account: AccountId([seed; 32]), device: DeviceId::of(&public), log_seq: 1 };
+        let credential = Credential { account: AccountId(seed), device: DeviceId::of(&public), log_seq };
         let member = Member { credential: credential.clone(), key: public };
         let engine: Box<dyn GroupEngine> = match kind {
-            Kind::OpenMls => Box::new(OpenMlsEngine::new(key, credential)),
-            Kind::Symbolic => Box::new(SymbolicEngine::new(credential, public, u64::from(seed))),
+            Kind::OpenMls => Box::new(OpenMlsEngine::new(key, credential).with_past_epochs(bounds)),
+            Kind::Symbolic => {
+                let twin = SymbolicEngine::new(credential, public, u64::from(seed[0]));
+                Box::new(twin.with_past_epochs(bounds))
+            }
         };
         Self { engine, rows: Store::new(), member }
+    }
+
+    fn id(&self) -> DeviceId {
+        self.member.credential.device
+    }
+
+    fn commit(&mut self, change: &Change) -> Committed {
+        self.try_commit(change).unwrap()
+    }
+
+    fn try_commit(&mut self, change: &Change) -> Result<Committed, GroupError> {
+        let (committed, writes) = self.engine.commit(&self.rows, b"group", change)?;
+        writes.apply_to(&mut self.rows);
+        Ok(committed)
+    }
+
+    fn merge(&mut self, commit: &Bytes) -> Result<Merged, GroupError> {
+        self.merge_at(commit, 0)
+    }
+
+    fn merge_at(&mut self, commit: &Bytes, now_ms: u64) -> Result<Merged, GroupError> {
+        let (merged, writes) = self.engine.merge(&self.rows, b"group", commit.as_slice(), now_ms)?;
+        writes.apply_to(&mut self.rows);
+        Ok(merged)
+    }
+
+    fn drop_pending(&mut self) {
+        self.engine.drop_pending(&self.rows, b"group").unwrap().apply_to(&mut self.rows);
+    }
+
+    fn rejoin(&mut self, group_info: &Bytes, tree: &Bytes) -> Result<Committed, GroupError> {
+        let (committed, writes) = self.engine.rejoin(&self.rows, group_info.as_slice(), tree.as_slice())?;
+        writes.apply_to(&mut self.rows);
+        Ok(committed)
+    }
+
+    fn enter(&mut self, welcome: &Bytes, tree: &Bytes) -> Result<Joined, GroupError> {
+        let (joined, writes) = self.engine.join(&self.rows, welcome.as_slice(), tree.as_slice())?;
+        writes.apply_to(&mut self.rows);
+        Ok(joined)
+    }
+
+    fn epoch(&self) -> Result<u64, GroupError> {
+        self.engine.epoch(&self.rows, b"group")
+    }
+
+    fn members(&self) -> Result<Vec<Member>, GroupError> {
+        self.engine.members(&self.rows, b"group")
+    }
+
+    fn inspect(&self, commit: &Bytes) -> Result<CommitView, GroupError> {
+        self.engine.inspect_commit(&self.rows, b"group", commit.as_slice())
+    }
+
+    fn has_pending(&self) -> bool {
+        self.engine.has_pending(&self.rows, b"group").unwrap()
     }
 
     fn key_package(&mut self, last_resort: bool) -> Bytes {
@@ -78,6 +171,48 @@ impl Device {
         let (opened, writes) = self.engine.open(&self.rows, group_id, ciphertext.as_slice())?;
         writes.apply_to(&mut self.rows);
         Ok(opened)
+    }
+}
+
+/// A change that adds.
+fn adding(packages: &[Bytes]) -> Change {
+    Change { add: packages.to_vec(), ..Change::default() }
+}
+
+/// A change that removes.
+fn removing(devices: &[DeviceId]) -> Change {
+    Change { remove: devices.to_vec(), ..Change::default() }
+}
+
+/// The hub of one group.
+struct Hub {
+    kind: Kind,
+    state: Bytes,
+    group_info: Bytes,
+}
+
+impl Hub {
+    fn new(kind: Kind, created: &Created) -> Self {
+        let (view, state) = kind.begin(created.group_info.as_slice(), created.tree.as_slice()).unwrap();
+        assert_eq!(view.epoch, created.epoch, "the hub begins where the group does");
+        Self { kind, state, group_info: created.group_info.clone() }
+    }
+
+    fn judge(&self, committed: &Committed) -> Result<(CommitView, Bytes), GroupError> {
+        let Committed { commit, welcome, group_info, .. } = committed;
+        self.kind.judge(&self.state, commit.as_slice(), welcome.as_ref(), group_info.as_slice())
+    }
+
+    /// Lets a commit stand.
+    fn take(&mut self, committed: &Committed) -> Result<CommitView, GroupError> {
+        let (view, state) = self.judge(committed)?;
+        self.state = state;
+        self.group_info = committed.group_info.clone();
+        Ok(view)
+    }
+
+    fn tree(&self) -> Bytes {
+        self.kind.tree_of(&self.state)
     }
 }
 
@@ -306,6 +441,12 @@ on_both! {
     damage_is_refused
     bounds_hold
 }
+
+mod agreement;
+mod hub;
+mod late;
+mod membership;
+mod rejoin;
 
 #[test]
 fn the_symbolic_twin_repeats_byte_by_byte() {

@@ -160,3 +160,118 @@ fn no_psks(row: &[u8]) -> Result<Vec<u8>, GroupError> {
     let psks: ResumptionPsks = ciborium::from_reader(row).map_err(|_| GroupError::BadRow)?;
     to_cbor(&ResumptionPsks { resumption_psk: Vec::new(), cursor: 0, ..psks }).map_err(|_| GroupError::BadRow)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::super::super::overlay::{EPOCH_KEY_PAIRS, Provider};
+    use super::super::super::{Change, Credential, GroupEngine as _, commit_view};
+    use super::super::{OpenMlsEngine, load};
+    use super::*;
+    use crate::ids::{AccountId, DeviceId};
+    use crate::keys::SecretKey;
+    use std::collections::BTreeMap;
+
+    type Store = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn engine(seed: u8) -> OpenMlsEngine {
+        let key = SecretKey::from_seed(&[seed; 32]);
+        let device = DeviceId::of(&key.public_key());
+        OpenMlsEngine::new(key, Credential { account: AccountId([seed; 32]), device, log_seq: 1 })
+    }
+
+    /// Bob's engine and rows in a group with alice, and commits of alice that lead on from there.
+    fn bob_and_commits(count: usize) -> (OpenMlsEngine, Store, Vec<Vec<u8>>) {
+        let (mut alice, mut bob) = (engine(1), engine(2));
+        let (mut alices, mut bobs) = (Store::new(), Store::new());
+        let (packages, writes) = bob.key_packages(&bobs, 1, false).unwrap();
+        writes.apply_to(&mut bobs);
+        let (created, writes) = alice.create(&alices, b"group", b"state", &packages).unwrap();
+        writes.apply_to(&mut alices);
+        let (_, writes) = bob.join(&bobs, created.welcome.as_slice(), created.tree.as_slice()).unwrap();
+        writes.apply_to(&mut bobs);
+        let mut commits = Vec::new();
+        for _ in 0..count {
+            let (committed, writes) = alice.commit(&alices, b"group", &Change::default()).unwrap();
+            writes.apply_to(&mut alices);
+            let (_, writes) = alice.merge(&alices, b"group", committed.commit.as_slice(), 0).unwrap();
+            writes.apply_to(&mut alices);
+            commits.push(committed.commit.0);
+        }
+        (bob, bobs, commits)
+    }
+
+    fn follows(rows: &dyn Rows, commit: &[u8]) -> bool {
+        let provider = Provider::new(rows);
+        let mut group = load(&provider, b"group").unwrap();
+        group.process_message(&provider, commit_view::read_commit(commit).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_copy_cannot_follow_the_next_commit() {
+        let (_, bobs, commits) = bob_and_commits(1);
+        assert!(follows(&bobs, &commits[0]), "the rows themselves follow");
+        let mut writes = WriteSet::default();
+        copy(&bobs, &mut writes, b"group", 1).unwrap();
+        let mut copied = Store::new();
+        writes.apply_to(&mut copied);
+        let held = CopyRows::new(&copied, b"group", 1);
+        assert!(!follows(&held, &commits[0]), "their copy does not");
+        assert!(
+            copied.keys().all(|key| !key.windows(EPOCH_KEY_PAIRS.len()).any(|part| part == EPOCH_KEY_PAIRS.as_bytes()))
+        );
+
+        // Whoever steals the copy may have the key pairs from elsewhere, an old backup: the secrets alone keep it out.
+        let mut stolen = bobs.clone();
+        for table in COPIED.into_iter().chain(OVERWRITTEN) {
+            let key = row_key(table, &GroupId::from_slice(b"group")).unwrap();
+            stolen.insert(key.clone(), held.row(&key).unwrap());
+        }
+        assert!(!follows(&stolen, &commits[0]), "not with the private keys of leaf and path either");
+    }
+
+    #[test]
+    fn a_copy_holds_no_pending_commit() {
+        let (mut bob, mut bobs, _) = bob_and_commits(0);
+        let (_, writes) = bob.commit(&bobs, b"group", &Change::default()).unwrap();
+        writes.apply_to(&mut bobs);
+        let mut writes = WriteSet::default();
+        copy(&bobs, &mut writes, b"group", 1).unwrap();
+        let mut copied = Store::new();
+        writes.apply_to(&mut copied);
+        let held = CopyRows::new(&copied, b"group", 1);
+        let group = load(&Provider::new(&held), b"group").unwrap();
+        assert!(group.pending_commit().is_none(), "a pending commit holds the secrets of the next epoch");
+        assert!(load(&Provider::new(&bobs), b"group").unwrap().pending_commit().is_some(), "the rows still hold it");
+    }
+
+    #[test]
+    fn the_form_of_openmls_secrets_is_the_one_written_down_here() {
+        let (_, bobs, _) = bob_and_commits(0);
+        let group = GroupId::from_slice(b"group");
+        let row = bobs[&row_key(EPOCH_SECRETS, &group).unwrap()].clone();
+        let secrets: EpochSecrets = ciborium::from_reader(row.as_slice()).unwrap();
+        assert_eq!(to_cbor(&secrets).unwrap(), row, "read and written again it is the same row");
+        let value = |held: &Held| held.secret.value.vec.clone();
+        assert!(value(&secrets.init_secret).iter().any(|byte| *byte != 0), "OpenMLS holds a secret");
+        let blank: EpochSecrets = ciborium::from_reader(overwritten_secrets(&row).unwrap().as_slice()).unwrap();
+        for held in [
+            &blank.init_secret,
+            &blank.exporter_secret,
+            &blank.epoch_authenticator,
+            &blank.external_secret,
+            &blank.resumption_psk,
+        ] {
+            assert_eq!(value(held), vec![0; 32], "the copy holds none");
+        }
+        let mut other: ciborium::Value = ciborium::from_reader(row.as_slice()).unwrap();
+        other.as_map_mut().unwrap().push(("another_secret".into(), ciborium::Value::Null));
+        let refused = overwritten_secrets(&to_cbor(&other).unwrap());
+        assert_eq!(refused, Err(GroupError::BadRow), "a secret that is not known here is not copied blindly");
+        let psks = bobs[&row_key(RESUMPTION_PSKS, &group).unwrap()].clone();
+        let read: ResumptionPsks = ciborium::from_reader(psks.as_slice()).unwrap();
+        assert_eq!(to_cbor(&read).unwrap(), psks, "the resumption secrets, too");
+        let left: ResumptionPsks = ciborium::from_reader(no_psks(&psks).unwrap().as_slice()).unwrap();
+        assert!(left.resumption_psk.is_empty(), "and none of them stays");
+    }
+}
