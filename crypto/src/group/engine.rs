@@ -33,6 +33,8 @@ mod open;
 mod past_copy;
 mod refusals;
 mod rejoin;
+#[cfg(test)]
+mod tests;
 
 /// The engine of one device.
 #[derive(Debug)]

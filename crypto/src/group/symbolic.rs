@@ -4,13 +4,12 @@
 //! run on this. It hides nothing and withstands no forger: a tag is a hash that finds damage, and a ciphertext shows its
 //! plaintext. **Never for real messages**: a real hub refuses its objects.
 
-use super::change::{check_adds, check_change};
 use super::former::Former;
-use super::past_epochs::{self, Bounds, Kept};
+use super::past_epochs::{self, Bounds};
 use super::{
-    CIPHERTEXT_MAX_BYTES, COMMIT_MAX_BYTES, CONV_STATE_MAX_BYTES, Change, CommitView, Committed, Created, Credential,
-    GROUP_ID_MAX_BYTES, GroupEngine, GroupError, Joined, KEY_PACKAGES_MAX, KeyPackageInfo, Member, Merged, Opened,
-    PLAINTEXT_MAX_BYTES, Part, Rows, Sealed, WELCOME_MAX_BYTES, WriteSet, bounded, check_creation, check_distinct,
+    CIPHERTEXT_MAX_BYTES, CONV_STATE_MAX_BYTES, Change, CommitView, Committed, Created, Credential, GROUP_ID_MAX_BYTES,
+    GroupEngine, GroupError, Joined, KEY_PACKAGES_MAX, KeyPackageInfo, Member, Merged, Opened, PLAINTEXT_MAX_BYTES,
+    Part, Rows, Sealed, WELCOME_MAX_BYTES, WriteSet, bounded, check_creation, check_distinct,
 };
 use crate::bytes::Bytes;
 use crate::codec;

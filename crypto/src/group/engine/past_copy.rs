@@ -165,41 +165,10 @@ fn no_psks(row: &[u8]) -> Result<Vec<u8>, GroupError> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::super::super::overlay::{EPOCH_KEY_PAIRS, Provider};
-    use super::super::super::{Change, Credential, GroupEngine as _, commit_view};
-    use super::super::{OpenMlsEngine, load};
+    use super::super::super::{Change, GroupEngine as _, commit_view};
+    use super::super::load;
+    use super::super::tests::{Store, bob_and_commits};
     use super::*;
-    use crate::ids::{AccountId, DeviceId};
-    use crate::keys::SecretKey;
-    use std::collections::BTreeMap;
-
-    type Store = BTreeMap<Vec<u8>, Vec<u8>>;
-
-    fn engine(seed: u8) -> OpenMlsEngine {
-        let key = SecretKey::from_seed(&[seed; 32]);
-        let device = DeviceId::of(&key.public_key());
-        OpenMlsEngine::new(key, Credential { account: AccountId([seed; 32]), device, log_seq: 1 })
-    }
-
-    /// Bob's engine and rows in a group with alice, and commits of alice that lead on from there.
-    fn bob_and_commits(count: usize) -> (OpenMlsEngine, Store, Vec<Vec<u8>>) {
-        let (mut alice, mut bob) = (engine(1), engine(2));
-        let (mut alices, mut bobs) = (Store::new(), Store::new());
-        let (packages, writes) = bob.key_packages(&bobs, 1, false).unwrap();
-        writes.apply_to(&mut bobs);
-        let (created, writes) = alice.create(&alices, b"group", b"state", &packages).unwrap();
-        writes.apply_to(&mut alices);
-        let (_, writes) = bob.join(&bobs, created.welcome.as_slice(), created.tree.as_slice()).unwrap();
-        writes.apply_to(&mut bobs);
-        let mut commits = Vec::new();
-        for _ in 0..count {
-            let (committed, writes) = alice.commit(&alices, b"group", &Change::default()).unwrap();
-            writes.apply_to(&mut alices);
-            let (_, writes) = alice.merge(&alices, b"group", committed.commit.as_slice(), 0).unwrap();
-            writes.apply_to(&mut alices);
-            commits.push(committed.commit.0);
-        }
-        (bob, bobs, commits)
-    }
 
     fn follows(rows: &dyn Rows, commit: &[u8]) -> bool {
         let provider = Provider::new(rows);

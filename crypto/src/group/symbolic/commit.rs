@@ -1,6 +1,15 @@
 //! Making, reading and merging commits in the twin, external ones included.
 
-use super::*;
+use super::super::change::{check_adds, check_change};
+use super::super::former::Former;
+use super::super::past_epochs::{self, Kept};
+use super::super::{
+    COMMIT_MAX_BYTES, Change, CommitView, Committed, GroupError, Member, Merged, Part, Rows, WriteSet, bounded,
+};
+use super::group::{Group, PendingRejoin, copy_row, delete_copy, group_row};
+use super::objects::{NO_KEY, Welcome, tag};
+use super::{SymbolicEngine, hub, inspect_key_package};
+use crate::codec;
 
 impl SymbolicEngine {
     /// See [`GroupEngine::commit`].

@@ -1,0 +1,131 @@
+//! What the trait does not let an engine do, done by a member that breaks the rules.
+#![allow(clippy::unwrap_used)]
+
+use super::super::{Created, GroupEngine as _, hub};
+use super::*;
+use crate::ids::{AccountId, DeviceId};
+use openmls::prelude::{CommitMessageBundle, Extensions, GroupContext};
+use std::collections::BTreeMap;
+
+pub(super) type Store = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn engine(seed: u8) -> OpenMlsEngine {
+    let key = SecretKey::from_seed(&[seed; 32]);
+    let device = DeviceId::of(&key.public_key());
+    OpenMlsEngine::new(key, Credential { account: AccountId([seed; 32]), device, log_seq: 1 })
+}
+
+/// Bob's engine and rows in a group with alice, and commits of alice that lead on from there.
+pub(super) fn bob_and_commits(count: usize) -> (OpenMlsEngine, Store, Vec<Vec<u8>>) {
+    let (mut alice, mut bob) = (engine(1), engine(2));
+    let (mut alices, mut bobs) = (Store::new(), Store::new());
+    let (packages, writes) = bob.key_packages(&bobs, 1, false).unwrap();
+    writes.apply_to(&mut bobs);
+    let (created, writes) = alice.create(&alices, b"group", b"state", &packages).unwrap();
+    writes.apply_to(&mut alices);
+    let (_, writes) = bob.join(&bobs, created.welcome.as_slice(), created.tree.as_slice()).unwrap();
+    writes.apply_to(&mut bobs);
+    let mut commits = Vec::new();
+    for _ in 0..count {
+        let (committed, writes) = alice.commit(&alices, b"group", &Change::default()).unwrap();
+        writes.apply_to(&mut alices);
+        let (_, writes) = alice.merge(&alices, b"group", committed.commit.as_slice(), 0).unwrap();
+        writes.apply_to(&mut alices);
+        commits.push(committed.commit.0);
+    }
+    (bob, bobs, commits)
+}
+
+/// Alice in a group with bob, and what she sent to its hub.
+fn alice_and_hub() -> (OpenMlsEngine, Store, Created, Bytes) {
+    let (mut alice, mut bob, mut alices) = (engine(1), engine(2), Store::new());
+    let (packages, _) = bob.key_packages(&Store::new(), 1, false).unwrap();
+    let (created, writes) = alice.create(&alices, b"group", b"state", &packages).unwrap();
+    writes.apply_to(&mut alices);
+    let (_, state) = hub::begin(created.group_info.as_slice(), created.tree.as_slice()).unwrap();
+    (alice, alices, created, state)
+}
+
+/// The hub's verdict on what a rule-breaker built.
+fn verdict(state: &Bytes, bundle: CommitMessageBundle) -> Option<GroupError> {
+    let (commit, welcome, group_info) = bundle.into_messages();
+    let welcome = welcome.map(|welcome| encode(&welcome).unwrap());
+    let (commit, group_info) = (encode(&commit).unwrap(), encode(&group_info.unwrap()).unwrap());
+    let welcome = welcome.as_ref().map(Bytes::as_slice);
+    hub::judge(state.as_slice(), commit.as_slice(), welcome, group_info.as_slice()).err()
+}
+
+#[test]
+fn a_commit_without_a_path_is_refused() {
+    let (alice, alices, _, state) = alice_and_hub();
+    let (packages, _) = engine(3).key_packages(&Store::new(), 1, false).unwrap();
+    let (key_package, _) = public::validate_key_package(packages.first().unwrap().as_slice()).unwrap();
+    for path in [true, false] {
+        let provider = Provider::new(&alices);
+        let bundle = load(&provider, b"group")
+            .unwrap()
+            .commit_builder()
+            .propose_adds([key_package.clone()])
+            .force_self_update(path)
+            .load_psks(provider.storage())
+            .unwrap()
+            .create_group_info(true)
+            .build(provider.rand(), provider.crypto(), &alice.signer(), |_| true)
+            .unwrap()
+            .stage_commit(&provider)
+            .unwrap();
+        let expected = if path { None } else { Some(GroupError::InvalidCommit) };
+        assert_eq!(verdict(&state, bundle), expected, "every commit renews its author's leaf (path: {path})");
+    }
+}
+
+#[test]
+fn a_commit_that_takes_requirements_away_is_refused() {
+    let (alice, alices, _, state) = alice_and_hub();
+    let only_state: Extensions<GroupContext> =
+        Extensions::from_vec(vec![configuration::conv_state_extension(b"new")]).unwrap();
+    for (extensions, expected) in
+        [(context_extensions(b"new").unwrap(), None), (only_state, Some(GroupError::ForbiddenChange))]
+    {
+        let provider = Provider::new(&alices);
+        let bundle = load(&provider, b"group")
+            .unwrap()
+            .commit_builder()
+            .force_self_update(true)
+            .propose_group_context_extensions(extensions)
+            .unwrap()
+            .load_psks(provider.storage())
+            .unwrap()
+            .create_group_info(true)
+            .build(provider.rand(), provider.crypto(), &alice.signer(), |_| true)
+            .unwrap()
+            .stage_commit(&provider)
+            .unwrap();
+        assert_eq!(verdict(&state, bundle), expected, "the context changes in conv_state alone");
+    }
+}
+
+#[test]
+fn a_member_that_gives_its_leaf_away_is_refused() {
+    let (_, alices, _, state) = alice_and_hub();
+    let (alice, carol) = (engine(1), engine(3));
+    let provider = Provider::new(&alices);
+    let signer = carol.signer();
+    let bundle = load(&provider, b"group")
+        .unwrap()
+        .commit_builder()
+        .load_psks(provider.storage())
+        .unwrap()
+        .create_group_info(true)
+        .build_with_new_signer(
+            provider.rand(),
+            provider.crypto(),
+            &alice.signer(),
+            openmls::credentials::NewSignerBundle { signer: &signer, credential_with_key: carol.credential_with_key() },
+            |_| true,
+        )
+        .unwrap()
+        .stage_commit(&provider)
+        .unwrap();
+    assert_eq!(verdict(&state, bundle), Some(GroupError::DeviceMismatch), "a leaf stays with its device");
+}
