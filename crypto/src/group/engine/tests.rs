@@ -4,7 +4,9 @@
 use super::super::{Created, GroupEngine as _, hub};
 use super::*;
 use crate::ids::{AccountId, DeviceId};
-use openmls::prelude::{CommitMessageBundle, Extensions, GroupContext};
+use openmls::prelude::{
+    CommitMessageBundle, Extension, ExtensionType, Extensions, GroupContext, RequiredCapabilitiesExtension,
+};
 use std::collections::BTreeMap;
 
 pub(super) type Store = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -82,10 +84,15 @@ fn a_commit_without_a_path_is_refused() {
 #[test]
 fn a_commit_that_takes_requirements_away_is_refused() {
     let (alice, alices, _, state) = alice_and_hub();
-    let only_state: Extensions<GroupContext> =
-        Extensions::from_vec(vec![configuration::conv_state_extension(b"new")]).unwrap();
+    // One that keeps the extension, which OpenMLS would miss itself, and asks for no kind of credential any more.
+    let state_type = ExtensionType::Unknown(super::super::CONV_STATE_EXTENSION);
+    let less: Extensions<GroupContext> = Extensions::from_vec(vec![
+        Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(&[state_type], &[], &[])),
+        configuration::conv_state_extension(b"new"),
+    ])
+    .unwrap();
     for (extensions, expected) in
-        [(context_extensions(b"new").unwrap(), None), (only_state, Some(GroupError::ForbiddenChange))]
+        [(context_extensions(b"new").unwrap(), None), (less, Some(GroupError::ForbiddenChange))]
     {
         let provider = Provider::new(&alices);
         let bundle = load(&provider, b"group")
