@@ -372,8 +372,10 @@ async fn old_records_replays_and_other_topics_change_nothing_and_blame_nobody() 
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(story.seq_known_to_bob().await, 5, "what is held stays");
+    // Bob may have learnt of the change by acme's Hello: then whoever tells it first on the topic brings news, once.
+    let one_delivery = 0.5;
     let score = story.score(&eve).await;
-    assert!((0.0..=silence_earns_at_most()).contains(&score), "old records are nobody's fault: {score}");
+    assert!((0.0..=silence_earns_at_most() + one_delivery).contains(&score), "old records are nobody's fault: {score}");
     // The bytes of another topic were not remembered as heard.
     story.acme.network.announce(story.moved_org(9)).unwrap();
     story.until_bob_hears(9, "a change that was first told on another topic is heard on its own").await;
