@@ -55,6 +55,17 @@ pub enum Error {
         /// What was given.
         got: usize,
     },
+    /// A conversation of too few or too many people.
+    #[error("expected 2 to {max} people, got {got}")]
+    GroupSize {
+        /// The bound.
+        max: usize,
+        /// What was given, ourselves included.
+        got: usize,
+    },
+    /// No conversation of many by this id, or we take no part in it any more.
+    #[error("the conversation is not known, or you take no part in it")]
+    UnknownConversation,
     /// A message to ourselves.
     #[error("this is your own handle")]
     ToSelf,
@@ -88,6 +99,8 @@ impl Error {
             Self::Refused(refusal) => code_name(refusal.code),
             Self::Handle(_) => "bad_handle".into(),
             Self::TextTooLong { .. } => "too_large".into(),
+            Self::GroupSize { .. } => "group_size".into(),
+            Self::UnknownConversation => "unknown_conversation".into(),
             Self::ToSelf => "to_self".into(),
             Self::UnknownMessage => "unknown_message".into(),
             Self::TimedOut => "timed_out".into(),
@@ -111,6 +124,8 @@ impl Error {
             Self::Refused(refusal) => refusal.hint.clone(),
             Self::Handle(_) => "a handle looks like alice@acme".into(),
             Self::TextTooLong { .. } => "send it in parts".into(),
+            Self::GroupSize { .. } => "name at least one person and fewer than a hundred".into(),
+            Self::UnknownConversation => "list the conversations with `roost chat group info`".into(),
             Self::ToSelf => "name somebody else".into(),
             Self::UnknownMessage => "check the id".into(),
             Self::TimedOut => "the message stays queued and is sent when this directory is next in use".into(),

@@ -15,6 +15,8 @@ pub const HANDLE_KEY: &str = "roost/1/handle-key";
 pub const NAME_KEY: &str = "roost/1/name-key";
 /// Hash of two account ids: the id of their 1:1 conversation.
 pub const DIRECT_CONVERSATION: &str = "roost/1/direct-conversation";
+/// Hash of a group's id: the id of the conversation that it begins.
+pub const GROUP_CONVERSATION: &str = "roost/1/group-conversation";
 /// Hash of a message's content and salt: the tail of its id.
 pub const MESSAGE_ID: &str = "roost/1/message-id";
 /// Hash of a feed entry's header: the link of the feed's chain.
@@ -23,6 +25,9 @@ pub const ENTRY_HASH: &str = "roost/1/entry";
 pub const LOG_ENTRY_HASH: &str = "roost/1/identity-log-entry";
 /// Hash of a conversation's creation: what the hub signs.
 pub const CREATION_HASH: &str = "roost/1/creation";
+
+/// Hash of a commit with what travels beside it: what the hub signs.
+pub const COMMIT_HASH: &str = "roost/1/commit";
 
 /// Hash of an invite's token: the seed of its key. The node knows the public half only.
 pub const INVITE: &str = "roost/1/invite";
@@ -41,6 +46,8 @@ pub const SIGN_HANDLE_RECORD: &str = "roost/1/sign/handle-record";
 pub const SIGN_NAME_CLAIM: &str = "roost/1/sign/name-claim";
 /// Signature of a hub over a conversation's head.
 pub const SIGN_CONVERSATION_HEAD: &str = "roost/1/sign/conversation-head";
+/// Signature of a device over its account's wish to leave a conversation.
+pub const SIGN_LEAVE: &str = "roost/1/sign/leave";
 /// Signature of a writer over the head of its feed.
 pub const SIGN_FEED_HEAD: &str = "roost/1/sign/feed-head";
 
@@ -67,10 +74,12 @@ pub const ALL: &[&str] = &[
     HANDLE_KEY,
     NAME_KEY,
     DIRECT_CONVERSATION,
+    GROUP_CONVERSATION,
     MESSAGE_ID,
     ENTRY_HASH,
     LOG_ENTRY_HASH,
     CREATION_HASH,
+    COMMIT_HASH,
     INVITE,
     SIGN_LOG_ENTRY,
     SIGN_IN,
@@ -79,6 +88,7 @@ pub const ALL: &[&str] = &[
     SIGN_HANDLE_RECORD,
     SIGN_NAME_CLAIM,
     SIGN_CONVERSATION_HEAD,
+    SIGN_LEAVE,
     SIGN_FEED_HEAD,
     DERIVE_ACCOUNT_KEY,
     DERIVE_ARCHIVE_KEY,

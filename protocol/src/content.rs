@@ -8,6 +8,7 @@ use crate::limits;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec::{self, CodecError};
 use roost_crypto::identity_log::LogHead;
+use roost_crypto::signed::Signed;
 use serde::{Deserialize, Serialize};
 
 /// The sealed content of one message. Its canonical bytes give the message's id.
@@ -30,6 +31,8 @@ pub enum Body {
     Text(String),
     /// These messages arrived on the author's device and are stored there.
     Delivered(Vec<MessageId>),
+    /// Its account wishes to leave: a [`crate::conversation::Leave`], signed by the device.
+    Leave(Signed),
     /// Anything newer.
     Unknown {
         /// Its name.
@@ -51,6 +54,7 @@ impl Serialize for Body {
         let (kind, value) = match self {
             Self::Text(text) => ("text", Bytes(codec::encode(text))),
             Self::Delivered(ids) => ("delivered", Bytes(codec::encode(ids))),
+            Self::Leave(leave) => ("leave", Bytes(codec::encode(leave))),
             Self::Unknown { kind, value } => (kind.as_str(), value.clone()),
         };
         WireBody { kind: kind.into(), value }.serialize(serializer)
@@ -66,6 +70,9 @@ impl<'de> Deserialize<'de> for Body {
             "delivered" => {
                 codec::decode_canonical(value.as_slice(), max).map(Self::Delivered).map_err(serde::de::Error::custom)
             }
+            "leave" => {
+                codec::decode_canonical(value.as_slice(), max).map(Self::Leave).map_err(serde::de::Error::custom)
+            }
             _ => Ok(Self::Unknown { kind, value }),
         }
     }
@@ -77,6 +84,7 @@ impl Body {
         match self {
             Self::Text(_) => "text",
             Self::Delivered(_) => "delivered",
+            Self::Leave(_) => "leave",
             Self::Unknown { kind, .. } => kind,
         }
     }

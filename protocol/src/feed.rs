@@ -2,7 +2,7 @@
 //!
 //! Implements `docs/protocol.md`, section "Feeds and entries".
 
-use crate::conversation::Creation;
+use crate::conversation::{Commit, Creation};
 use crate::ids::{FeedId, Hash, MessageId};
 use crate::limits;
 use roost_crypto::bytes::Bytes;
@@ -21,6 +21,8 @@ pub enum EntryKind {
     Creation,
     /// An MLS PrivateMessage.
     Message,
+    /// A [`NextEpoch`]: makes the epoch after the one before.
+    Commit,
 }
 
 /// What is chained: payloads can be trimmed and the chain still verifies.
@@ -66,6 +68,15 @@ pub struct FirstContact {
     pub head: Signed,
     /// What it is about.
     pub creation: Creation,
+}
+
+/// The payload of a commit entry: the hub's word and everything that members and joiners need but the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextEpoch {
+    /// [`crate::conversation::ConversationHead`], signed by the hub.
+    pub head: Signed,
+    /// What it is about.
+    pub commit: Commit,
 }
 
 /// A position in a feed, with the hash of the header there.
@@ -117,7 +128,7 @@ impl Entry {
     /// [`EntryError`].
     pub fn check(&self) -> Result<(), EntryError> {
         let max = match self.header.kind {
-            EntryKind::Creation => limits::COMMIT_BYTES_MAX,
+            EntryKind::Creation | EntryKind::Commit => limits::COMMIT_BYTES_MAX,
             EntryKind::Message => limits::PAYLOAD_BYTES_MAX,
         };
         if self.payload.len() > max {
@@ -136,6 +147,14 @@ impl Entry {
     /// # Errors
     /// [`CodecError`].
     pub fn first_contact(&self) -> Result<FirstContact, CodecError> {
+        codec::decode_canonical(self.payload.as_slice(), limits::COMMIT_BYTES_MAX)
+    }
+
+    /// What a commit entry carries.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    pub fn next_epoch(&self) -> Result<NextEpoch, CodecError> {
         codec::decode_canonical(self.payload.as_slice(), limits::COMMIT_BYTES_MAX)
     }
 }

@@ -38,6 +38,11 @@ impl ConversationId {
         let (low, high) = if one < other { (one, other) } else { (other, one) };
         Self(labels::hash(labels::DIRECT_CONVERSATION, &[low.as_bytes(), high.as_bytes()]))
     }
+
+    /// The conversation of many that begins with an MLS group.
+    pub fn of_group(first: &GroupId) -> Self {
+        Self(labels::hash(labels::GROUP_CONVERSATION, &[first.as_bytes()]))
+    }
 }
 
 impl MessageId {

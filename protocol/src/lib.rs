@@ -11,6 +11,7 @@ pub mod handle;
 pub mod ids;
 pub mod invite;
 pub mod limits;
+pub mod membership;
 pub mod peer;
 pub mod records;
 pub mod refusal;

@@ -30,6 +30,14 @@ pub const DELIVER_WINDOW: usize = 4;
 pub const KEY_PACKAGES_MAX: usize = 100;
 /// Devices of an account.
 pub const DEVICES_MAX: usize = 5;
+/// Accounts of a conversation.
+pub const PARTICIPANTS_MAX: usize = 100;
+/// Devices of a conversation: each is a leaf of its MLS group.
+pub const LEAVES_MAX: usize = 300;
+/// Bytes of one part of a ratchet tree on its way to a device: half a WebSocket message.
+pub const TREE_PART_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of identity logs after which a page of participants ends: with one log more it fits a WebSocket message.
+pub const PARTICIPANT_LOGS_BYTES_MAX: usize = 64 * 1024;
 /// Homes of an account on the wire; this version accepts exactly one.
 pub const HOMES_MAX: usize = 2;
 /// Nodes of an organisation's record: it must fit [`DHT_VALUE_BYTES_MAX`].

@@ -4,9 +4,9 @@
 //!
 //! Implements `docs/protocol.md`, section "Between nodes".
 
-use crate::conversation::Creation;
+use crate::conversation::{Commit, Creation};
 use crate::feed::Entry;
-use crate::ids::{ConversationId, FeedId, Incarnation};
+use crate::ids::{ConversationId, FeedId, GroupId, Incarnation};
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
 use roost_crypto::bytes::Bytes;
@@ -34,6 +34,22 @@ pub enum NodeRequest {
     },
     /// To the hub: create if absent.
     Create(Creation),
+    /// To the hub: the next epoch of a group.
+    Commit(Commit),
+    /// To the hub: the ratchet tree of an epoch that a Welcome leads to.
+    Tree {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// To the hub: the identity logs of a group's participants, in the order of their ids.
+    Participants {
+        /// The group.
+        group: GroupId,
+        /// Behind whom to go on; absent for the first page.
+        behind: Option<AccountId>,
+    },
     /// A conversation that the receiver lacks because its store was lost: what its hub let stand.
     Introduce {
         /// [`crate::conversation::ConversationHead`], signed by the hub.
@@ -77,6 +93,9 @@ pub struct Deliver {
     pub entries: Vec<Entry>,
     /// For whom custody is asked.
     pub accounts: Vec<AccountId>,
+    /// The positions between what the receiver holds of the feed and the first entry concern nobody there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begins: bool,
     /// The sender's identity log, when the receiver may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<IdentityLog>,
@@ -100,6 +119,12 @@ pub enum NodeResponse {
         /// The creation that the head is about.
         creation: Creation,
     },
+    /// To `Commit`: the hub's head, of the epoch that the commit makes.
+    Committed(Signed),
+    /// To `Tree`.
+    Tree(Bytes),
+    /// To `Participants`: none behind the last.
+    Participants(Vec<IdentityLog>),
     /// To `Introduce`.
     Done,
     /// To `KeyPackages`.
@@ -134,6 +159,9 @@ impl NodeRequest {
             Self::Deliver(_) => "deliver",
             Self::Fetch { .. } => "fetch",
             Self::Create(_) => "create",
+            Self::Commit(_) => "commit",
+            Self::Tree { .. } => "tree",
+            Self::Participants { .. } => "participants",
             Self::Introduce { .. } => "introduce",
             Self::KeyPackages { .. } => "key_packages",
             Self::Log { .. } => "log",

@@ -4,7 +4,7 @@
 //!
 //! Implements `docs/protocol.md`, section "Between device and home".
 
-use crate::conversation::Creation;
+use crate::conversation::{Commit, Creation};
 use crate::feed::Entry;
 use crate::handle::Handle;
 use crate::ids::{FeedId, GroupId, Incarnation, MessageId};
@@ -85,6 +85,33 @@ pub enum ClientFrame {
         id: u64,
         /// The whole of it.
         creation: Creation,
+    },
+    /// Changes a group: the hub puts it in order, or refuses it for good.
+    Commit {
+        /// Echoed.
+        id: u64,
+        /// The whole of it.
+        commit: Commit,
+    },
+    /// A part of the ratchet tree of an epoch that a Welcome leads to.
+    FetchTree {
+        /// Echoed.
+        id: u64,
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: u64,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// The identity logs of who takes part in a conversation, in the order of their account ids.
+    FetchParticipants {
+        /// Echoed.
+        id: u64,
+        /// The group.
+        group: GroupId,
+        /// Behind whom to go on; absent for the first page.
+        behind: Option<AccountId>,
     },
     /// Shows a conversation to a home that lacks it.
     Introduce {
@@ -202,6 +229,29 @@ pub enum ServerFrame {
         /// The creation that it is about.
         creation: Creation,
     },
+    /// To `Commit`: it stands; its entry comes through the inbox.
+    Committed {
+        /// Echoed.
+        id: u64,
+        /// [`crate::conversation::ConversationHead`] of the epoch that it makes, signed by the hub.
+        head: Signed,
+    },
+    /// To `FetchTree`.
+    Tree {
+        /// Echoed.
+        id: u64,
+        /// Bytes of the whole tree.
+        total: u64,
+        /// From `offset` on, at most [`crate::limits::TREE_PART_BYTES_MAX`].
+        part: Bytes,
+    },
+    /// To `FetchParticipants`: those that the home knows.
+    Participants {
+        /// Echoed.
+        id: u64,
+        /// At most [`crate::limits::PARTICIPANT_LOGS_BYTES_MAX`]; none behind the last.
+        logs: Vec<IdentityLog>,
+    },
     /// To `Submit`: on disk at this node.
     Accepted {
         /// Echoed.
@@ -285,6 +335,9 @@ impl ClientFrame {
             Self::Resolve { .. } => "resolve",
             Self::FetchKeyPackages { .. } => "fetch_key_packages",
             Self::Create { .. } => "create",
+            Self::Commit { .. } => "commit",
+            Self::FetchTree { .. } => "fetch_tree",
+            Self::FetchParticipants { .. } => "fetch_participants",
             Self::Introduce { .. } => "introduce",
             Self::Submit { .. } => "submit",
             Self::Resume { .. } => "resume",
@@ -302,6 +355,9 @@ impl ClientFrame {
             | Self::Resolve { id, .. }
             | Self::FetchKeyPackages { id, .. }
             | Self::Create { id, .. }
+            | Self::Commit { id, .. }
+            | Self::FetchTree { id, .. }
+            | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }
             | Self::Submit { id, .. }
             | Self::Resume { id, .. } => Some(*id),

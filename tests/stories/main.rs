@@ -8,6 +8,7 @@ mod disk_faults;
 mod durable;
 mod failure;
 mod full_disk;
+mod groups;
 mod hostile;
 mod kills;
 mod load;

@@ -1,13 +1,15 @@
 //! `roost chat`: messages of the account in a directory.
 
+use super::group;
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
 use futures::future::{join_all, try_join_all};
-use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
-use roost_protocol::handle::Handle;
-use roost_protocol::ids::MessageId;
+use roost_client::{Error, Session};
+use roost_protocol::handle::{Handle, HandleError};
+use roost_protocol::ids::{ConversationId, MessageId};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -33,6 +35,31 @@ pub struct Args {
     command: Option<Command>,
 }
 
+/// To whom a message goes.
+#[derive(Debug, Clone)]
+enum Recipient {
+    Person(Handle),
+    Conversation(ConversationId),
+}
+
+impl FromStr for Recipient {
+    type Err = HandleError;
+
+    fn from_str(text: &str) -> Result<Self, HandleError> {
+        match text.parse() {
+            Ok(conversation) => Ok(Self::Conversation(conversation)),
+            Err(_) => text.parse().map(Self::Person),
+        }
+    }
+}
+
+async fn send_one(session: &Session, to: &Recipient, text: &str) -> Result<MessageId, Error> {
+    match to {
+        Recipient::Person(handle) => session.send(&handle.to_string(), text).await,
+        Recipient::Conversation(conversation) => session.send_to(*conversation, text).await,
+    }
+}
+
 /// How far to wait for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Wait {
@@ -50,9 +77,9 @@ enum Wait {
 enum Command {
     /// Send a message
     Send {
-        /// Like bob@birch
+        /// Like bob@birch, or a conversation's id
         #[arg(value_name = "TO")]
-        to: Handle,
+        to: Recipient,
         /// The message
         #[arg(required_unless_present = "lines", conflicts_with = "lines")]
         text: Option<String>,
@@ -66,6 +93,9 @@ enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
+    /// Conversations of many
+    #[command(subcommand)]
+    Group(group::Command),
     /// Print messages that came, each once
     Recv {
         /// How long to wait for them
@@ -103,6 +133,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
                 send(&session, &to, &text, wait, timeout, out).await
             }
         }
+        Command::Group(command) => group::run(&session, command, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,
         Command::SafetyNumber { to } => safety_number(&session, &to, out).await,
         Command::Status => status(&session, out).await,
@@ -126,27 +157,26 @@ fn no_interactive_client() -> Failure {
 
 async fn send(
     session: &Session,
-    to: &Handle,
+    to: &Recipient,
     text: &str,
     wait: Wait,
     timeout: Duration,
     out: Printer,
 ) -> Result<(), Failure> {
-    let id = session.send(&to.to_string(), text).await?;
+    let id = send_one(session, to, text).await?;
     await_and_print(session, id, wait, timeout, out).await
 }
 
 /// All are queued as they come, then waited for in order: one slow recipient costs one time-out, not one a line.
 async fn send_lines(
     session: &Session,
-    to: &Handle,
+    to: &Recipient,
     wait: Wait,
     timeout: Duration,
     out: Printer,
 ) -> Result<(), Failure> {
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut queued = Vec::new();
-    let to = to.to_string();
     // What goes wrong is told at the end: what is queued by then is reported first.
     let mut first: Option<Failure> = None;
     let mut reading = true;
@@ -172,7 +202,7 @@ async fn send_lines(
                 Ok(Ok(None)) | Err(_) => break,
             }
         }
-        let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| session.send(&to, line));
+        let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| send_one(session, to, line));
         for sent in join_all(sends).await {
             match sent {
                 Ok(id) => queued.push(id),

@@ -4,6 +4,7 @@ pub mod account;
 pub mod bench;
 pub mod chat;
 pub mod check;
+mod group;
 pub mod init;
 pub mod invite;
 pub mod lookup;

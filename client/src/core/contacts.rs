@@ -66,6 +66,9 @@ impl Device {
 
     /// The verified handle of an account, else its id.
     pub(super) fn name_of(&self, account: &AccountId) -> Result<String, DeviceError> {
+        if *account == self.me.account {
+            return Ok(self.me.row.handle.to_string());
+        }
         let row: Option<PeerRow> = self.table.get(&rows::peer(account))?;
         Ok(row.and_then(|row| row.handle).map_or_else(|| account.to_string(), |handle| handle.to_string()))
     }

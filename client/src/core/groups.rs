@@ -267,6 +267,7 @@ impl Device {
         for target in self.outbox.targets() {
             let means = match &target {
                 Target::Account(id) => id == account,
+                Target::Conversation(_) => false,
                 Target::Handle(handle) => self.account_of(handle)?.as_ref() == Some(account),
             };
             if means {

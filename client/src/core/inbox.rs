@@ -10,6 +10,7 @@ use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_crypto::planted;
 use roost_protocol::content::{Body, Content};
+use roost_protocol::conversation::Policy;
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, MessageId};
@@ -96,8 +97,10 @@ impl Device {
         } else {
             self.follow_feed(&entry.header)?;
             match entry.header.kind {
+                _ if self.park(&entry)? => {}
                 EntryKind::Creation => self.first_contact(&entry)?,
                 EntryKind::Message => self.message(&entry, now_ms)?,
+                EntryKind::Commit => self.commit_entry(&entry, now_ms)?,
             }
         }
         match inbox {
@@ -193,7 +196,11 @@ impl Device {
         let entered = match entry.first_contact() {
             Ok(contact) if contact.creation.group == entry.header.feed.group => {
                 let conversation = contact.creation.state.conversation;
-                if self.enter(&contact.head, contact.creation)? { None } else { Some(Some(conversation)) }
+                let entered = match contact.creation.state.policy {
+                    Policy::Direct => self.enter(&contact.head, contact.creation)?,
+                    Policy::Admins => self.enter_group(&contact.head, contact.creation)?,
+                };
+                if entered { None } else { Some(Some(conversation)) }
             }
             _ => Some(None),
         };
@@ -203,19 +210,25 @@ impl Device {
         Ok(())
     }
 
-    fn message(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
+    pub(super) fn message(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
         let header = &entry.header;
         let dedupe = rows::dedupe(&header.device, &header.message);
         let known = self.table.has(&dedupe) && !planted!(self.engine.sabotage, NoDeviceDedupe);
         if header.device == self.me.device || known {
             return Ok(());
         }
-        let Some(group) = self.table.get::<GroupRow>(&rows::group(&header.feed.group))? else {
+        let group = header.feed.group;
+        let direct = self.table.get::<GroupRow>(&rows::group(&group))?.map(|row| row.conversation);
+        let of_many = ConversationId::of_group(&group);
+        let known = match direct {
+            Some(conversation) => Some(conversation),
+            None => self.conversation(&of_many)?.map(|_| of_many),
+        };
+        let Some(conversation) = known else {
             self.gap(None, header, "the conversation is not known");
             return Ok(());
         };
-        let conversation = Some(group.conversation);
-        let opened = self.engine.groups.open(&self.table, header.feed.group.as_bytes(), entry.payload.as_slice());
+        let opened = self.engine.groups.open(&self.table, group.as_bytes(), entry.payload.as_slice());
         let opened = match opened {
             Ok((opened, writes)) => {
                 self.table.apply_mls(writes);
@@ -224,16 +237,15 @@ impl Device {
             Err(GroupError::AlreadyOpened | GroupError::OwnMessage) => return Ok(()),
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
             Err(_) => {
-                self.gap(conversation, header, "the message cannot be opened");
+                self.gap(Some(conversation), header, "the message cannot be opened");
                 return Ok(());
             }
         };
-        let author_fits = opened.sender.account == header.account
-            && opened.sender.device == header.device
-            && group.creation.state.has(&header.account);
+        // Who may seal in an epoch is in its group, by the key schedule.
+        let author_fits = opened.sender.account == header.account && opened.sender.device == header.device;
         let content = Content::decode(&opened.plaintext);
         let (true, true, Ok(content)) = (author_fits, header.message.fits(&opened.plaintext), content) else {
-            self.gap(conversation, header, "the message is not what its header says");
+            self.gap(Some(conversation), header, "the message is not what its header says");
             return Ok(());
         };
         self.table.put(dedupe, &());
@@ -241,9 +253,14 @@ impl Device {
         let text = match content.body {
             Body::Delivered(ids) => return self.delivered(&header.account, &ids, now_ms),
             Body::Text(text) => text,
+            Body::Leave(leave) => return self.leave_wished(&group, leave),
             Body::Unknown { .. } => String::new(),
         };
-        self.received(header, group.conversation, kind, text, now_ms)
+        self.received(header, conversation, kind, text, now_ms)?;
+        if direct.is_some() {
+            self.outbox.receipt_due(header.account, header.message);
+        }
+        Ok(())
     }
 
     fn received(
@@ -261,12 +278,11 @@ impl Device {
         self.table.put(rows::received(order), &row);
         self.inbox.unemitted.insert(order, account);
         self.inbox.unshown.insert((id, device), order);
-        self.outbox.receipt_due(account, id);
         self.verify_name(account, now_ms)
     }
 
     /// Asks once for the handle that a new contact claims.
-    fn verify_name(&mut self, account: AccountId, now_ms: u64) -> Result<(), DeviceError> {
+    pub(super) fn verify_name(&mut self, account: AccountId, now_ms: u64) -> Result<(), DeviceError> {
         if !self.link.is_ready() || !self.inbox.asked.insert(account) {
             return Ok(());
         }
@@ -283,7 +299,7 @@ impl Device {
         Ok(())
     }
 
-    fn gap(&mut self, conversation: Option<ConversationId>, header: &EntryHeader, reason: &'static str) {
+    pub(super) fn gap(&mut self, conversation: Option<ConversationId>, header: &EntryHeader, reason: &'static str) {
         self.staged.push(Output::Gap { conversation, message: header.message, reason });
     }
 }

@@ -30,6 +30,12 @@ pub(super) enum Pending {
     FetchKeyPackages(AccountId),
     Create(AccountId, GroupId),
     Introduce(AccountId),
+    IntroduceGroup,
+    FetchForIntent(u64, AccountId),
+    CreateGroup(u64, GroupId),
+    Commit(u64, GroupId),
+    FetchTree(GroupId, u64),
+    FetchParticipants(GroupId),
     Submit(MessageId),
 }
 
@@ -76,6 +82,7 @@ impl Device {
         self.link = Link::default();
         self.outbox.disconnected();
         self.inbox.disconnected();
+        self.intents.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
@@ -114,14 +121,37 @@ impl Device {
                     self.resolved(&handle, &handle_record, &log, random, now_ms)?;
                 }
             }
-            ServerFrame::KeyPackages { id, log, packages } => {
-                if let Some(Pending::FetchKeyPackages(account)) = self.answered(id) {
+            ServerFrame::KeyPackages { id, log, packages } => match self.answered(id) {
+                Some(Pending::FetchKeyPackages(account)) => {
                     self.key_packages_fetched(account, &log, &packages, random, now_ms)?;
                 }
-            }
-            ServerFrame::Created { id, head, creation } => {
-                if let Some(Pending::Create(account, group)) = self.answered(id) {
+                Some(Pending::FetchForIntent(number, account)) => {
+                    self.packages_for_intent(number, account, &log, packages, random, now_ms)?;
+                }
+                _ => {}
+            },
+            ServerFrame::Created { id, head, creation } => match self.answered(id) {
+                Some(Pending::Create(account, group)) => {
                     self.created(account, group, &head, creation, random, now_ms)?;
+                }
+                Some(Pending::CreateGroup(number, group)) => {
+                    self.group_created(number, group, &head, &creation, random, now_ms)?;
+                }
+                _ => {}
+            },
+            ServerFrame::Committed { id, head } => {
+                if let Some(Pending::Commit(_, group)) = self.answered(id) {
+                    self.committed(group, &head)?;
+                }
+            }
+            ServerFrame::Tree { id, total, part } => {
+                if let Some(Pending::FetchTree(group, epoch)) = self.answered(id) {
+                    self.tree_part(group, epoch, total, part.as_slice())?;
+                }
+            }
+            ServerFrame::Participants { id, logs } => {
+                if let Some(Pending::FetchParticipants(group)) = self.answered(id) {
+                    self.participants_told(group, &logs, now_ms)?;
                 }
             }
             ServerFrame::Accepted { id, .. } => {
@@ -233,6 +263,7 @@ impl Device {
             for (account, group) in standing {
                 self.introduce(account, &group)?;
             }
+            self.introduce_conversations()?;
         }
         let CursorRow { incarnation, after } = cursor;
         // The cursor is written with the answer: every `Introduce` went before it, so a device that dies in between
@@ -288,6 +319,12 @@ impl Device {
                     self.ask_for_handle_of(&account)?;
                 }
             }
+            Pending::IntroduceGroup => {}
+            Pending::FetchForIntent(number, _) => self.intent_failed(number, error, random, now_ms),
+            Pending::CreateGroup(number, group) | Pending::Commit(number, group) => {
+                self.change_refused(number, group, error, random, now_ms)?;
+            }
+            Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => self.joining_refused(group, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }
         Ok(())

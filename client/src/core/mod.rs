@@ -12,12 +12,14 @@ mod contacts;
 mod groups;
 mod inbox;
 mod link;
+mod many;
 pub mod message;
 mod outbox;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use many::{ConversationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport};
 pub use rows::AccountRow;
 
 use self::message::{MessageReport, ReceivedMessage, Status};
@@ -77,6 +79,10 @@ pub enum Output {
         /// Why.
         reason: &'static str,
     },
+    /// An intent of [`Device::create_group`] or [`Device::change_group`] is true, or never will be.
+    Intent(IntentReport),
+    /// The people of a conversation have changed.
+    Membership(MembershipReport),
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -140,6 +146,7 @@ pub struct Device {
     inbox: inbox::Inbox,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
+    intents: many::Intents,
     /// Handles that are wanted for their own sake.
     wanted: BTreeSet<Handle>,
     /// What the clock showed last.
@@ -186,12 +193,14 @@ impl Device {
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             groups: BTreeMap::new(),
+            intents: many::Intents::default(),
             wanted: BTreeSet::new(),
             last_now_ms: 0,
             staged: Vec::new(),
             ready: VecDeque::new(),
         };
         opened.load_groups()?;
+        opened.load_intents()?;
         if !roost_crypto::planted!(opened.engine.sabotage, DeviceOutboxNotLoaded) {
             opened.load_outbox()?;
         }
@@ -221,9 +230,10 @@ impl Device {
     /// [`DeviceError`]: drop the device.
     pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
         self.watch_clock(now_ms);
-        self.make_receipts(random, now_ms)?;
+        self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;
+        self.pump_intents(random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.ready.extend(self.staged.drain(..));
@@ -236,6 +246,7 @@ impl Device {
         if set_back && !roost_crypto::planted!(self.engine.sabotage, ClockBelieved) {
             self.outbox.due_at_once();
             self.inbox.name_no_longer();
+            self.intents.due_at_once();
         }
         self.last_now_ms = now_ms;
     }
@@ -247,7 +258,8 @@ impl Device {
 
     /// When to call with [`Input::Tick`], milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
-        self.outbox_wake_at().into_iter().chain(self.inbox_wake_at()).chain(self.link_wake_at()).min()
+        let wakes = [self.outbox_wake_at(), self.inbox_wake_at(), self.link_wake_at(), self.intents_wake_at()];
+        wakes.into_iter().flatten().min()
     }
 
     /// What the device says of itself.

@@ -42,6 +42,14 @@ pub(super) struct Route {
 }
 
 impl Route {
+    pub fn not_before_ms(&self) -> u64 {
+        self.not_before_ms
+    }
+
+    pub fn error(&self) -> Option<Refusal> {
+        self.error.clone()
+    }
+
     pub fn freed(&mut self) {
         self.busy = false;
     }
@@ -170,6 +178,27 @@ impl Device {
         Ok(self.write(target, account, Body::Text(text.to_owned()), random, now_ms)?)
     }
 
+    /// Writes a text into the outbox, for a conversation of many.
+    ///
+    /// # Errors
+    /// [`Error::TextTooLong`] and [`Error::UnknownConversation`] change nothing; after [`Error::Device`] drop the device.
+    pub fn send_to(
+        &mut self,
+        conversation: ConversationId,
+        text: &str,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<MessageId, Error> {
+        if text.len() > limits::TEXT_BYTES_MAX {
+            return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
+        }
+        if self.conversation(&conversation)?.is_none_or(|row| row.over) {
+            return Err(Error::UnknownConversation);
+        }
+        let body = Body::Text(text.to_owned());
+        Ok(self.write(Target::Conversation(conversation), None, body, random, now_ms)?)
+    }
+
     /// How far a message of ours came.
     ///
     /// # Errors
@@ -275,8 +304,13 @@ impl Device {
     ) -> Result<(), DeviceError> {
         for id in ids {
             let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { continue };
-            let ours = row.account.as_ref() == Some(account)
-                && row.sealed.as_ref().is_some_and(|sealed| sealed.group == *group);
+            let sealed_there = row.sealed.as_ref().is_some_and(|sealed| sealed.group == *group);
+            if sealed_there && row.state < State::Custody && row.waiting.remove(account) && !row.waiting.is_empty() {
+                self.put_outbox(id, &row);
+                continue;
+            }
+            let ours = sealed_there
+                && (row.account.as_ref() == Some(account) || matches!(row.target, Target::Conversation(_)));
             if ours && row.state < State::Custody {
                 row.state = State::Custody;
                 row.accepted_at = row.accepted_at.or(Some(now_ms));
@@ -360,7 +394,7 @@ impl Device {
         Ok(())
     }
 
-    fn write(
+    pub(super) fn write(
         &mut self,
         target: Target,
         account: Option<AccountId>,
@@ -371,7 +405,13 @@ impl Device {
         let mut salt = vec![0; 16];
         random(&mut salt);
         let receipt = matches!(body, Body::Delivered(_));
-        let seen = account.map_or(Ok(Vec::new()), |account| self.seen(&account))?;
+        let seen = match (&target, account) {
+            (Target::Conversation(id), _) => {
+                self.group_of(id)?.map_or(Ok(Vec::new()), |row| self.seen_in(&row.group))?
+            }
+            (_, Some(account)) => self.seen(&account)?,
+            (_, None) => Vec::new(),
+        };
         let content = Content { salt: Bytes(salt), body, seen, log: self.me.log.head() }.encode();
         let id = MessageId::of(now_ms, &content);
         let order = self.outbox.next_order;
@@ -381,7 +421,11 @@ impl Device {
             target: target.clone(),
             receipt,
             account,
-            conversation: account.map(|account| ConversationId::direct(&self.me.account, &account)),
+            waiting: BTreeSet::new(),
+            conversation: match &target {
+                Target::Conversation(id) => Some(*id),
+                _ => account.map(|account| ConversationId::direct(&self.me.account, &account)),
+            },
             content: Bytes(content),
             sealed: None,
             attempt: 0,
@@ -400,7 +444,11 @@ impl Device {
     /// Heads of the feeds of the group that takes new messages.
     fn seen(&self, account: &AccountId) -> Result<Vec<FeedHead>, DeviceError> {
         let Some(group) = self.standing_group(account) else { return Ok(Vec::new()) };
-        let heads = self.table.scan::<FeedHead>(&rows::feeds_of(&group))?;
+        self.seen_in(&group)
+    }
+
+    fn seen_in(&self, group: &GroupId) -> Result<Vec<FeedHead>, DeviceError> {
+        let heads = self.table.scan::<FeedHead>(&rows::feeds_of(group))?;
         Ok(heads.into_iter().map(|(_, head)| head).take(limits::FEED_HEADS_MAX).collect())
     }
 
@@ -412,6 +460,13 @@ impl Device {
         // A pause that is over must not wake the device again.
         route.not_before_ms = 0;
         let account = match target {
+            Target::Conversation(id) => {
+                // Until it stands, and while a commit of ours is under way, what is written waits.
+                return match self.group_of(id)? {
+                    Some(row) => self.pump_queue(target, None, row.group),
+                    None => Ok(()),
+                };
+            }
             Target::Account(account) => *account,
             Target::Handle(handle) => match self.account_of(handle)? {
                 Some(account) => account,
@@ -425,7 +480,10 @@ impl Device {
             return Ok(());
         }
         let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
+        self.pump_queue(target, Some(account), group)
+    }
 
+    fn pump_queue(&mut self, target: &Target, account: Option<AccountId>, group: GroupId) -> Result<(), DeviceError> {
         let refused = self.outbox.route(target).refused;
         if refused && self.outbox.in_flight.values().any(|other| other == target) {
             return Ok(());
@@ -440,14 +498,21 @@ impl Device {
         Ok(())
     }
 
-    fn submit(&mut self, id: MessageId, account: AccountId, group: GroupId) -> Result<(), DeviceError> {
+    fn submit(&mut self, id: MessageId, account: Option<AccountId>, group: GroupId) -> Result<(), DeviceError> {
         let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? else { return Ok(()) };
         if row.sealed.is_none() {
             let sealed = self.engine.groups.seal(&self.table, group.as_bytes(), row.content.as_slice());
             let (sealed, writes) = sealed?;
             self.table.apply_mls(writes);
-            row.account = Some(account);
-            row.conversation = Some(ConversationId::direct(&self.me.account, &account));
+            if let Some(account) = account {
+                row.account = Some(account);
+                row.conversation = Some(ConversationId::direct(&self.me.account, &account));
+            } else if let Target::Conversation(conversation) = &row.target
+                && let Some(known) = self.conversation(conversation)?
+            {
+                let others = known.state.participants.iter().map(|participant| participant.account);
+                row.waiting = others.filter(|account| *account != self.me.account).collect();
+            }
             row.sealed = Some(SealedRow { group, epoch: sealed.epoch, payload: sealed.ciphertext });
             self.table.put(rows::outbox(&id), &row);
         }
@@ -491,6 +556,7 @@ impl Device {
         let to = match &row.target {
             Target::Handle(handle) => handle.to_string(),
             Target::Account(account) => account.to_string(),
+            Target::Conversation(id) => id.to_string(),
         };
         let waits = || self.outbox.routes.get(&row.target).and_then(|route| route.error.clone());
         let error = if row.state == State::Queued { waits() } else { row.error.clone() };

@@ -18,17 +18,22 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: u8 = b'a';
 const CONTACT: u8 = b'c';
+pub(super) const CONVERSATION: u8 = b'n';
 const DEDUPE: u8 = b'd';
 const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
 const CURSOR: u8 = b'i';
+pub(super) const INTENT: u8 = b'w';
+pub(super) const JOINING: u8 = b'j';
 const MLS: u8 = b'm';
 pub(super) const OUTBOX: u8 = b'o';
+const PARKED: u8 = b'k';
 const PEER: u8 = b'p';
+const PENDING: u8 = b'e';
 const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
 
@@ -73,6 +78,7 @@ pub(super) struct GroupRow {
 pub(super) enum Target {
     Handle(Handle),
     Account(AccountId),
+    Conversation(ConversationId),
 }
 
 /// A message as it was sealed.
@@ -90,6 +96,8 @@ pub(super) struct OutboxRow {
     pub target: Target,
     pub receipt: bool,
     pub account: Option<AccountId>,
+    /// Accounts of a conversation of many whose homes do not have it yet; set when it is sealed.
+    pub waiting: BTreeSet<AccountId>,
     pub conversation: Option<ConversationId>,
     /// Empty once the recipient's home has custody.
     pub content: Bytes,
@@ -145,6 +153,30 @@ pub(super) fn peer(account: &AccountId) -> Vec<u8> {
 
 pub(super) fn group(group: &GroupId) -> Vec<u8> {
     key(GROUP, &[group.as_bytes()])
+}
+
+pub(super) fn conversation(id: &ConversationId) -> Vec<u8> {
+    key(CONVERSATION, &[id.as_bytes()])
+}
+
+pub(super) fn intent(number: u64) -> Vec<u8> {
+    key(INTENT, &[&number.to_be_bytes()])
+}
+
+pub(super) fn pending(group: &GroupId) -> Vec<u8> {
+    key(PENDING, &[group.as_bytes()])
+}
+
+pub(super) fn joining(group: &GroupId) -> Vec<u8> {
+    key(JOINING, &[group.as_bytes()])
+}
+
+pub(super) fn parked_of(group: &GroupId) -> Vec<u8> {
+    key(PARKED, &[group.as_bytes()])
+}
+
+pub(super) fn parked(group: &GroupId, number: u64) -> Vec<u8> {
+    key(PARKED, &[group.as_bytes(), &number.to_be_bytes()])
 }
 
 pub(super) fn outbox(id: &MessageId) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The loop that owns a device: gather inputs, commit what they changed, then let the outputs leave.
 
 use super::socket::Socket;
-use super::{Command, now_ms};
+use super::{Command, IntentState, now_ms};
 use crate::core::message::ReceivedMessage;
-use crate::core::{Device, Input, Output};
+use crate::core::{Device, Input, IntentReport, Output};
 use crate::error::Error;
 use crate::store::{Store, random};
 use futures::FutureExt as _;
@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use roost_crypto::ids::AccountId;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
+use roost_protocol::refusal::Refusal;
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(super) struct Driver {
     backlog: VecDeque<ReceivedMessage>,
     replies: Vec<Reply>,
     lookups: BTreeMap<Handle, Vec<SafetyReply>>,
+    /// Intents that ended in this session, and why those that did not come true.
+    ended: BTreeMap<u64, Option<Refusal>>,
     closing: bool,
 }
 
@@ -82,6 +85,7 @@ impl Driver {
             backlog: VecDeque::new(),
             replies: Vec::new(),
             lookups: BTreeMap::new(),
+            ended: BTreeMap::new(),
             closing: false,
         }
     }
@@ -198,6 +202,34 @@ impl Driver {
                 let sent = self.device.send(&to, &text, &mut draw, now_ms());
                 self.answer(reply, sent)
             }
+            Command::SendTo { conversation, text, reply } => {
+                let sent = self.device.send_to(conversation, &text, &mut draw, now_ms());
+                self.answer(reply, sent)
+            }
+            Command::CreateGroup { members, reply } => {
+                let intended = self.device.create_group(members, &mut draw);
+                self.answer(reply, intended)
+            }
+            Command::ChangeGroup { conversation, change, reply } => {
+                let intended = self.device.change_group(conversation, change);
+                self.answer(reply, intended)
+            }
+            Command::LeaveGroup { conversation, reply } => {
+                let left = self.device.leave_group(conversation, &mut draw, now_ms());
+                self.answer(reply, left)
+            }
+            Command::Intent { number, reply } => {
+                let state = match self.ended.get(&number) {
+                    Some(None) => IntentState::Done,
+                    Some(Some(refusal)) => IntentState::Never(refusal.clone()),
+                    None => IntentState::Open(self.device.intent_error(number)),
+                };
+                self.answer(reply, Ok(state))
+            }
+            Command::Conversations { reply } => {
+                let conversations = self.device.conversations().map_err(Error::from);
+                self.answer(reply, conversations)
+            }
             Command::Report { id, reply } => {
                 let report = self.device.report(&id).map_err(Error::from);
                 self.answer(reply, report)
@@ -267,7 +299,11 @@ impl Driver {
                 Output::Send(frame) => frames.push(*frame),
                 Output::Disconnect(why) => reason = Some(Error::BadAnswer(why)),
                 Output::Message(message) => self.backlog.push_back(message),
-                Output::Report(_) | Output::KeyPackagesHeld => changed = true,
+                Output::Report(_) | Output::KeyPackagesHeld | Output::Membership(_) => changed = true,
+                Output::Intent(IntentReport { intent, error, .. }) => {
+                    self.ended.insert(intent, error);
+                    changed = true;
+                }
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
                 Output::Gap { reason, .. } => tracing::warn!(reason, "an entry cannot be shown"),
                 Output::SignedIn => {

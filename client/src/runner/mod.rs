@@ -8,14 +8,15 @@ mod socket;
 
 pub use sign_up::{Created, create_account};
 
-use crate::core::Device;
 use crate::core::message::{MessageReport, ReceivedMessage, State, Status};
+use crate::core::{ConversationReport, Device, GroupChange};
 use crate::error::Error;
 use crate::store::Store;
 use driver::Driver;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::MessageId;
+use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::refusal::Refusal;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -28,12 +29,64 @@ const RECEIVED_MAX: usize = 256;
 
 /// What a caller asks of the driver.
 pub(crate) enum Command {
-    Send { to: Handle, text: String, reply: oneshot::Sender<Result<MessageId, Error>> },
-    Report { id: MessageId, reply: oneshot::Sender<Result<Option<MessageReport>, Error>> },
-    MarkShown { id: MessageId, reply: oneshot::Sender<Result<(), Error>> },
-    SafetyNumber { with: Handle, reply: oneshot::Sender<Result<SafetyNumber, Error>> },
-    Status { reply: oneshot::Sender<Result<Status, Error>> },
+    Send {
+        to: Handle,
+        text: String,
+        reply: oneshot::Sender<Result<MessageId, Error>>,
+    },
+    Report {
+        id: MessageId,
+        reply: oneshot::Sender<Result<Option<MessageReport>, Error>>,
+    },
+    SendTo {
+        conversation: ConversationId,
+        text: String,
+        reply: oneshot::Sender<Result<MessageId, Error>>,
+    },
+    CreateGroup {
+        members: Vec<Handle>,
+        reply: oneshot::Sender<Result<(u64, ConversationId), Error>>,
+    },
+    ChangeGroup {
+        conversation: ConversationId,
+        change: GroupChange,
+        reply: oneshot::Sender<Result<u64, Error>>,
+    },
+    LeaveGroup {
+        conversation: ConversationId,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    /// How an intent ended: `None` while it has not.
+    Intent {
+        number: u64,
+        reply: oneshot::Sender<Result<IntentState, Error>>,
+    },
+    Conversations {
+        reply: oneshot::Sender<Result<Vec<ConversationReport>, Error>>,
+    },
+    MarkShown {
+        id: MessageId,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    SafetyNumber {
+        with: Handle,
+        reply: oneshot::Sender<Result<SafetyNumber, Error>>,
+    },
+    Status {
+        reply: oneshot::Sender<Result<Status, Error>>,
+    },
     Close,
+}
+
+/// How an intent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntentState {
+    /// It waits, for this reason if there is one.
+    Open(Option<Refusal>),
+    /// It is true.
+    Done,
+    /// It never will be.
+    Never(Refusal),
 }
 
 /// An open directory and its connection, which comes back by itself.
@@ -71,6 +124,89 @@ impl Session {
     pub async fn send(&self, to: &str, text: &str) -> Result<MessageId, Error> {
         let (to, text) = (to.parse()?, text.to_owned());
         self.ask(|reply| Command::Send { to, text, reply }).await
+    }
+
+    /// As [`Self::send`], to a conversation of many.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::TextTooLong`], [`Error::Closed`].
+    pub async fn send_to(&self, conversation: ConversationId, text: &str) -> Result<MessageId, Error> {
+        let text = text.to_owned();
+        self.ask(|reply| Command::SendTo { conversation, text, reply }).await
+    }
+
+    /// Wants a conversation with these people; gives the number of the intent and the conversation's id.
+    ///
+    /// # Errors
+    /// [`Error::Handle`], [`Error::GroupSize`], [`Error::Closed`].
+    pub async fn create_group(&self, members: &[&str]) -> Result<(u64, ConversationId), Error> {
+        let members = members.iter().map(|member| member.parse()).collect::<Result<_, _>>()?;
+        self.ask(|reply| Command::CreateGroup { members, reply }).await
+    }
+
+    /// Wants a change of a conversation; gives the number of the intent.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::Closed`].
+    pub async fn change_group(&self, conversation: ConversationId, change: GroupChange) -> Result<u64, Error> {
+        self.ask(|reply| Command::ChangeGroup { conversation, change, reply }).await
+    }
+
+    /// Tells the others that we leave; one of them commits it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::Closed`].
+    pub async fn leave_group(&self, conversation: ConversationId) -> Result<(), Error> {
+        self.ask(|reply| Command::LeaveGroup { conversation, reply }).await
+    }
+
+    /// Waits until an intent is true.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it never will be, [`Error::TimedOut`], [`Error::Closed`].
+    pub async fn intent(&self, number: u64, timeout: Duration) -> Result<(), Error> {
+        let mut changes = self.changes.clone();
+        let ended = async {
+            loop {
+                changes.borrow_and_update();
+                match self.ask(|reply| Command::Intent { number, reply }).await? {
+                    IntentState::Done => return Ok(()),
+                    IntentState::Never(refusal) => return Err(Error::Refused(refusal)),
+                    IntentState::Open(_) => changes.changed().await.map_err(|_| Error::Closed)?,
+                }
+            }
+        };
+        tokio::time::timeout(timeout, ended).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// Why an intent waits, if it is known.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn intent_error(&self, number: u64) -> Result<Option<Refusal>, Error> {
+        Ok(match self.ask(|reply| Command::Intent { number, reply }).await? {
+            IntentState::Open(error) => error,
+            IntentState::Done => None,
+            IntentState::Never(error) => Some(error),
+        })
+    }
+
+    /// The conversations of many that this device knows.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn conversations(&self) -> Result<Vec<ConversationReport>, Error> {
+        self.ask(|reply| Command::Conversations { reply }).await
+    }
+
+    /// Waits until something about a message, an intent or a conversation has changed.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn changed(&self) -> Result<(), Error> {
+        let mut changes = self.changes.clone();
+        changes.borrow_and_update();
+        changes.changed().await.map_err(|_| Error::Closed)
     }
 
     /// Waits until a message has come as far as `state`.

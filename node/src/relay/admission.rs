@@ -102,6 +102,12 @@ impl Relay {
         }
     }
 
+    /// Each commit costs every member something.
+    pub(super) fn may_commit(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        let what = "too many changes of conversations";
+        self.quotas.commit.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
+    }
+
     /// Charged by [`Self::has_fetched`] only, for the same reason.
     pub(super) fn may_fetch(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
         let what = "key packages of too many accounts were asked for";

@@ -72,9 +72,10 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
                 let feed = entry.header.feed;
                 let continues = match &chain {
                     Some(last) if last.feed == feed => {
-                        entry.header.seq == last.seq + 1 && entry.header.prev == last.hash
+                        (entry.header.seq == last.seq + 1 && entry.header.prev == last.hash)
+                            || starts(&view, &feed)? == Some(entry.header.seq)
                     }
-                    _ => entry.header.seq == 1,
+                    _ => entry.header.seq == 1 || starts(&view, &feed)? == Some(entry.header.seq),
                 };
                 audit.broken_entries += usize::from(!continues || entry.check().is_err());
                 chain = Some(FeedHead { feed, seq: entry.header.seq, hash: entry.header.hash() });
@@ -91,8 +92,8 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
             Some(rows::INBOX) => audit.unread += 1,
             Some(rows::OUTBOX) => {
                 let custody: u64 = rows::decode(key, value)?;
-                if let Some((feed, _)) = super::delivery::parse_outbox_key(key) {
-                    audit.undelivered += feeds::head(&view, &feed)?.seq.saturating_sub(custody);
+                if let Some((feed, account)) = super::delivery::parse_outbox_key(key) {
+                    audit.undelivered += super::spans::owed(&view, &feed, &account, custody)?;
                 }
             }
             _ => {}
@@ -101,6 +102,11 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
     audit.unknown_epochs =
         entries.iter().filter(|(group, epoch)| epochs.get(group).is_none_or(|known| epoch > known)).count();
     Ok(audit)
+}
+
+/// Where a foreign feed begins anew.
+fn starts(rows: &Overlay<'_>, feed: &FeedId) -> Result<Option<u64>, StoreError> {
+    rows::get(rows, &rows::feed_start(feed))
 }
 
 /// Position up to which an account has a feed in its inbox.

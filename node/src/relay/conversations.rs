@@ -1,6 +1,7 @@
 //! Conversations: created once at their hub, known to the homes of their participants, and the admission of messages.
 
 use super::accounts::{home_of, verified};
+use super::commits::is_home_of_one;
 use super::feeds::{self, Author};
 use super::inbox::Reference;
 use super::requests::Pending;
@@ -12,10 +13,11 @@ use roost_crypto::codec;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::planted;
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{ConversationHead, Creation, Policy};
+use roost_protocol::conversation::{ConversationHead, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{EntryKind, FirstContact};
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId};
 use roost_protocol::limits;
+use roost_protocol::membership;
 use roost_protocol::peer::NodeRequest;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
@@ -23,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes that a first contact needs beside its creation: the hub's signed head.
 const HEAD_ROOM: usize = 4 * 1024;
+
+/// The epoch that a creation makes.
+const FIRST_EPOCH: u64 = 1;
 
 /// How a group began, for whoever asks; its head has a small row of its own, which is read for every message.
 #[derive(Serialize, Deserialize)]
@@ -67,11 +72,11 @@ impl Relay {
         creation: Creation,
     ) -> Result<(Signed, Creation), Failure> {
         self.check_creation(step, &creation)?;
-        if creation.state.hub != self.node || self.hub_of(step, &creation)? != self.node {
+        if creation.state.hub != self.node || !self.may_be_hub(step, &creation)? {
             return Err(Refusal::never(
                 Code::NotHub,
                 "this node is not the conversation's hub",
-                "ask the first home of the smaller account id",
+                "ask the first home of the smaller account id of two, the home of an admin of a group",
             )
             .into());
         }
@@ -93,12 +98,17 @@ impl Relay {
         let head = ConversationHead {
             group: creation.group,
             state: creation.state.clone(),
-            epoch: 1,
+            epoch: FIRST_EPOCH,
             made_by: creation.hash(),
         };
         let signed = head.sign(&self.identity.node_key);
         rows::put(step.rows, rows::verdict(&creation.operation), &creation.group);
         self.know(step, &head, &signed, &creation)?;
+        // Only here: a hub that lost its store must not judge a second time what follows the first epoch.
+        let begun = (self.identity.inspector.begin)(creation.group_info.as_slice(), creation.tree.as_slice());
+        let (_, state) = begun
+            .map_err(|error| Failure::from(Refusal::never(Code::Malformed, error.to_string(), "create it anew")))?;
+        rows::put(step.rows, rows::public_state(&creation.group), &state);
         self.append_first_contact(step, &head, &signed, &creation)?;
         Ok((signed, creation))
     }
@@ -130,7 +140,8 @@ impl Relay {
         group: &GroupId,
     ) -> Result<(), StoreError> {
         let row: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
-        if let Some(CreationRow { signed: head, creation }) = row {
+        if let Some(CreationRow { signed, creation }) = row {
+            let head = rows::get(step.rows, &rows::signed_head(group))?.unwrap_or(signed);
             self.ask(Pending::Introduction, node, NodeRequest::Introduce { head, creation });
         }
         Ok(())
@@ -213,6 +224,11 @@ impl Relay {
             rows::put(step.rows, key, head);
             let row = CreationRow { signed: signed.clone(), creation: creation.clone() };
             rows::put(step.rows, rows::creation(&head.group), &row);
+            rows::put(step.rows, rows::participants(&head.group, head.epoch), &head.state.participants);
+            if head.epoch > FIRST_EPOCH {
+                rows::put(step.rows, rows::signed_head(&head.group), signed);
+                self.ask_participants(step, head)?;
+            }
         }
         let by_conversation = rows::conversation(&head.state.conversation);
         let standing: Option<GroupId> = rows::get(step.rows, &by_conversation)?;
@@ -309,17 +325,25 @@ impl Relay {
     /// Whether a node is a home of a participant, or the hub: only these may ask for a conversation's entries.
     pub(super) fn check_member_node(&self, step: &Step<'_, '_>, group: &GroupId, peer: &NodeId) -> Result<(), Failure> {
         let state = group_head(step, group)?.state;
-        let mut allowed = state.hub == *peer;
-        for participant in &state.participants {
-            allowed |= home_of(step, &participant.account)? == *peer;
-        }
+        let allowed = state.hub == *peer || is_home_of_one(step, &state.participants, peer)?;
         if allowed { Ok(()) } else { Err(not_member()) }
     }
 
-    /// The hub that the participants' logs say: the first home of the smaller account id.
-    fn hub_of(&self, step: &Step<'_, '_>, creation: &Creation) -> Result<NodeId, Failure> {
-        let smallest = creation.state.participants.iter().map(|participant| participant.account).min();
-        smallest.map_or_else(|| Err(not_member()), |account| home_of(step, &account))
+    /// Whether this node is the hub that the participants' logs allow: of two the first home of the smaller account id, of a group
+    /// the home of an admin.
+    fn may_be_hub(&self, step: &Step<'_, '_>, creation: &Creation) -> Result<bool, Failure> {
+        let participants = &creation.state.participants;
+        match creation.state.policy {
+            Policy::Direct => match participants.first() {
+                Some(smallest) => Ok(home_of(step, &smallest.account)? == self.node),
+                None => Ok(false),
+            },
+            Policy::Admins => {
+                let admins: Vec<Participant> =
+                    participants.iter().filter(|participant| participant.role == Role::Admin).cloned().collect();
+                is_home_of_one(step, &admins, &self.node)
+            }
+        }
     }
 
     pub(super) fn check_head(&self, signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {
@@ -331,7 +355,15 @@ impl Relay {
         } else {
             ConversationHead::verify(signed).map_err(|error| bad(&error.to_string()))?
         };
-        if head.made_by != creation.hash() || head.group != creation.group || head.state != creation.state {
+        let fits = match head.epoch {
+            FIRST_EPOCH => head.made_by == creation.hash() && head.state == creation.state,
+            // Of a later epoch the hub's signature is all there is: the hub that the creation names.
+            _ => {
+                (head.state.conversation, head.state.hub) == (creation.state.conversation, creation.state.hub)
+                    && head.state.policy == creation.state.policy
+            }
+        };
+        if !fits || head.group != creation.group {
             return Err(bad("the head is about another creation"));
         }
         Ok(head)
@@ -347,21 +379,11 @@ impl Relay {
                 Refusal::never(Code::TooLarge, "the creation is over 92 KiB", "create with fewer members").into()
             );
         }
-        let [low, high] = state.participants.as_slice() else {
-            return Err(bad(format!("expected 2 participants, got {}", state.participants.len())));
-        };
-        let direct = state.policy == Policy::Direct
-            && state.generation == 0
-            && state.term == 0
-            && low.account < high.account
-            && state.conversation == ConversationId::direct(&low.account, &high.account);
-        if !direct {
-            return Err(bad("not the state of a 1:1 conversation".into()));
-        }
+        check_first_state(creation).map_err(|message| bad(message.into()))?;
         let view = (self.identity.inspector.creation)(creation.group_info.as_slice(), creation.tree.as_slice())
             .map_err(|error| bad(error.to_string()))?;
         if view.group_id != creation.group.as_bytes()
-            || view.epoch != 1
+            || view.epoch != FIRST_EPOCH
             || view.conv_state.as_slice() != codec::encode(state)
         {
             return Err(bad("the group's context does not say what the creation says".into()));
@@ -371,7 +393,9 @@ impl Relay {
         for log in &creation.logs {
             // As the creator knew them: an account that has moved since keeps its conversations.
             let as_given = verified(log)?;
-            if as_given.account() == low.account && as_given.homes().first() != Some(&state.hub) {
+            let decides = state.policy == Policy::Direct
+                && state.participants.first().is_some_and(|low| low.account == as_given.account());
+            if decides && as_given.homes().first() != Some(&state.hub) {
                 return Err(Refusal::never(
                     Code::NotHub,
                     "the hub is not the first home of the smaller account id",
@@ -391,12 +415,22 @@ impl Relay {
                 return Err(bad("a leaf is not a device that a participant's identity log admits".into()));
             }
         }
-        let all_there = state
-            .participants
-            .iter()
-            .all(|participant| view.members.iter().any(|member| member.credential.account == participant.account));
-        if all_there { Ok(()) } else { Err(bad("a participant has no device in the group".into())) }
+        membership::check_first(state, &view.members).map_err(|error| bad(error.to_string()))
     }
+}
+
+/// What a conversation may begin as: two for ever, or a group named after its first MLS group.
+fn check_first_state(creation: &Creation) -> Result<(), &'static str> {
+    let Creation { state, group, .. } = creation;
+    let first = (state.generation, state.term) == (0, 0);
+    let fits = match (state.policy, state.participants.as_slice()) {
+        (Policy::Direct, [low, high]) => {
+            low.account < high.account && state.conversation == ConversationId::direct(&low.account, &high.account)
+        }
+        (Policy::Direct, _) => return Err("expected 2 participants of a conversation of two"),
+        (Policy::Admins, _) => state.conversation == ConversationId::of_group(group),
+    };
+    if first && fits { Ok(()) } else { Err("not the state that a conversation begins with") }
 }
 
 pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<ConversationHead, Failure> {

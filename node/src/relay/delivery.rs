@@ -3,12 +3,14 @@
 //! One destination that is down delays no other: each has its own queue, one batch a feed in flight, and its own back-off
 //! (`destination.rs`).
 
+use super::commits::participants_at;
 use super::conversations::{group_head, not_member};
 use super::feeds;
 use super::inbox::Reference;
 use super::quotas::busy;
 use super::requests::Pending;
 use super::rows;
+use super::spans::{self, Due};
 use super::{Failure, Note, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, NodeId};
@@ -47,7 +49,13 @@ impl Relay {
             if author == Some(&account) {
                 continue;
             }
-            let home = accounts::home_of(step, &account)?;
+            let home = match accounts::home_of(step, &account) {
+                Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound => {
+                    self.ask_participants(step, &group_head(step, &feed.group)?)?;
+                    return Err(refusal.into());
+                }
+                home => home?,
+            };
             if home == self.node {
                 if self.inbox_room(step, &account)?.is_none() {
                     return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
@@ -71,11 +79,9 @@ impl Relay {
             let custody: u64 = rows::decode(&key, &value)?;
             let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
             let (feed, account) = parse_outbox_key(&key).ok_or_else(corrupt)?;
-            let head = feeds::head(rows, &feed)?.seq;
-            if custody >= head {
-                continue;
-            }
-            self.notes.push(Note::Owed { feed, account, from: custody + 1, to: head });
+            let Some(due) = spans::due(rows, &feed, &account, custody)? else { continue };
+            let owed = spans::owed(rows, &feed, &account, custody)?;
+            self.notes.push(Note::Owed { feed, account, from: due.from, to: due.from + owed - 1 });
             let step = Step { rows, now_ms: 0, memo: &self.memo };
             let home = accounts::home_of(&step, &account);
             match home {
@@ -89,6 +95,20 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether somebody else at `node` still lacks a position of a feed before `from`: then the node is about to hold it.
+    fn has_earlier(&self, step: &Step<'_, '_>, feed: &FeedId, node: &NodeId, from: u64) -> Result<bool, StoreError> {
+        let prefix = rows::key(rows::OUTBOX, &[&rows::feed(feed)]);
+        for (key, value) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
+            let Some((_, account)) = parse_outbox_key(&key) else { continue };
+            let custody: u64 = rows::decode(&key, &value)?;
+            let lacks = spans::due(step.rows, feed, &account, custody)?.is_some_and(|due| due.from < from);
+            if lacks && matches!(accounts::home_of(step, &account), Ok(home) if home == *node) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Sends what may be sent now.
     pub(super) fn pump_deliveries(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
         let mut ready = Vec::new();
@@ -99,7 +119,15 @@ impl Relay {
         }
         for (node, (feed, account)) in ready {
             let custody: u64 = rows::get(step.rows, &rows::outbox(&feed, &account))?.unwrap_or(0);
-            let entries = feeds::read(step.rows, &feed, custody + 1, limits::DELIVER_ENTRIES_MAX)?;
+            let due = spans::due(step.rows, &feed, &account, custody)?;
+            let entries = match due {
+                Some(Due { from, until, .. }) => {
+                    let mut entries = feeds::read(step.rows, &feed, from, limits::DELIVER_ENTRIES_MAX)?;
+                    entries.retain(|entry| entry.header.seq <= until);
+                    entries
+                }
+                None => Vec::new(),
+            };
             let conversation = match group_head(step, &feed.group) {
                 Ok(head) if !entries.is_empty() => head.state.conversation,
                 Ok(_) | Err(Failure::Refused(_)) => {
@@ -119,7 +147,11 @@ impl Relay {
                 life = Some(met);
             }
             let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
-            let deliver = Deliver { conversation, entries, accounts: vec![account], log: None };
+            let begins = match due {
+                Some(due) if due.begins => !self.has_earlier(step, &feed, &node, due.from)?,
+                _ => false,
+            };
+            let deliver = Deliver { conversation, entries, accounts: vec![account], begins, log: None };
             let asked = Asked { peer: node, account, feed, last, life };
             self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
         }
@@ -144,7 +176,6 @@ impl Relay {
             }
             return Ok(());
         }
-        let head = feeds::head(step.rows, &feed)?.seq;
         let key = rows::outbox(&feed, &account);
         let before: u64 = rows::get(step.rows, &key)?.unwrap_or(0);
         let life_now: Option<Incarnation> = rows::get(step.rows, &rows::peer_life(&peer))?;
@@ -174,7 +205,7 @@ impl Relay {
             _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
                 destination.took(item);
-                if custody < head {
+                if spans::due(step.rows, &feed, &account, custody)?.is_some() {
                     destination.enqueue(item, step.now_ms);
                 }
                 rows::put(step.rows, key, &custody);
@@ -244,13 +275,15 @@ impl Relay {
             if !deliver.accounts.iter().all(|account| state.has(account)) {
                 return Err(not_member());
             }
-            feeds::hold(step, entry)?;
+            feeds::hold(step, entry, deliver.begins)?;
         }
         let mut custodies = Vec::new();
         for account in deliver.accounts {
             let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
             let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
             let mut held: u64 = rows::get(step.rows, &rows::held(&account, &feed))?.unwrap_or(0);
+            // The writer says where what concerns the account begins; what it withholds shows in the heads that members have seen.
+            held = held.max(if held == 0 || deliver.begins { first.saturating_sub(1) } else { 0 });
             let mut room = self.inbox_room(step, &account)?;
             while held < last && !room.is_none() {
                 held += 1;
@@ -298,9 +331,12 @@ impl Relay {
                 self.know(step, &head, &contact.head, &contact.creation)?;
                 Ok(head.state)
             }
+            EntryKind::Commit => self.admit_commit(step, peer, deliver, entry),
             EntryKind::Message => {
                 let head = group_head(step, &entry.header.feed.group)?;
-                if head.state.conversation != deliver.conversation || !head.state.has(&entry.header.account) {
+                let participants = participants_at(step, &head.group, entry.header.epoch.min(head.epoch))?;
+                let state = ConversationState { participants, ..head.state };
+                if state.conversation != deliver.conversation || !state.has(&entry.header.account) {
                     return Err(not_member());
                 }
                 if accounts::home_of(step, &entry.header.account)? != peer {
@@ -319,7 +355,7 @@ impl Relay {
                     )
                     .into());
                 }
-                Ok(head.state)
+                Ok(state)
             }
         }
     }

@@ -49,8 +49,9 @@ pub(super) fn append(
     Ok(head.seq + 1)
 }
 
-/// Holds an entry of a foreign feed: only the next one, with the chain intact; one that is held already is fine.
-pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), Failure> {
+/// Holds an entry of a foreign feed: only the next one, with the chain intact; one that is held already is fine. Where it `begins`,
+/// what lies before concerns nobody here, and the chain begins anew.
+pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry, begins: bool) -> Result<(), Failure> {
     entry.check().map_err(|error| {
         Failure::from(Refusal::never(Code::Malformed, error.to_string(), "send the entry as its writer appended it"))
     })?;
@@ -62,6 +63,11 @@ pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), Failure
             Some(held) if held.header != entry.header => Err(rolled_back()),
             _ => Ok(()),
         };
+    }
+    if begins && entry.header.seq > head.seq + 1 {
+        rows::put(step.rows, rows::feed_start(&entry.header.feed), &entry.header.seq);
+        put(step.rows, entry);
+        return Ok(());
     }
     if entry.header.seq != head.seq + 1 {
         let message = format!("expected position {}, got {}", head.seq + 1, entry.header.seq);
@@ -94,6 +100,8 @@ fn put(rows: &mut Overlay<'_>, entry: &Entry) {
 /// Entries from `from` on, bounded by number and bytes. A hole is damage: a feed has every position up to its head.
 pub(super) fn read(rows: &Overlay<'_>, feed: &FeedId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
     let end = rows::end_of(&rows::key(rows::ENTRY, &[&rows::feed(feed)]));
+    let start: u64 = rows::get(rows, &rows::feed_start(feed))?.unwrap_or(1);
+    let from = from.max(start);
     let mut bytes = 0;
     let mut entries = Vec::new();
     let found = rows.scan(&rows::entry(feed, from), &end, limit.min(limits::DELIVER_ENTRIES_MAX))?;

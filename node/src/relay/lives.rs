@@ -1,7 +1,7 @@
 //! The lives of other nodes' stores: a new one has nothing of what an earlier one gave custody for.
 
 use super::delivery::parse_outbox_key;
-use super::{Note, Relay, Step, accounts, feeds, rows};
+use super::{Note, Relay, Step, accounts, rows, spans};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::ids::NodeId;
 use roost_crypto::planted;
@@ -61,7 +61,7 @@ impl Relay {
                     voiding.matters = true;
                     rows::put(step.rows, key, &0_u64);
                     self.destinations.entry(peer).or_default().enqueue((feed, account), 0);
-                    let to = feeds::head(step.rows, &feed)?.seq;
+                    let to = spans::owed(step.rows, &feed, &account, 0)?;
                     self.notes.push(Note::Owed { feed, account, from: 1, to });
                 }
             }

@@ -8,6 +8,7 @@
 mod accounts;
 mod admission;
 pub mod audit;
+mod commits;
 mod contact;
 mod conversations;
 mod delivery;
@@ -22,6 +23,7 @@ mod note;
 mod quotas;
 mod requests;
 mod rows;
+mod spans;
 
 pub use accounts::AccountRow;
 pub use destination::Destination;
@@ -33,7 +35,7 @@ use crate::store::{Overlay, StoreError};
 use memo::Memo;
 use requests::Pending;
 use roost_crypto::bytes::Bytes;
-use roost_crypto::group::{GroupError, KeyPackageInfo, PublicView};
+use roost_crypto::group::{CommitView, GroupError, KeyPackageInfo, PublicView};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
@@ -61,11 +63,28 @@ pub struct Inspector {
     pub key_package: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
     /// Validates a GroupInfo with its tree.
     pub creation: fn(&[u8], &[u8]) -> Result<PublicView, GroupError>,
+    /// Makes the public state of a group that begins.
+    pub begin: BeginGroup,
+    /// Judges a commit with its Welcome and GroupInfo by the public state; gives what it does and the state after it.
+    pub judge: JudgeCommit,
+    /// The ratchet tree of a public state.
+    pub tree: fn(&[u8]) -> Result<Bytes, GroupError>,
 }
+
+/// GroupInfo, tree; what they say, and the state.
+pub type BeginGroup = fn(&[u8], &[u8]) -> Result<(PublicView, Bytes), GroupError>;
+/// State, commit, Welcome, GroupInfo; what the commit does, and the state after it.
+pub type JudgeCommit = fn(&[u8], &[u8], Option<&[u8]>, &[u8]) -> Result<(CommitView, Bytes), GroupError>;
 
 impl Default for Inspector {
     fn default() -> Self {
-        Self { key_package: roost_crypto::group::inspect_key_package, creation: roost_crypto::group::inspect_creation }
+        Self {
+            key_package: roost_crypto::group::inspect_key_package,
+            creation: roost_crypto::group::inspect_creation,
+            begin: roost_crypto::group::begin,
+            judge: roost_crypto::group::judge,
+            tree: roost_crypto::group::tree_of,
+        }
     }
 }
 
@@ -132,6 +151,8 @@ pub struct Relay {
     /// Nodes in a new life whose earlier custody is being voided, a page of rows a batch.
     voiding: BTreeMap<NodeId, lives::Voiding>,
     contacts: contact::Contacts,
+    /// Groups whose hub is being asked who takes part.
+    asking_participants: BTreeSet<GroupId>,
 }
 
 /// One input's view of time and store.
@@ -174,6 +195,7 @@ impl Relay {
             strangers: BTreeMap::new(),
             voiding: BTreeMap::new(),
             contacts: contact::Contacts::default(),
+            asking_participants: BTreeSet::new(),
             identity,
             node,
             org,
@@ -344,6 +366,7 @@ impl Relay {
         if let ClientFrame::SignUp { .. }
         | ClientFrame::Restore { .. }
         | ClientFrame::Create { .. }
+        | ClientFrame::Commit { .. }
         | ClientFrame::Introduce { .. }
         | ClientFrame::Submit { .. } = frame
         {
@@ -389,6 +412,18 @@ impl Relay {
             ClientFrame::Create { id, creation } => {
                 self.may_create(step, &account, &creation)?;
                 self.create(step, connection, id, account, creation)
+            }
+            ClientFrame::Commit { id, commit } => self.commit(step, connection, id, account, commit),
+            ClientFrame::FetchTree { id, group, epoch, offset } => {
+                self.fetch_tree(step, connection, id, account, (group, epoch, offset))
+            }
+            ClientFrame::FetchParticipants { id, group, behind } => {
+                if !conversations::group_head(step, &group)?.state.has(&account) {
+                    return Err(conversations::not_member());
+                }
+                let logs = self.participants_page(step, &group, behind)?;
+                self.send(connection, ServerFrame::Participants { id, logs });
+                Ok(())
             }
             ClientFrame::Introduce { id, head, creation } => {
                 self.may_introduce(step, &account, &creation)?;

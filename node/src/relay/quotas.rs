@@ -137,6 +137,8 @@ pub struct Limits {
     pub create: Rate,
     /// Conversations that an account shows to a home that lost its store.
     pub introduce: Rate,
+    /// Commits of an account, at the hub.
+    pub commit: Rate,
     /// Key packages that an account uploads.
     pub put_key_packages: Rate,
     /// How often an account reads its inbox anew.
@@ -167,6 +169,7 @@ impl Limits {
         fetch: Rate::new(20, 1, 10 * MINUTE),
         create: Rate::new(20, 1, 10 * MINUTE),
         introduce: Rate::new(2_000, 1, 10 * SECOND),
+        commit: Rate::new(60, 1, 10 * SECOND),
         put_key_packages: Rate::new(300, 1, 30 * SECOND),
         resume: Rate::new(60, 1, SECOND),
         key_packages_pair: Rate::new(6, 1, 10 * MINUTE),
@@ -187,6 +190,7 @@ impl Limits {
             fetch,
             create,
             introduce,
+            commit,
             put_key_packages,
             resume,
             key_packages_pair,
@@ -204,6 +208,7 @@ impl Limits {
             fetch: fetch.raised(TESTNET_FACTOR),
             create: create.raised(TESTNET_FACTOR),
             introduce: introduce.raised(TESTNET_FACTOR),
+            commit: commit.raised(TESTNET_FACTOR),
             put_key_packages: put_key_packages.raised(TESTNET_FACTOR),
             resume: resume.raised(TESTNET_FACTOR),
             key_packages_pair: key_packages_pair.raised(TESTNET_FACTOR),
@@ -229,6 +234,7 @@ pub(super) struct Quotas {
     pub fetch: Quota<AccountId>,
     pub create: Quota<AccountId>,
     pub introduce: Quota<AccountId>,
+    pub commit: Quota<AccountId>,
     pub put_key_packages: Quota<AccountId>,
     pub resume: Quota<AccountId>,
     pub key_packages_pair: Quota<(NodeId, AccountId, AccountId)>,
@@ -249,6 +255,7 @@ impl Quotas {
             fetch: Quota::new(limits.fetch),
             create: Quota::new(limits.create),
             introduce: Quota::new(limits.introduce),
+            commit: Quota::new(limits.commit),
             put_key_packages: Quota::new(limits.put_key_packages),
             resume: Quota::new(limits.resume),
             key_packages_pair: Quota::new(limits.key_packages_pair),

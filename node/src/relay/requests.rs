@@ -1,10 +1,12 @@
 //! Requests between nodes: what others ask of us, and what the answers to our own questions are for.
 
+use super::commits::part_of;
 use super::delivery::Asked;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
 use roost_crypto::ids::NodeId;
 use roost_protocol::conversation::Creation;
+use roost_protocol::ids::GroupId;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
@@ -20,6 +22,17 @@ pub(super) enum Pending {
     /// A node that lost its store was shown a conversation, so that it takes what is delivered in it.
     Introduction,
     Greeting(NodeId),
+    Commit {
+        connection: ConnectionId,
+        id: u64,
+    },
+    Tree {
+        connection: ConnectionId,
+        id: u64,
+        offset: u64,
+    },
+    /// The logs of who takes part in a group.
+    Participants(GroupId),
     KeyPackages {
         connection: ConnectionId,
         id: u64,
@@ -37,7 +50,11 @@ impl Relay {
         peer: NodeId,
         request: NodeRequest,
     ) -> Result<NodeResponse, Failure> {
-        if let NodeRequest::Deliver(_) | NodeRequest::Create(_) | NodeRequest::Introduce { .. } = request {
+        if let NodeRequest::Deliver(_)
+        | NodeRequest::Create(_)
+        | NodeRequest::Commit(_)
+        | NodeRequest::Introduce { .. } = request
+        {
             self.check_space()?;
         }
         match request {
@@ -59,6 +76,21 @@ impl Relay {
                 self.may_bring(step, &peer, &creation)?;
                 let (head, creation) = self.create_here(step, creation)?;
                 Ok(NodeResponse::Created { head, creation })
+            }
+            NodeRequest::Commit(commit) => {
+                self.check_member_node(step, &commit.group, &peer)?;
+                Ok(match self.commit_here(step, &commit)? {
+                    Ok(head) => NodeResponse::Committed(head),
+                    Err(refusal) => NodeResponse::Refused(refusal),
+                })
+            }
+            NodeRequest::Tree { group, epoch } => {
+                self.check_member_node(step, &group, &peer)?;
+                self.tree_of(step, &group, epoch).map(NodeResponse::Tree)
+            }
+            NodeRequest::Participants { group, behind } => {
+                self.check_member_node(step, &group, &peer)?;
+                self.participants_page(step, &group, behind).map(NodeResponse::Participants)
             }
             NodeRequest::Introduce { head, creation } => {
                 self.may_show(step, &peer, &creation)?;
@@ -102,6 +134,24 @@ impl Relay {
                 self.greeted(node, step.now_ms);
                 Ok(())
             }
+            (Pending::Commit { connection, id }, Some(NodeResponse::Committed(head))) => {
+                self.send(connection, ServerFrame::Committed { id, head });
+                Ok(())
+            }
+            (Pending::Tree { connection, id, offset }, Some(NodeResponse::Tree(tree))) => {
+                self.send(connection, part_of(id, &tree, offset));
+                Ok(())
+            }
+            (Pending::Participants(group), response) => {
+                let logs = match response {
+                    Some(NodeResponse::Participants(logs)) => logs,
+                    _ => Vec::new(),
+                };
+                match self.participants_told(step, group, &logs) {
+                    Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+                    Err(Failure::Store(error)) => Err(error),
+                }
+            }
             (Pending::KeyPackages { connection, id }, Some(NodeResponse::KeyPackages { log, packages })) => {
                 self.has_fetched(step, connection);
                 self.send(connection, ServerFrame::KeyPackages { id, log, packages });
@@ -109,6 +159,8 @@ impl Relay {
             }
             (
                 Pending::Create { connection, id, .. }
+                | Pending::Commit { connection, id }
+                | Pending::Tree { connection, id, .. }
                 | Pending::KeyPackages { connection, id }
                 | Pending::Resolve { connection, id },
                 response,

@@ -44,6 +44,20 @@ pub const CURSOR: u8 = b'q';
 pub const HELD: u8 = b'u';
 /// Feed, account → position up to which the account's home has it: custody received.
 pub const OUTBOX: u8 = b'o';
+/// Feed, account → the positions that concern it, if not all do.
+pub const SPAN: u8 = b'r';
+/// Foreign feed → the position from which on it is held without a hole, if that is not the first.
+pub const FEED_START: u8 = b'j';
+/// Group id → the hub's newest signed head, if it is behind the first epoch.
+pub const SIGNED_HEAD: u8 = b'x';
+/// Group id, epoch → its participants, where they changed.
+pub const PARTICIPANTS: u8 = b'y';
+/// Group id → its public MLS state, at its hub.
+pub const PUBLIC_STATE: u8 = b'z';
+/// Group id, epoch → the ratchet tree that joiners of this epoch need, at its hub.
+pub const TREE: u8 = b'b';
+/// Operation id → what the hub said to a commit.
+pub const COMMIT_VERDICT: u8 = b'V';
 /// Account that lives elsewhere → newest identity log known.
 pub const PEER_LOG: u8 = b'p';
 /// Node → the life of its store, last heard.
@@ -138,6 +152,34 @@ pub fn outbox(of: &FeedId, to: &AccountId) -> Vec<u8> {
 
 pub fn peer_log(id: &AccountId) -> Vec<u8> {
     key(PEER_LOG, &[id.as_bytes()])
+}
+
+pub fn span(id: &FeedId, account: &AccountId) -> Vec<u8> {
+    key(SPAN, &[&feed(id), account.as_bytes()])
+}
+
+pub fn feed_start(id: &FeedId) -> Vec<u8> {
+    key(FEED_START, &[&feed(id)])
+}
+
+pub fn signed_head(id: &GroupId) -> Vec<u8> {
+    key(SIGNED_HEAD, &[id.as_bytes()])
+}
+
+pub fn participants(id: &GroupId, epoch: u64) -> Vec<u8> {
+    key(PARTICIPANTS, &[id.as_bytes(), &position(epoch)])
+}
+
+pub fn public_state(id: &GroupId) -> Vec<u8> {
+    key(PUBLIC_STATE, &[id.as_bytes()])
+}
+
+pub fn tree(id: &GroupId, epoch: u64) -> Vec<u8> {
+    key(TREE, &[id.as_bytes(), &position(epoch)])
+}
+
+pub fn commit_verdict(id: &OperationId) -> Vec<u8> {
+    key(COMMIT_VERDICT, &[id.as_bytes()])
 }
 
 pub fn peer_life(id: &NodeId) -> Vec<u8> {

@@ -116,9 +116,13 @@ impl Node {
     pub fn identity(&self, engine: Engine, sabotage: Sabotage) -> Identity {
         let inspector = match engine {
             Engine::Mls => Inspector::default(),
-            Engine::Symbolic => {
-                Inspector { key_package: symbolic::inspect_key_package, creation: symbolic::inspect_creation }
-            }
+            Engine::Symbolic => Inspector {
+                key_package: symbolic::inspect_key_package,
+                creation: symbolic::inspect_creation,
+                begin: symbolic::begin,
+                judge: symbolic::judge,
+                tree: symbolic::tree_of,
+            },
         };
         Identity {
             org_key: SecretKey::from_seed(&self.org.seed()),

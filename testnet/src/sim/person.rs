@@ -277,6 +277,7 @@ impl World {
                         self.ledger.refused(&report.id, why);
                     }
                 },
+                Output::Intent(_) | Output::Membership(_) => {}
                 Output::Gap { reason, .. } => {
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",

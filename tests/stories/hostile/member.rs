@@ -189,6 +189,7 @@ async fn a_home_that_lies_in_its_own_persons_conversation_is_refused_line_by_lin
                 conversation,
                 entries: vec![good.clone()],
                 accounts: vec![alice; limits::DELIVER_ENTRIES_MAX + 1],
+                begins: false,
                 log: None,
             }),
             Code::TooLarge,
@@ -196,7 +197,13 @@ async fn a_home_that_lies_in_its_own_persons_conversation_is_refused_line_by_lin
         ),
         (
             "for nobody",
-            NodeRequest::Deliver(Deliver { conversation, entries: vec![good.clone()], accounts: vec![], log: None }),
+            NodeRequest::Deliver(Deliver {
+                conversation,
+                entries: vec![good.clone()],
+                accounts: vec![],
+                begins: false,
+                log: None,
+            }),
             Code::Malformed,
             false,
         ),
@@ -282,7 +289,7 @@ async fn a_device_injected_into_a_log_a_branch_and_foreign_logs_are_refused() {
     for (what, log) in cases {
         let accounts = vec![alice];
         let entries = vec![message.clone()];
-        let request = NodeRequest::Deliver(Deliver { conversation, entries, accounts, log: Some(log) });
+        let request = NodeRequest::Deliver(Deliver { conversation, entries, accounts, begins: false, log: Some(log) });
         let refusal = world.eve.is_refused(&world.acme, what, request).await;
         assert_eq!((refusal.code, refusal.later), (Code::BadLog, false), "{what}: {refusal}");
     }

@@ -178,7 +178,16 @@ fn first_contact(fault: &str, creation: &Creation) -> (NodeId, NodeRequest) {
         "delivered_as_another_conversation" => ConversationId([7; 32]),
         _ => creation.state.conversation,
     };
-    (writer, NodeRequest::Deliver(Deliver { conversation, entries, accounts: vec![BOB.account()], log: None }))
+    (
+        writer,
+        NodeRequest::Deliver(Deliver {
+            conversation,
+            entries,
+            accounts: vec![BOB.account()],
+            begins: false,
+            log: None,
+        }),
+    )
 }
 
 /// The step that puts key packages of alice's device, who is signed in on connection 1.

@@ -273,7 +273,7 @@ fn key_packages(maker: &mut Maker) {
 
 fn delivering(entries: Vec<Entry>, accounts: Vec<AccountId>) -> Deliver {
     let conversation = ConversationId::direct(&ALICE.account(), &BOB.account());
-    Deliver { conversation, entries, accounts, log: None }
+    Deliver { conversation, entries, accounts, begins: false, log: None }
 }
 
 fn by_birch(deliver: Deliver) -> Value {

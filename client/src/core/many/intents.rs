@@ -1,0 +1,202 @@
+//! Intents: what the person wants of a conversation of many, on disk until it is true or can never be.
+
+use super::super::rows::{self, INTENT};
+use super::super::{Device, DeviceError, Output, Random};
+use crate::error::Error;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::identity_log::VerifiedLog;
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{Commit, Role};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::{ConversationId, GroupId, OperationId};
+use roost_protocol::limits;
+use roost_protocol::refusal::Refusal;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest pause before an intent is tried again, milliseconds: a person waits for it.
+const RETRY_DELAY_MS_MAX: u64 = 10_000;
+
+/// What a person wants of a conversation of many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupChange {
+    /// A new one, with these people.
+    Create(Vec<Handle>),
+    /// More people.
+    Add(Vec<Handle>),
+    /// Fewer.
+    Remove(Vec<AccountId>),
+    /// Another role for somebody.
+    Role(AccountId, Role),
+    /// Without those who wish to leave; each a signed [`roost_protocol::conversation::Leave`].
+    Release(Vec<Signed>),
+}
+
+/// An intent.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct IntentRow {
+    pub conversation: ConversationId,
+    pub group: GroupId,
+    pub change: GroupChange,
+    /// The commit or creation that carries it now.
+    pub operation: Option<OperationId>,
+}
+
+/// How an intent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentReport {
+    /// Number of the intent.
+    pub intent: u64,
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// Why it can never be true; `None`: it is true.
+    pub error: Option<Refusal>,
+}
+
+/// A commit of ours that the hub has not put in order yet, or whose entry has not come.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PendingRow {
+    pub intent: u64,
+    pub commit: Commit,
+    /// The hub said yes.
+    pub stands: bool,
+}
+
+/// What was fetched for an intent.
+pub(super) struct Fetched {
+    pub log: VerifiedLog,
+    pub packages: Vec<(DeviceId, Bytes)>,
+}
+
+/// How an intent stands on this connection.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Answers that are awaited.
+    pub awaited: usize,
+    pub fetched: BTreeMap<AccountId, Fetched>,
+    pub failures: u32,
+    pub not_before_ms: u64,
+    pub error: Option<Refusal>,
+}
+
+/// All intents; what is in memory can be rebuilt from rows.
+#[derive(Default)]
+pub(in super::super) struct Intents {
+    next: u64,
+    pub(super) open: BTreeMap<u64, Attempt>,
+    /// Commits whose verdict is awaited on this connection.
+    pub(super) submitted: BTreeSet<GroupId>,
+    pub(super) trees: BTreeMap<(GroupId, u64), Vec<u8>>,
+    pub(super) totals: BTreeMap<GroupId, u64>,
+    pub(super) asked: BTreeSet<GroupId>,
+    pub(super) joining_at_ms: BTreeMap<GroupId, u64>,
+}
+
+impl Intents {
+    /// Nothing that was asked on the connection is answered any more.
+    pub fn disconnected(&mut self) {
+        self.submitted.clear();
+        self.trees.clear();
+        self.asked.clear();
+        self.joining_at_ms.clear();
+        for attempt in self.open.values_mut() {
+            *attempt = Attempt::default();
+        }
+    }
+
+    /// Every pause is over: the clock was set back.
+    pub fn due_at_once(&mut self) {
+        self.open.values_mut().for_each(|attempt| attempt.not_before_ms = 0);
+        self.joining_at_ms.values_mut().for_each(|at| *at = 0);
+    }
+
+    pub(super) fn is_whole(&self, group: &GroupId, tree: &[u8]) -> bool {
+        self.totals.get(group) == Some(&(tree.len() as u64))
+    }
+
+    pub fn wake_at(&self) -> Option<u64> {
+        let attempts = self.open.values().filter(|attempt| attempt.awaited == 0).map(|attempt| attempt.not_before_ms);
+        attempts.chain(self.joining_at_ms.values().copied()).filter(|at| *at > 0).min()
+    }
+}
+
+impl Attempt {
+    pub fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
+        let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_DELAY_MS_MAX);
+        let delay = delay.max(error.retry_after_ms.unwrap_or(0));
+        let mut jitter = [0];
+        random(&mut jitter);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before_ms = now_ms + delay + delay * u64::from(jitter[0]) / 512;
+        self.error = Some(error);
+        self.fetched.clear();
+        self.awaited = 0;
+    }
+}
+
+impl Device {
+    pub(in super::super) fn load_intents(&mut self) -> Result<(), DeviceError> {
+        for (key, _) in self.table.scan::<IntentRow>(&[INTENT])? {
+            let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
+            self.intents.next = self.intents.next.max(number + 1);
+            self.intents.open.insert(number, Attempt::default());
+        }
+        Ok(())
+    }
+
+    /// Makes a conversation with these people; it stands once the hub has said so.
+    ///
+    /// # Errors
+    /// [`Error::GroupSize`] changes nothing; after [`Error::Device`] drop the device.
+    pub fn create_group(&mut self, members: Vec<Handle>, random: Random<'_>) -> Result<(u64, ConversationId), Error> {
+        let others: BTreeSet<Handle> = members.into_iter().filter(|handle| *handle != self.me.row.handle).collect();
+        if others.is_empty() || others.len() >= limits::PARTICIPANTS_MAX {
+            return Err(Error::GroupSize { max: limits::PARTICIPANTS_MAX, got: others.len() + 1 });
+        }
+        let mut group = GroupId([0; 32]);
+        random(&mut group.0);
+        let conversation = ConversationId::of_group(&group);
+        let intent = self.intend(conversation, group, GroupChange::Create(others.into_iter().collect()));
+        Ok((intent, conversation))
+    }
+
+    /// Wants a change of a conversation; gives the number under which its end is told.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`] changes nothing; after [`Error::Device`] drop the device.
+    pub fn change_group(&mut self, conversation: ConversationId, change: GroupChange) -> Result<u64, Error> {
+        let row = self.group_of(&conversation)?.ok_or(Error::UnknownConversation)?;
+        Ok(self.intend(conversation, row.group, change))
+    }
+
+    pub(super) fn intend(&mut self, conversation: ConversationId, group: GroupId, change: GroupChange) -> u64 {
+        let number = self.intents.next;
+        self.intents.next += 1;
+        self.table.put(rows::intent(number), &IntentRow { conversation, group, change, operation: None });
+        self.intents.open.insert(number, Attempt::default());
+        number
+    }
+
+    pub(super) fn put_intent(&mut self, number: u64, row: &IntentRow) {
+        self.table.put(rows::intent(number), row);
+    }
+
+    /// An intent is true, or never will be.
+    pub(super) fn end_intent(&mut self, number: u64, conversation: ConversationId, error: Option<Refusal>) {
+        self.intents.open.remove(&number);
+        self.table.delete(rows::intent(number));
+        self.staged.push(Output::Intent(IntentReport { intent: number, conversation, error }));
+    }
+
+    pub(in super::super) fn intent_failed(&mut self, number: u64, error: Refusal, random: Random<'_>, now_ms: u64) {
+        if let Some(attempt) = self.intents.open.get_mut(&number) {
+            attempt.failed(error, random, now_ms);
+        }
+    }
+
+    /// Why an intent waits.
+    pub fn intent_error(&self, number: u64) -> Option<Refusal> {
+        self.intents.open.get(&number).and_then(|attempt| attempt.error.clone())
+    }
+}

@@ -1,0 +1,252 @@
+//! Joining: by the Welcome of a commit, once the tree and the logs of all who take part are here.
+//!
+//! What comes in the conversation meanwhile is parked on disk and read after it.
+
+use super::super::link::Pending;
+use super::super::rows::{self, JOINING};
+use super::super::{Device, DeviceError, Output};
+use super::ConversationRow;
+use super::commits::MembershipReport;
+use roost_crypto::codec;
+use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{ConversationHead, Creation, Role};
+use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
+use roost_protocol::ids::{ConversationId, GroupId};
+use roost_protocol::membership::{self, admits};
+use roost_protocol::socket::ClientFrame;
+
+/// Pause before what the home did not have is asked for again, milliseconds.
+const PAUSE_MS: u64 = 1_000;
+/// Entries parked for a group that is being joined.
+const PARKED_MAX: u64 = 10_000;
+
+impl Device {
+    /// Enters a group by its first contact; `false` if anything of it does not verify.
+    pub(in super::super) fn enter_group(&mut self, signed: &Signed, creation: Creation) -> Result<bool, DeviceError> {
+        let fits = ConversationHead::verify(signed).ok().filter(|head| {
+            head.made_by == creation.hash() && head.group == creation.group && head.state == creation.state
+        });
+        let Some(head) = fits.filter(|head| head.state.conversation == ConversationId::of_group(&head.group)) else {
+            return Ok(false);
+        };
+        if let Some(mut row) = self.conversation(&head.state.conversation)? {
+            if row.head.is_none() && row.creation.as_ref() == Some(&creation) {
+                row.head = Some(signed.clone());
+                self.table.put(rows::conversation(&head.state.conversation), &row);
+            }
+            return Ok(true);
+        }
+        let mut hub_fits = false;
+        for log in &creation.logs {
+            let Some(log) = self.learn_log(log)? else { return Ok(false) };
+            hub_fits |=
+                log.homes().first() == Some(&head.state.hub) && head.state.role(&log.account()) == Some(Role::Admin);
+        }
+        if !hub_fits || !head.state.has(&self.me.account) {
+            return Ok(false);
+        }
+        let (welcome, tree) = (creation.welcome.as_slice(), creation.tree.as_slice());
+        self.join_by(&head, signed, (welcome, tree), Some(creation.clone()))
+    }
+
+    /// Joins by a Welcome, if all that it leads to is as the hub has signed and the logs admit.
+    fn join_by(
+        &mut self,
+        head: &ConversationHead,
+        signed: &Signed,
+        (welcome, tree): (&[u8], &[u8]),
+        creation: Option<Creation>,
+    ) -> Result<bool, DeviceError> {
+        let Ok((joined, writes)) = self.engine.groups.join(&self.table, welcome, tree) else { return Ok(false) };
+        let mut admitted = true;
+        for member in &joined.members {
+            let log = self.log_of(&member.credential.account)?;
+            admitted &= log.is_some_and(|log| admits(&log, member));
+        }
+        let fits = admitted
+            && joined.group_id == head.group.as_bytes()
+            && joined.epoch == head.epoch
+            && joined.conv_state.as_slice() == codec::encode(&head.state)
+            && membership::check_first(&head.state, &joined.members).is_ok();
+        if !fits {
+            return Ok(false);
+        }
+        self.table.apply_mls(writes);
+        let row = ConversationRow {
+            group: head.group,
+            state: head.state.clone(),
+            epoch: head.epoch,
+            head: Some(signed.clone()),
+            creation,
+            over: false,
+        };
+        self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.verify_names(&row)?;
+        self.link.joined += 1;
+        let report = MembershipReport {
+            conversation: head.state.conversation,
+            epoch: head.epoch,
+            by: String::new(),
+            added: vec![self.me.row.handle.to_string()],
+            removed: Vec::new(),
+            over: false,
+        };
+        self.staged.push(Output::Membership(report));
+        Ok(true)
+    }
+
+    pub(super) fn begin_joining(&mut self, group: GroupId, next: NextEpoch) -> Result<(), DeviceError> {
+        self.table.put(rows::joining(&group), &next);
+        Ok(())
+    }
+
+    /// Whether an entry waits until its group is joined.
+    pub(in super::super) fn park(&mut self, entry: &Entry) -> Result<bool, DeviceError> {
+        let group = entry.header.feed.group;
+        if !self.table.has(&rows::joining(&group)) {
+            return Ok(false);
+        }
+        let parked = self.table.scan::<Entry>(&rows::parked_of(&group))?.len() as u64;
+        if parked >= PARKED_MAX {
+            return Ok(false);
+        }
+        self.table.put(rows::parked(&group, parked), entry);
+        Ok(true)
+    }
+
+    pub(super) fn pump_joining(&mut self, now_ms: u64) -> Result<(), DeviceError> {
+        for (_, next) in self.table.scan::<NextEpoch>(&[JOINING])? {
+            let group = next.commit.group;
+            let waits = self.intents.joining_at_ms.get(&group).is_some_and(|at| *at > now_ms);
+            if !waits && !self.intents.asked.contains(&group) {
+                self.intents.joining_at_ms.remove(&group);
+                self.join_on(group, &next, now_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what is missing, or joins.
+    fn join_on(&mut self, group: GroupId, next: &NextEpoch, now_ms: u64) -> Result<(), DeviceError> {
+        let Ok(head) = ConversationHead::verify(&next.head) else { return self.join_failed(group, next) };
+        let mut behind = None;
+        for participant in &head.state.participants {
+            if self.log_of(&participant.account)?.is_none() {
+                self.intents.asked.insert(group);
+                self.request(Pending::FetchParticipants(group), |id| ClientFrame::FetchParticipants {
+                    id,
+                    group,
+                    behind,
+                });
+                return Ok(());
+            }
+            behind = Some(participant.account);
+        }
+        let epoch = head.epoch;
+        if let Some(tree) = self.intents.trees.get(&(group, epoch)).filter(|tree| self.intents.is_whole(&group, tree)) {
+            let tree = tree.clone();
+            return self.join_now(group, next, &head, &tree, now_ms);
+        }
+        let offset = self.intents.trees.get(&(group, epoch)).map_or(0, |tree| tree.len() as u64);
+        self.intents.asked.insert(group);
+        self.request(Pending::FetchTree(group, epoch), |id| ClientFrame::FetchTree { id, group, epoch, offset });
+        Ok(())
+    }
+
+    pub(in super::super) fn tree_part(
+        &mut self,
+        group: GroupId,
+        epoch: u64,
+        total: u64,
+        part: &[u8],
+    ) -> Result<(), DeviceError> {
+        self.intents.asked.remove(&group);
+        let max = roost_crypto::group::TREE_MAX_BYTES as u64;
+        if total > max || part.is_empty() {
+            return Ok(());
+        }
+        self.intents.totals.insert(group, total);
+        let tree = self.intents.trees.entry((group, epoch)).or_default();
+        let room = usize::try_from(total).unwrap_or(0).saturating_sub(tree.len());
+        tree.extend(part.iter().take(room));
+        Ok(())
+    }
+
+    pub(in super::super) fn participants_told(
+        &mut self,
+        group: GroupId,
+        logs: &[IdentityLog],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        self.intents.asked.remove(&group);
+        let mut learnt = false;
+        if let Some(next) = self.table.get::<NextEpoch>(&rows::joining(&group))?
+            && let Ok(head) = ConversationHead::verify(&next.head)
+        {
+            for log in logs {
+                if let Ok(verified) = roost_crypto::identity_log::VerifiedLog::verify(log)
+                    && head.state.has(&verified.account())
+                {
+                    let known = self.log_of(&verified.account())?.is_some();
+                    learnt |= self.learn_log(log)?.is_some() && !known;
+                }
+            }
+        }
+        if !learnt {
+            self.intents.joining_at_ms.insert(group, now_ms + PAUSE_MS);
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn joining_refused(&mut self, group: GroupId, now_ms: u64) {
+        self.intents.asked.remove(&group);
+        self.intents.joining_at_ms.insert(group, now_ms + PAUSE_MS);
+    }
+
+    fn join_now(
+        &mut self,
+        group: GroupId,
+        next: &NextEpoch,
+        head: &ConversationHead,
+        tree: &[u8],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let Some(welcome) = &next.commit.welcome else { return self.join_failed(group, next) };
+        // What was left of an earlier membership goes: its epochs are another life.
+        if let Ok(writes) = self.engine.groups.forget(&self.table, group.as_bytes()) {
+            self.table.apply_mls(writes);
+        }
+        if !self.join_by(head, &next.head, (welcome.as_slice(), tree), None)? {
+            return self.join_failed(group, next);
+        }
+        self.unpark(group, now_ms)
+    }
+
+    /// Reads what came meanwhile, in its order.
+    fn unpark(&mut self, group: GroupId, now_ms: u64) -> Result<(), DeviceError> {
+        self.table.delete(rows::joining(&group));
+        self.intents.trees.retain(|(of, _), _| *of != group);
+        for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(&group))? {
+            self.table.delete(key);
+            match entry.header.kind {
+                EntryKind::Creation => {}
+                EntryKind::Message => self.message(&entry, now_ms)?,
+                EntryKind::Commit => self.commit_entry(&entry, now_ms)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The Welcome leads nowhere: told once, and what waited for it becomes gaps.
+    fn join_failed(&mut self, group: GroupId, next: &NextEpoch) -> Result<(), DeviceError> {
+        self.table.delete(rows::joining(&group));
+        self.intents.trees.retain(|(of, _), _| *of != group);
+        let conversation = ConversationHead::verify(&next.head).ok().map(|head| head.state.conversation);
+        for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(&group))? {
+            self.table.delete(key);
+            self.gap(conversation, &entry.header, "the conversation cannot be entered");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Conversations of many: what this device knows of them, and what it wants of them.
+//!
+//! A wish of the person is an [`intents::IntentRow`], planned anew until it is true; a commit is made from it, ordered by the
+//! hub, and merged only when its entry comes. Nothing here decides by a clock.
+
+mod commits;
+mod intents;
+mod joining;
+mod planning;
+
+pub use commits::MembershipReport;
+pub(super) use intents::Intents;
+pub use intents::{GroupChange, IntentReport};
+
+use super::rows::{self, CONVERSATION};
+use super::{Device, DeviceError};
+use roost_crypto::ids::AccountId;
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{ConversationState, Creation, Role};
+use roost_protocol::ids::{ConversationId, GroupId};
+use serde::{Deserialize, Serialize};
+
+/// A conversation of many.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ConversationRow {
+    pub group: GroupId,
+    pub state: ConversationState,
+    pub epoch: u64,
+    /// Signed by the hub; absent while our own creation has no verdict.
+    pub head: Option<Signed>,
+    /// How it began; absent for who joined later.
+    pub creation: Option<Creation>,
+    /// We were removed, or left: what was received stays.
+    pub over: bool,
+}
+
+/// A participant, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParticipantReport {
+    /// The verified handle, else the account id.
+    pub name: String,
+    /// The account.
+    pub account: AccountId,
+    /// What it may do.
+    pub role: Role,
+    /// Its devices in the group.
+    pub devices: usize,
+}
+
+/// A conversation of many, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConversationReport {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The MLS epoch.
+    pub epoch: u64,
+    /// PeerId of the hub.
+    pub hub: String,
+    /// Whether the hub has let it stand.
+    pub standing: bool,
+    /// Whether we take no part any more.
+    pub over: bool,
+    /// Who takes part.
+    pub participants: Vec<ParticipantReport>,
+}
+
+impl Device {
+    pub(super) fn conversation(&self, id: &ConversationId) -> Result<Option<ConversationRow>, DeviceError> {
+        self.table.get(&rows::conversation(id))
+    }
+
+    /// The group that takes new messages of a conversation of many.
+    pub(super) fn group_of(&self, id: &ConversationId) -> Result<Option<ConversationRow>, DeviceError> {
+        Ok(self.conversation(id)?.filter(|row| row.head.is_some() && !row.over))
+    }
+
+    pub(super) fn intents_wake_at(&self) -> Option<u64> {
+        if self.link.is_ready() { self.intents.wake_at() } else { None }
+    }
+
+    /// The conversations of many that this device knows.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn conversations(&self) -> Result<Vec<ConversationReport>, DeviceError> {
+        let mut reports = Vec::new();
+        for (_, row) in self.table.scan::<ConversationRow>(&[CONVERSATION])? {
+            reports.push(self.conversation_report(&row)?);
+        }
+        Ok(reports)
+    }
+
+    fn conversation_report(&self, row: &ConversationRow) -> Result<ConversationReport, DeviceError> {
+        let members = self.engine.groups.members(&self.table, row.group.as_bytes()).unwrap_or_default();
+        let mut participants = Vec::new();
+        for participant in &row.state.participants {
+            let devices = members.iter().filter(|member| member.credential.account == participant.account).count();
+            participants.push(ParticipantReport {
+                name: self.name_of(&participant.account)?,
+                account: participant.account,
+                role: participant.role,
+                devices,
+            });
+        }
+        Ok(ConversationReport {
+            conversation: row.state.conversation,
+            epoch: row.epoch,
+            hub: row.state.hub.to_string(),
+            standing: row.head.is_some(),
+            over: row.over,
+            participants,
+        })
+    }
+}

@@ -1,0 +1,416 @@
+//! Commits: put in order by the hub, followed by everybody else.
+//!
+//! The hub keeps a group's public MLS state and takes one commit an epoch; its verdict, yes or no, is a row before it is told.
+//! Other homes take the hub's signed word. Implements `docs/protocol.md`, section "Commits".
+
+use super::accounts::{home_of, known_log};
+use super::conversations::{group_head, not_member};
+use super::feeds::{self, Author};
+use super::inbox::Reference;
+use super::requests::Pending;
+use super::{ConnectionId, Failure, Relay, Step, rows, spans};
+use crate::store::{Read as _, StoreError};
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec;
+use roost_crypto::group::{CommitView, Member};
+use roost_crypto::identity_log::VerifiedLog;
+use roost_crypto::ids::{AccountId, NodeId};
+use roost_crypto::signed::Signed;
+use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Leave, Participant};
+use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
+use roost_protocol::ids::{GroupId, MessageId};
+use roost_protocol::limits;
+use roost_protocol::membership;
+use roost_protocol::peer::{Deliver, NodeRequest};
+use roost_protocol::refusal::{Code, Refusal};
+use roost_protocol::socket::ServerFrame;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Bytes that a commit's entry needs beside it: the hub's signed head.
+const HEAD_ROOM: usize = 16 * 1024;
+
+/// What the hub said to an operation.
+#[derive(Serialize, Deserialize)]
+enum Verdict {
+    Yes(Signed),
+    No(Refusal),
+}
+
+impl Relay {
+    /// A device wants the next epoch: decided here if this node is the hub, else asked of it.
+    pub(super) fn commit(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: AccountId,
+        commit: Commit,
+    ) -> Result<(), Failure> {
+        let head = group_head(step, &commit.group)?;
+        if !head.state.has(&account) {
+            return Err(not_member());
+        }
+        if head.state.hub == self.node {
+            let frame = match self.commit_here(step, &commit)? {
+                Ok(head) => ServerFrame::Committed { id, head },
+                Err(error) => ServerFrame::Refused { id: Some(id), error },
+            };
+            self.send(connection, frame);
+        } else {
+            self.ask(Pending::Commit { connection, id }, head.state.hub, NodeRequest::Commit(commit));
+        }
+        Ok(())
+    }
+
+    /// As the hub: the recorded verdict of an operation, or a new one. A refusal that is recorded is no failure: it is written.
+    pub(super) fn commit_here(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        commit: &Commit,
+    ) -> Result<Result<Signed, Refusal>, Failure> {
+        match rows::get(step.rows, &rows::commit_verdict(&commit.operation))? {
+            Some(Verdict::Yes(head)) => return Ok(Ok(head)),
+            Some(Verdict::No(refusal)) => return Ok(Err(refusal)),
+            None => {}
+        }
+        let head = group_head(step, &commit.group)?;
+        if head.state.hub != self.node {
+            return Err(Refusal::never(Code::NotHub, "this node is not the conversation's hub", "ask its hub").into());
+        }
+        let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(&commit.group))?;
+        let Some(state) = state else {
+            let message = "the hub has lost the group's state";
+            return Err(Refusal::later(Code::Sealed, message, "wait for a successor").into());
+        };
+        let verdict = match self.judge(step, &head, &state, commit) {
+            Ok(judged) => Verdict::Yes(self.take_commit(step, &head, judged, commit)?),
+            // What may be otherwise later is not recorded: it is asked again.
+            Err(Failure::Refused(refusal)) if !refusal.later => Verdict::No(refusal),
+            Err(failure) => return Err(failure),
+        };
+        rows::put(step.rows, rows::commit_verdict(&commit.operation), &verdict);
+        Ok(match verdict {
+            Verdict::Yes(head) => Ok(head),
+            Verdict::No(refusal) => Err(refusal),
+        })
+    }
+
+    /// Everything that can be checked of a commit without being a member.
+    fn judge(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        state: &Bytes,
+        commit: &Commit,
+    ) -> Result<(CommitView, ConversationState, Bytes), Failure> {
+        let bad = |message: String| Failure::from(Refusal::never(Code::Malformed, message, "plan the change anew"));
+        if codec::encode(commit).len() > limits::COMMIT_BYTES_MAX - HEAD_ROOM {
+            return Err(Refusal::never(Code::TooLarge, "the commit is over 80 KiB", "add fewer at once").into());
+        }
+        if commit.epoch != head.epoch + 1 {
+            let message = format!("the conversation is at epoch {}, the commit makes {}", head.epoch, commit.epoch);
+            return Err(Refusal::never(Code::WrongEpoch, message, "merge what the inbox holds and plan anew").into());
+        }
+        let welcome = commit.welcome.as_ref().map(Bytes::as_slice);
+        let judged = (self.identity.inspector.judge)(
+            state.as_slice(),
+            commit.commit.as_slice(),
+            welcome,
+            commit.group_info.as_slice(),
+        );
+        let (view, state_after) = judged.map_err(|error| bad(error.to_string()))?;
+        self.may_commit(step, &view.committer.credential.account)?;
+        let after: ConversationState = codec::decode_canonical(view.conv_state.as_slice(), limits::COMMIT_BYTES_MAX)
+            .map_err(|error| bad(error.to_string()))?;
+        for log in &commit.logs {
+            let account = super::accounts::verified(log)?.account();
+            if !head.state.has(&account) && !after.has(&account) {
+                return Err(bad("an identity log of nobody who takes part".into()));
+            }
+            self.learn_log(step, log)?;
+        }
+        let logs = logs_of(step, &view)?;
+        let mut leaves = Vec::new();
+        for signed in &commit.leaves {
+            let claimed: Leave = signed.peek(limits::DHT_VALUE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+            let log = known_log(step, &claimed.account)?.ok_or_else(|| bad("a leave of nobody known".into()))?;
+            leaves.push(Leave::verify(signed, &log).map_err(|error| bad(error.to_string()))?);
+        }
+        let log_of = |account: &AccountId| logs.get(account).map(Arc::as_ref);
+        membership::check(&head.state, &after, &view, log_of, &leaves).map_err(|error| {
+            Failure::from(Refusal::never(Code::Malformed, error.to_string(), "plan the change anew"))
+        })?;
+        Ok((view, after, state_after))
+    }
+
+    /// The commit stands: the next epoch begins with its entry.
+    fn take_commit(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        before: &ConversationHead,
+        (view, after, state_after): (CommitView, ConversationState, Bytes),
+        commit: &Commit,
+    ) -> Result<Signed, Failure> {
+        let head = ConversationHead { group: commit.group, state: after, epoch: commit.epoch, made_by: commit.hash() };
+        let signed = head.sign(&self.identity.node_key);
+        let payload = Bytes(codec::encode(&NextEpoch { head: signed.clone(), commit: commit.clone() }));
+        if commit.welcome.is_some() {
+            let tree = (self.identity.inspector.tree)(state_after.as_slice()).map_err(|error| {
+                Failure::from(Refusal::never(Code::Malformed, error.to_string(), "plan the change anew"))
+            })?;
+            rows::put(step.rows, rows::tree(&commit.group, commit.epoch), &tree);
+        }
+        rows::put(step.rows, rows::public_state(&commit.group), &state_after);
+        let Member { credential, .. } = &view.committer;
+        let author = Author {
+            account: credential.account,
+            device: credential.device,
+            message: MessageId::of(step.now_ms, head.made_by.as_bytes()),
+            attempt: 0,
+        };
+        let (feed, bytes) = (self.own_feed(&commit.group), payload.len());
+        // Whoever joins does so with this entry, whoever goes sees it as the last.
+        let next = feeds::head(step.rows, &feed)?.seq + 1;
+        self.follow(step, &before.state, &head, &signed, (next, next))?;
+        let seq = feeds::append(step, feed, EntryKind::Commit, head.epoch, author, payload)?;
+        let audience = ConversationState { participants: everybody(&before.state, &head.state), ..head.state.clone() };
+        self.spread(step, &audience, Reference { feed, seq, bytes }, None)?;
+        Ok(signed)
+    }
+
+    /// Another home delivers a commit of the hub it is. Gives the state whose participants it is for.
+    pub(super) fn admit_commit(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        peer: NodeId,
+        deliver: &Deliver,
+        entry: &Entry,
+    ) -> Result<ConversationState, Failure> {
+        let never = |code, message: &str| Failure::from(Refusal::never(code, message, "see the protocol's Commits"));
+        let next = entry.next_epoch().map_err(|error| never(Code::Malformed, &error.to_string()))?;
+        let head = ConversationHead::verify(&next.head).map_err(|error| never(Code::Malformed, &error.to_string()))?;
+        let fits = head.made_by == next.commit.hash()
+            && head.group == next.commit.group
+            && head.epoch == next.commit.epoch
+            && head.epoch == entry.header.epoch;
+        if !fits {
+            return Err(never(Code::Malformed, "the head is about another commit"));
+        }
+        if head.state.hub != peer || head.group != entry.header.feed.group {
+            return Err(never(Code::NotHub, "only the hub's feed holds commits, of its own group"));
+        }
+        if head.state.conversation != deliver.conversation {
+            return Err(never(Code::Malformed, "the commit is of another conversation than the delivery"));
+        }
+        let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(&head.group))?;
+        let before = match &known {
+            None => {
+                self.may_begin(step, &peer, &head.group, &deliver.accounts)?;
+                ConversationState { participants: Vec::new(), ..head.state.clone() }
+            }
+            Some(known) if known.state.hub != peer => {
+                return Err(never(Code::NotHub, "the conversation has another hub"));
+            }
+            Some(known) if head.epoch <= known.epoch => {
+                let earlier = participants_at(step, &head.group, head.epoch.saturating_sub(1))?;
+                let before = ConversationState { participants: earlier, ..head.state.clone() };
+                return Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state });
+            }
+            Some(known) if head.epoch == known.epoch + 1 || deliver.begins => known.state.clone(),
+            Some(_) => {
+                let message = "the commit's epoch is not the next one here";
+                return Err(Refusal::later(Code::WrongEpoch, message, "deliver the commits before it").into());
+            }
+        };
+        for log in &next.commit.logs {
+            let account = super::accounts::verified(log)?.account();
+            if before.has(&account) || head.state.has(&account) {
+                self.learn_log(step, log)?;
+            }
+        }
+        let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
+        self.follow(step, &before, &head, &next.head, (own + 1, own))?;
+        self.ask_participants(step, &head)?;
+        Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })
+    }
+
+    /// Goes to an epoch. In our own feed, who joins begins at the first of the two positions, who goes ends at the second.
+    fn follow(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        before: &ConversationState,
+        head: &ConversationHead,
+        signed: &Signed,
+        (from, until): (u64, u64),
+    ) -> Result<(), Failure> {
+        rows::put(step.rows, rows::group(&head.group), head);
+        rows::put(step.rows, rows::signed_head(&head.group), signed);
+        let by_conversation = rows::conversation(&head.state.conversation);
+        if step.rows.get(&by_conversation)?.is_none() {
+            rows::put(step.rows, by_conversation, &head.group);
+        }
+        if before.participants != head.state.participants {
+            rows::put(step.rows, rows::participants(&head.group, head.epoch), &head.state.participants);
+        }
+        let feed = self.own_feed(&head.group);
+        for Participant { account, .. } in &head.state.participants {
+            if !before.has(account) {
+                spans::begin(step.rows, &feed, account, from)?;
+            }
+        }
+        for Participant { account, .. } in &before.participants {
+            if !head.state.has(account) {
+                spans::end(step.rows, &feed, account, until)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the hub where participants live of whom nothing is known here.
+    pub(super) fn ask_participants(&mut self, step: &Step<'_, '_>, head: &ConversationHead) -> Result<(), Failure> {
+        if head.state.hub == self.node || self.asking_participants.contains(&head.group) {
+            return Ok(());
+        }
+        let mut behind = None;
+        for Participant { account, .. } in &head.state.participants {
+            if known_log(step, account)?.is_none() {
+                let request = NodeRequest::Participants { group: head.group, behind };
+                self.asking_participants.insert(head.group);
+                self.ask(Pending::Participants(head.group), head.state.hub, request);
+                break;
+            }
+            behind = Some(*account);
+        }
+        Ok(())
+    }
+
+    /// The hub's answer: only who takes part is learnt, and what is still missing is asked for.
+    pub(super) fn participants_told(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        group: GroupId,
+        logs: &[roost_crypto::identity_log::IdentityLog],
+    ) -> Result<(), Failure> {
+        self.asking_participants.remove(&group);
+        let head = group_head(step, &group)?;
+        let mut learnt = false;
+        for log in logs.iter().take(limits::PARTICIPANTS_MAX) {
+            let account = super::accounts::verified(log)?.account();
+            if head.state.has(&account) && known_log(step, &account)?.is_none() {
+                self.learn_log(step, log)?;
+                learnt = true;
+            }
+        }
+        if learnt { self.ask_participants(step, &head) } else { Ok(()) }
+    }
+
+    /// As the hub: the logs of those who take part, a page at a time.
+    pub(super) fn participants_page(
+        &self,
+        step: &Step<'_, '_>,
+        group: &GroupId,
+        behind: Option<AccountId>,
+    ) -> Result<Vec<roost_crypto::identity_log::IdentityLog>, Failure> {
+        let (mut logs, mut bytes) = (Vec::new(), 0);
+        for Participant { account, .. } in group_head(step, group)?.state.participants {
+            if behind.is_none_or(|behind| account > behind)
+                && let Some(log) = known_log(step, &account)?
+            {
+                bytes += log.encoded().len();
+                logs.push(log.log().clone());
+            }
+            if bytes >= limits::PARTICIPANT_LOGS_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(logs)
+    }
+
+    /// As the hub: the tree that the joiners of an epoch need.
+    pub(super) fn tree_of(&self, step: &Step<'_, '_>, group: &GroupId, epoch: u64) -> Result<Bytes, Failure> {
+        rows::get(step.rows, &rows::tree(group, epoch))?.ok_or_else(|| {
+            Refusal::never(Code::NotFound, "no Welcome leads to this epoch", "ask for the epoch of the Welcome").into()
+        })
+    }
+
+    /// A device wants a part of a tree: ours, or the hub's.
+    pub(super) fn fetch_tree(
+        &mut self,
+        step: &Step<'_, '_>,
+        connection: ConnectionId,
+        id: u64,
+        account: AccountId,
+        (group, epoch, offset): (GroupId, u64, u64),
+    ) -> Result<(), Failure> {
+        let head = group_head(step, &group)?;
+        if !head.state.has(&account) {
+            return Err(not_member());
+        }
+        if head.state.hub == self.node {
+            let tree = self.tree_of(step, &group, epoch)?;
+            self.send(connection, part_of(id, &tree, offset));
+        } else {
+            let pending = Pending::Tree { connection, id, offset };
+            self.ask(pending, head.state.hub, NodeRequest::Tree { group, epoch });
+        }
+        Ok(())
+    }
+}
+
+/// A part of a tree, as a device gets it.
+pub(super) fn part_of(id: u64, tree: &Bytes, offset: u64) -> ServerFrame {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    let part: Vec<u8> = tree.0.iter().skip(from).take(limits::TREE_PART_BYTES_MAX).copied().collect();
+    ServerFrame::Tree { id, total: tree.len() as u64, part: Bytes(part) }
+}
+
+/// Who took part in an epoch.
+pub(super) fn participants_at(
+    step: &Step<'_, '_>,
+    group: &GroupId,
+    epoch: u64,
+) -> Result<Vec<Participant>, StoreError> {
+    let (first, end) = (rows::participants(group, 0), rows::participants(group, epoch.saturating_add(1)));
+    match step.rows.last(&first, &end)? {
+        Some((key, value)) => rows::decode(&key, &value),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The participants before and after a commit.
+fn everybody(before: &ConversationState, after: &ConversationState) -> Vec<Participant> {
+    let gone = before.participants.iter().filter(|participant| !after.has(&participant.account));
+    let mut all: Vec<Participant> = after.participants.iter().chain(gone).cloned().collect();
+    all.sort_by_key(|participant| participant.account);
+    all
+}
+
+/// The logs that the rules about a commit's leaves need.
+fn logs_of(step: &Step<'_, '_>, view: &CommitView) -> Result<BTreeMap<AccountId, Arc<VerifiedLog>>, Failure> {
+    let members = view.added.iter().chain(&view.removed).chain(&view.updated).chain(std::iter::once(&view.committer));
+    let accounts: BTreeSet<AccountId> = members.map(|member| member.credential.account).collect();
+    let mut logs = BTreeMap::new();
+    for account in accounts {
+        if let Some(log) = known_log(step, &account)? {
+            logs.insert(account, log);
+        }
+    }
+    Ok(logs)
+}
+
+/// Whether a node is the home of somebody of `participants`.
+pub(super) fn is_home_of_one(
+    step: &Step<'_, '_>,
+    participants: &[Participant],
+    node: &NodeId,
+) -> Result<bool, Failure> {
+    for Participant { account, .. } in participants {
+        // Of whom nothing is known here yet, nothing can be said.
+        if known_log(step, account)?.is_some() && home_of(step, account)? == *node {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,222 @@
+//! What a hub and the homes that follow it do with commits. The MLS objects are plain lists here: their checks are the engine's.
+
+use super::*;
+use roost_crypto::group::CommitView;
+use roost_protocol::conversation::Commit;
+use roost_protocol::feed::{Entry, EntryHeader, EntryKind, NextEpoch, payload_hash};
+use roost_protocol::peer::Deliver;
+
+type Leaf = (AccountId, DeviceId, PublicKey);
+
+fn begin_plain(info: &[u8], tree: &[u8]) -> Result<(PublicView, Bytes), GroupError> {
+    Ok((read_plain(info, tree)?, Bytes(info.to_vec())))
+}
+
+/// A commit is the committer and the GroupInfo that it leads to; any epoch but the next is the rules' to refuse.
+fn judge_plain(_: &[u8], commit: &[u8], _: Option<&[u8]>, info: &[u8]) -> Result<(CommitView, Bytes), GroupError> {
+    let (committer, added): (Leaf, Vec<Leaf>) =
+        roost_crypto::codec::decode(commit, 1 << 20).map_err(|_| GroupError::Engine)?;
+    let view = read_plain(info, &[])?;
+    let member = |(account, device, key)| Member { credential: Credential { account, device, log_seq: 0 }, key };
+    let view = CommitView {
+        epoch: 2,
+        committer: member(committer),
+        external: false,
+        added: added.into_iter().map(member).collect(),
+        removed: vec![],
+        updated: vec![],
+        conv_state: view.conv_state,
+        members: view.members,
+    };
+    Ok((view, Bytes(info.to_vec())))
+}
+
+fn tree_plain(state: &[u8]) -> Result<Bytes, GroupError> {
+    Ok(Bytes(state.to_vec()))
+}
+
+fn hub() -> World {
+    let mut world = World::new();
+    let inspector = Inspector {
+        creation: read_plain,
+        begin: begin_plain,
+        judge: judge_plain,
+        tree: tree_plain,
+        ..Inspector::default()
+    };
+    let identity = Identity { inspector, ..World::identity() };
+    world.relay = Relay::open(identity, &mut Overlay::new(&world.store)).unwrap();
+    world.alice();
+    world
+}
+
+fn leaf(log: &VerifiedLog, root: u8) -> Leaf {
+    (log.account(), device_of(root), key(root + 1).public_key())
+}
+
+fn info(group: GroupId, state: &ConversationState, leaves: &[Leaf]) -> Bytes {
+    let conv_state = Bytes(roost_crypto::codec::encode(state));
+    Bytes(roost_crypto::codec::encode(&(Bytes(group.as_bytes().to_vec()), conv_state, leaves.to_vec())))
+}
+
+fn group_state(group: GroupId, hub: NodeId, people: &[(&VerifiedLog, Role)]) -> ConversationState {
+    let mut participants: Vec<Participant> =
+        people.iter().map(|(log, role)| Participant { account: log.account(), role: *role }).collect();
+    participants.sort_by_key(|participant| participant.account);
+    let conversation = ConversationId::of_group(&group);
+    ConversationState {
+        conversation,
+        generation: 0,
+        term: 0,
+        hub,
+        successors: vec![],
+        participants,
+        policy: Policy::Admins,
+    }
+}
+
+/// Alice's group with bob, of which node 1 is the hub.
+fn creation(group: GroupId, bob: &VerifiedLog) -> Creation {
+    let alice = log_of(10, node(1));
+    let state = group_state(group, node(1), &[(&alice, Role::Admin), (bob, Role::Member)]);
+    Creation {
+        operation: OperationId([8; 16]),
+        group,
+        state: state.clone(),
+        logs: vec![alice.log().clone(), bob.log().clone()],
+        commit: Bytes(vec![]),
+        welcome: Bytes(vec![]),
+        group_info: info(group, &state, &[leaf(&alice, 10), leaf(bob, 30)]),
+        tree: Bytes(vec![]),
+    }
+}
+
+/// Alice adds carol.
+fn addition(group: GroupId, operation: u8, bob: &VerifiedLog, carol: &VerifiedLog) -> Commit {
+    let alice = log_of(10, node(1));
+    let people = [(&alice, Role::Admin), (bob, Role::Member), (carol, Role::Member)];
+    let state = group_state(group, node(1), &people);
+    Commit {
+        operation: OperationId([operation; 16]),
+        group,
+        epoch: 2,
+        commit: Bytes(roost_crypto::codec::encode(&(leaf(&alice, 10), vec![leaf(carol, 50)]))),
+        welcome: Some(Bytes(vec![1])),
+        group_info: info(group, &state, &[leaf(&alice, 10), leaf(bob, 30), leaf(carol, 50)]),
+        logs: vec![carol.log().clone()],
+        leaves: vec![],
+    }
+}
+
+fn committed(world: &mut World, commit: Commit) -> Result<Signed, Refusal> {
+    let frame = ClientFrame::Commit { id: 5, commit };
+    let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let answer = outputs.into_iter().find_map(|output| match output {
+        Output::Send(1, ServerFrame::Committed { id: 5, head }) => Some(Ok(head)),
+        Output::Send(1, ServerFrame::Refused { id: Some(5), error }) => Some(Err(error)),
+        _ => None,
+    });
+    answer.expect("a commit is answered")
+}
+
+#[test]
+fn of_two_commits_of_an_epoch_the_hub_takes_one_and_tells_its_verdict_again() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+
+    let stranger = Commit { logs: vec![log_of(90, node(3)).log().clone()], ..addition(group, 19, &bob, &carol) };
+    assert_eq!(committed(&mut world, stranger).unwrap_err().code, Code::Malformed, "the log of a stranger");
+    let large = Commit { welcome: Some(Bytes(vec![0; 90_000])), ..addition(group, 18, &bob, &carol) };
+    assert_eq!(committed(&mut world, large).unwrap_err().code, Code::TooLarge, "more than an entry holds");
+    let head = committed(&mut world, addition(group, 20, &bob, &carol)).expect("the first stands");
+    let verified = ConversationHead::verify(&head).unwrap();
+    assert_eq!((verified.epoch, verified.state.participants.len()), (2, 3), "carol takes part in epoch 2");
+
+    let late = committed(&mut world, addition(group, 21, &bob, &carol)).unwrap_err();
+    assert_eq!((late.code, late.later), (Code::WrongEpoch, false), "the second comes too late");
+    world.relay.connections.get_mut(&1).unwrap().sent = None;
+    assert_eq!(committed(&mut world, addition(group, 20, &bob, &carol)), Ok(head), "who asks again hears the same yes");
+    assert_eq!(committed(&mut world, addition(group, 21, &bob, &carol)), Err(late), "and the same no");
+
+    let feed = world.relay.own_feed(&group);
+    let rows = Overlay::new(&world.store);
+    assert_eq!(feeds::head(&rows, &feed).unwrap().seq, 2, "one entry for the creation, one for the commit");
+    let due = |log: &VerifiedLog| spans::due(&rows, &feed, &log.account(), 0).unwrap().unwrap();
+    assert_eq!((due(&bob).from, due(&bob).until), (1, 2), "bob gets both");
+    assert_eq!((due(&carol).from, due(&carol).begins), (2, true), "carol begins with the commit that added her");
+}
+
+#[test]
+fn a_hub_that_lost_its_store_gives_no_verdict() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let creation = creation(group, &bob);
+    let made_by = creation.hash();
+    let head = ConversationHead { group, state: creation.state.clone(), epoch: 1, made_by }.sign(&key(1));
+    let frame = ClientFrame::Introduce { id: 4, head, creation };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let refusal = committed(&mut world, addition(group, 20, &bob, &carol)).unwrap_err();
+    assert_eq!((refusal.code, refusal.later), (Code::Sealed, true), "it may have judged this epoch in its other life");
+}
+
+#[test]
+fn a_home_follows_its_hub_and_nobody_else() {
+    // Node 1 is alice's home here, node 2 the hub.
+    let mut world = World::new();
+    let alice = world.alice();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let own = log_of(10, node(1));
+    let state = group_state(group, node(2), &[(&own, Role::Member), (&bob, Role::Admin), (&carol, Role::Member)]);
+    let entry = |epoch: u64, seq: u64, signer: u8| {
+        let mut commit = addition(group, 20, &bob, &carol);
+        commit.epoch = epoch;
+        let head = ConversationHead { group, state: state.clone(), epoch, made_by: commit.hash() };
+        let payload = Bytes(roost_crypto::codec::encode(&NextEpoch { head: head.sign(&key(signer)), commit }));
+        let header = EntryHeader {
+            feed: FeedId { group, node: node(2), incarnation: Incarnation([2; 16]) },
+            seq,
+            prev: Hash([0; 32]),
+            kind: EntryKind::Commit,
+            epoch,
+            account: bob.account(),
+            device: device_of(30),
+            message: MessageId([9; 16]),
+            attempt: 0,
+            payload_hash: payload_hash(payload.as_slice()),
+        };
+        Entry { header, payload }
+    };
+    let mut asked = false;
+    let mut delivered = |peer: u8, entry: Entry, begins: bool| {
+        let conversation = state.conversation;
+        let deliver = Deliver { conversation, entries: vec![entry], accounts: vec![alice], begins, log: None };
+        let request = NodeRequest::Deliver(deliver);
+        let (outputs, _) = world.batch(vec![Input::Asked { token: 7, peer: node(peer), request }]);
+        asked |= outputs.iter().any(|output| matches!(output, Output::Ask(_, _, NodeRequest::Participants { .. })));
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(7, NodeResponse::Custody(custody)) => Some(Ok(custody[0].seq)),
+            Output::Answer(7, NodeResponse::Refused(refusal)) => Some(Err(refusal.code)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    assert_eq!(delivered(2, entry(4, 9, 3), true), Err(Code::Malformed), "a head that another signed");
+    assert_eq!(
+        delivered(2, entry(4, 9, 2), false),
+        Err(Code::OutOfOrder),
+        "a feed does not begin in its middle by itself"
+    );
+    assert_eq!(delivered(2, entry(4, 9, 2), true), Ok(9), "who was added begins there");
+    let mut skipped = entry(6, 10, 2);
+    skipped.header.prev = entry(4, 9, 2).header.hash();
+    assert_eq!(delivered(2, skipped, false), Err(Code::WrongEpoch), "an epoch is missing between");
+    let mut foreign = entry(5, 1, 2);
+    foreign.header.feed.node = node(3);
+    assert_eq!(delivered(3, foreign, true), Err(Code::NotHub), "only the hub's feed holds commits");
+    assert!(asked, "the hub is asked where the others live");
+}

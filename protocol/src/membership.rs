@@ -1,0 +1,337 @@
+//! Who may change what in a conversation: one set of rules, checked by the hub and again by every member's device.
+//!
+//! Everything is decided from the state *before* the commit and from the bytes that travel with it, never by a clock: two who
+//! see the same commit come to the same verdict. Implements `docs/protocol.md`, section "Commits".
+
+use crate::conversation::{ConversationState, Leave, Participant, Policy, Role};
+use crate::limits;
+use roost_crypto::group::{CommitView, Member};
+use roost_crypto::identity_log::VerifiedLog;
+use roost_crypto::ids::{AccountId, DeviceId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a commit is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// A field of the state that no commit changes.
+    #[error("a commit changes participants and roles, nothing else of the conversation's state")]
+    FixedField,
+    /// Not sorted, somebody twice, nobody, or more than [`limits::PARTICIPANTS_MAX`].
+    #[error("the participants are not a sorted list of 1 to {max}", max = limits::PARTICIPANTS_MAX)]
+    Participants,
+    /// A 1:1 has its two for ever.
+    #[error("a conversation of two has no other participants")]
+    Direct,
+    /// By a device of nobody who takes part.
+    #[error("the committer's account takes no part")]
+    NotParticipant,
+    /// Needs an admin.
+    #[error("only an admin adds or removes accounts and gives roles")]
+    NotAdmin,
+    /// Nobody could change anything any more.
+    #[error("a conversation has an admin: the first participant becomes it when the last one leaves")]
+    NoAdmin,
+    /// A leaf of an account that takes no part, or a participant without a leaf.
+    #[error("leaves and participants do not fit")]
+    Leaves,
+    /// More devices of an account, or leaves, than a group has.
+    #[error("the group is full: at most {devices} devices an account, {leaves} leaves", devices = limits::DEVICES_MAX, leaves = limits::LEAVES_MAX)]
+    Full,
+    /// A device whose key or entry is not in the account's log.
+    #[error("a device is not admitted by its account's identity log")]
+    NotAdmitted,
+    /// A device of somebody else that its account has not revoked.
+    #[error("a device is removed that its account did not revoke")]
+    NotRevoked,
+    /// An external commit brings back its own device and changes nothing else.
+    #[error("who rejoins replaces its own leaf and changes nothing else")]
+    Rejoin,
+}
+
+/// Checks a commit that leads from `before` to `after`. `log_of` gives the newest log known of an account; `leaves` are verified.
+///
+/// # Errors
+/// [`MembershipError`].
+pub fn check<'a>(
+    before: &ConversationState,
+    after: &ConversationState,
+    view: &CommitView,
+    log_of: impl Fn(&AccountId) -> Option<&'a VerifiedLog>,
+    leaves: &[Leave],
+) -> Result<(), MembershipError> {
+    check_fixed(before, after)?;
+    check_participants(after)?;
+    let committer = view.committer.credential.account;
+    let role = before.role(&committer).ok_or(MembershipError::NotParticipant)?;
+    if view.external && (before != after || !view.added.is_empty() || !replaces_itself(view)) {
+        return Err(MembershipError::Rejoin);
+    }
+    check_accounts(before, after, role, leaves)?;
+    check_leaves(after, &view.members)?;
+    let own = std::slice::from_ref(&view.committer);
+    for member in view.added.iter().chain(&view.updated).chain(own) {
+        let log = log_of(&member.credential.account).ok_or(MembershipError::NotAdmitted)?;
+        if !admits(log, member) {
+            return Err(MembershipError::NotAdmitted);
+        }
+    }
+    for member in &view.removed {
+        let Member { credential, .. } = member;
+        let goes_with_account = !after.has(&credential.account);
+        let revoked =
+            || log_of(&credential.account).is_some_and(|log| !log.device_keys().contains_key(&credential.device));
+        if !goes_with_account && credential.account != committer && !revoked() {
+            return Err(MembershipError::NotRevoked);
+        }
+    }
+    Ok(())
+}
+
+/// Checks the state that a group begins with, made by `creator`.
+///
+/// # Errors
+/// [`MembershipError`].
+pub fn check_first(state: &ConversationState, members: &[Member]) -> Result<(), MembershipError> {
+    check_participants(state)?;
+    if state.policy == Policy::Admins && !state.participants.iter().any(|one| one.role == Role::Admin) {
+        return Err(MembershipError::NoAdmin);
+    }
+    check_leaves(state, members)
+}
+
+/// Whether a leaf is a device that the log admits.
+pub fn admits(log: &VerifiedLog, member: &Member) -> bool {
+    log.account() == member.credential.account
+        && log.device_keys().get(&member.credential.device) == Some(&(member.key, member.credential.log_seq))
+}
+
+/// The participants after accounts went: if no admin is left, the first of them becomes one.
+pub fn without(participants: &[Participant], gone: &BTreeSet<AccountId>) -> Vec<Participant> {
+    let mut left: Vec<Participant> =
+        participants.iter().filter(|participant| !gone.contains(&participant.account)).cloned().collect();
+    if !left.iter().any(|participant| participant.role == Role::Admin)
+        && let Some(first) = left.first_mut()
+    {
+        first.role = Role::Admin;
+    }
+    left
+}
+
+fn check_fixed(before: &ConversationState, after: &ConversationState) -> Result<(), MembershipError> {
+    let with_participants = ConversationState { participants: after.participants.clone(), ..before.clone() };
+    if with_participants == *after { Ok(()) } else { Err(MembershipError::FixedField) }
+}
+
+fn check_participants(state: &ConversationState) -> Result<(), MembershipError> {
+    let sorted = state.participants.is_sorted_by(|one, other| one.account < other.account);
+    if sorted && (1..=limits::PARTICIPANTS_MAX).contains(&state.participants.len()) {
+        Ok(())
+    } else {
+        Err(MembershipError::Participants)
+    }
+}
+
+fn check_accounts(
+    before: &ConversationState,
+    after: &ConversationState,
+    role: Role,
+    leaves: &[Leave],
+) -> Result<(), MembershipError> {
+    if before.participants == after.participants {
+        return Ok(());
+    }
+    if before.policy == Policy::Direct {
+        return Err(MembershipError::Direct);
+    }
+    if !after.participants.iter().any(|participant| participant.role == Role::Admin) {
+        return Err(MembershipError::NoAdmin);
+    }
+    if role == Role::Admin {
+        return Ok(());
+    }
+    // Without being an admin: accounts go that wished to, and nothing else changes.
+    let gone: BTreeSet<AccountId> = before
+        .participants
+        .iter()
+        .map(|participant| participant.account)
+        .filter(|account| !after.has(account))
+        .collect();
+    let wished = |account: &AccountId| {
+        leaves.iter().any(|leave| {
+            leave.account == *account
+                && (leave.conversation, leave.generation) == (before.conversation, before.generation)
+        })
+    };
+    if gone.iter().all(wished) && without(&before.participants, &gone) == after.participants {
+        Ok(())
+    } else {
+        Err(MembershipError::NotAdmin)
+    }
+}
+
+fn check_leaves(state: &ConversationState, members: &[Member]) -> Result<(), MembershipError> {
+    let mut devices: BTreeMap<AccountId, BTreeSet<DeviceId>> = BTreeMap::new();
+    for member in members {
+        devices.entry(member.credential.account).or_default().insert(member.credential.device);
+    }
+    if !devices.keys().eq(state.participants.iter().map(|participant| &participant.account)) {
+        return Err(MembershipError::Leaves);
+    }
+    if members.len() > limits::LEAVES_MAX || devices.values().any(|devices| devices.len() > limits::DEVICES_MAX) {
+        return Err(MembershipError::Full);
+    }
+    Ok(())
+}
+
+fn replaces_itself(view: &CommitView) -> bool {
+    let device = view.committer.credential.device;
+    view.removed.iter().all(|member| member.credential.device == device)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::ids::{ConversationId, GroupId};
+    use roost_crypto::bytes::Bytes;
+    use roost_crypto::group::Credential;
+    use roost_crypto::ids::NodeId;
+    use roost_crypto::keys::SecretKey;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    /// Somebody whose log admits one device.
+    fn log(seed: u8) -> VerifiedLog {
+        VerifiedLog::create(&key(seed), &key(seed + 1).public_key(), vec![NodeId::of(key(200).public_key())]).unwrap()
+    }
+
+    fn member(log: &VerifiedLog) -> Member {
+        let (device, (key, log_seq)) = log.device_keys().first_key_value().unwrap();
+        let credential = Credential { account: log.account(), device: *device, log_seq: *log_seq };
+        Member { credential, key: *key }
+    }
+
+    fn state(people: &[(&VerifiedLog, Role)]) -> ConversationState {
+        let participant = |(log, role): &(&VerifiedLog, Role)| Participant { account: log.account(), role: *role };
+        let mut participants: Vec<Participant> = people.iter().map(participant).collect();
+        participants.sort_by_key(|participant| participant.account);
+        ConversationState {
+            conversation: ConversationId::of_group(&GroupId([1; 32])),
+            generation: 0,
+            term: 0,
+            hub: NodeId::of(key(200).public_key()),
+            successors: vec![],
+            participants,
+            policy: Policy::Admins,
+        }
+    }
+
+    fn view(
+        committer: &VerifiedLog,
+        added: &[&VerifiedLog],
+        removed: &[&VerifiedLog],
+        members: &[&VerifiedLog],
+    ) -> CommitView {
+        let leaves = |logs: &[&VerifiedLog]| logs.iter().map(|log| member(log)).collect();
+        CommitView {
+            epoch: 2,
+            committer: member(committer),
+            external: false,
+            added: leaves(added),
+            removed: leaves(removed),
+            updated: vec![],
+            conv_state: Bytes(vec![]),
+            members: leaves(members),
+        }
+    }
+
+    #[test]
+    fn each_rule_of_membership_is_refused_when_it_is_broken() {
+        let (alice, bob, carol, eve) = (log(10), log(20), log(30), log(40));
+        let (admin, plain) = (Role::Admin, Role::Member);
+        let logs = [&alice, &bob, &carol, &eve];
+        let before = state(&[(&alice, admin), (&bob, plain)]);
+        let with_carol = state(&[(&alice, admin), (&bob, plain), (&carol, plain)]);
+        let judge = |before: &ConversationState, after: &ConversationState, view: &CommitView, leaves: &[Leave]| {
+            let log_of = |account: &AccountId| logs.iter().copied().find(|log| log.account() == *account);
+            check(before, after, view, log_of, leaves)
+        };
+        let adds = |who: &VerifiedLog| view(who, &[&carol], &[], &[&alice, &bob, &carol]);
+        assert_eq!(judge(&before, &with_carol, &adds(&alice), &[]), Ok(()), "an admin adds");
+        assert_eq!(judge(&before, &with_carol, &adds(&bob), &[]), Err(MembershipError::NotAdmin), "others do not");
+        assert_eq!(
+            judge(&before, &with_carol, &adds(&eve), &[]),
+            Err(MembershipError::NotParticipant),
+            "a stranger even less"
+        );
+        let other_hub = ConversationState { hub: NodeId::of(key(201).public_key()), ..with_carol.clone() };
+        assert_eq!(judge(&before, &other_hub, &adds(&alice), &[]), Err(MembershipError::FixedField), "the hub stays");
+        let direct = ConversationState { policy: Policy::Direct, ..before.clone() };
+        let direct_after = ConversationState { policy: Policy::Direct, ..with_carol.clone() };
+        assert_eq!(judge(&direct, &direct_after, &adds(&alice), &[]), Err(MembershipError::Direct), "two stay two");
+        let mut unsorted = with_carol.clone();
+        unsorted.participants.reverse();
+        assert_eq!(judge(&before, &unsorted, &adds(&alice), &[]), Err(MembershipError::Participants), "sorted");
+        let without_leaf = view(&alice, &[], &[], &[&alice, &bob]);
+        assert_eq!(judge(&before, &with_carol, &without_leaf, &[]), Err(MembershipError::Leaves), "each has a device");
+        let leaderless = state(&[(&alice, plain), (&bob, plain)]);
+        let nothing = view(&alice, &[], &[], &[&alice, &bob]);
+        assert_eq!(judge(&before, &leaderless, &nothing, &[]), Err(MembershipError::NoAdmin), "somebody leads");
+        let mut injected = adds(&alice);
+        injected.added[0].key = key(99).public_key();
+        assert_eq!(
+            judge(&before, &with_carol, &injected, &[]),
+            Err(MembershipError::NotAdmitted),
+            "a device of no log"
+        );
+        let only_device = view(&alice, &[], &[&bob], &[&alice, &bob]);
+        assert_eq!(
+            judge(&before, &before, &only_device, &[]),
+            Err(MembershipError::NotRevoked),
+            "bob did not revoke it"
+        );
+        let rejoin = CommitView { external: true, ..view(&bob, &[], &[&bob], &[&alice, &bob]) };
+        assert_eq!(judge(&before, &before, &rejoin, &[]), Ok(()), "who lost its state comes back");
+        let pushes_out = CommitView { external: true, ..view(&bob, &[], &[&alice], &[&alice, &bob]) };
+        assert_eq!(judge(&before, &before, &pushes_out, &[]), Err(MembershipError::Rejoin), "and pushes nobody out");
+        let six: Vec<Member> = (0..6)
+            .map(|seed| {
+                let key = key(100 + seed).public_key();
+                let credential = Credential { account: alice.account(), device: DeviceId::of(&key), log_seq: 0 };
+                Member { credential, key }
+            })
+            .collect();
+        let mut crowded = view(&alice, &[], &[], &[&bob]);
+        crowded.members.extend(six);
+        assert_eq!(judge(&before, &before, &crowded, &[]), Err(MembershipError::Full), "five devices an account");
+    }
+
+    #[test]
+    fn whoever_wished_to_leave_is_taken_out_by_anybody_and_the_first_becomes_admin() {
+        let (alice, bob, carol) = (log(10), log(20), log(30));
+        let before = state(&[(&alice, Role::Admin), (&bob, Role::Member), (&carol, Role::Member)]);
+        let gone = BTreeSet::from([alice.account()]);
+        let after = ConversationState { participants: without(&before.participants, &gone), ..before.clone() };
+        assert_eq!(after.participants[0].role, Role::Admin, "the first of those who stay leads");
+        let view = view(&bob, &[], &[&alice], &[&bob, &carol]);
+        let logs = [&alice, &bob, &carol];
+        let log_of = |account: &AccountId| logs.iter().copied().find(|log| log.account() == *account);
+        let device = *alice.device_keys().first_key_value().unwrap().0;
+        let leave =
+            Leave { conversation: before.conversation, generation: 0, account: alice.account(), epoch: 1, device };
+        let signed = leave.sign(&key(11));
+        let verified = Leave::verify(&signed, &alice).unwrap();
+        assert_eq!(check(&before, &after, &view, log_of, &[verified]), Ok(()), "she wished to go");
+        assert_eq!(
+            check(&before, &after, &view, log_of, &[]),
+            Err(MembershipError::NotAdmin),
+            "else only an admin may"
+        );
+        let elsewhere = Leave { conversation: ConversationId([9; 32]), ..leave.clone() };
+        assert!(check(&before, &after, &view, log_of, &[elsewhere]).is_err(), "a wish counts in its conversation");
+        assert!(Leave::verify(&leave.sign(&key(21)), &alice).is_err(), "and must be signed by the device");
+    }
+}

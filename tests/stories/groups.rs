@@ -1,0 +1,79 @@
+//! Conversations of many people at several organisations, over the real binary.
+
+use crate::roost::{Node, Person};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// The names of who takes part, as a person sees them.
+fn people(group: &Value) -> Vec<String> {
+    let mut names: Vec<String> = group["participants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap().split('@').next().unwrap().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Waits until a person's device has come to an epoch of a conversation; gives what it says of it.
+fn follow(person: &Person, conversation: &str, epoch: u64) -> Value {
+    let start = Instant::now();
+    loop {
+        // A device works while its directory is in use.
+        let _ = person.chat(&["recv", "--wait", "300ms"]);
+        let info = person.chat(&["group", "info", conversation]);
+        if info.code == 0 && info.lines[0]["epoch"].as_u64().unwrap() >= epoch {
+            return info.ok();
+        }
+        assert!(start.elapsed() < Duration::from_secs(40), "epoch {epoch} is never reached: {}", info.errors);
+    }
+}
+
+#[test]
+fn people_at_three_organisations_talk_add_remove_and_leave() {
+    let root = tempfile::tempdir().unwrap();
+    let acme = Node::start(root.path(), "acme", &[]);
+    let birch = Node::start(root.path(), "birch", &[&acme]);
+    let cedar = Node::start(root.path(), "cedar", &[&acme]);
+    let (alice, bob, carol, dave) =
+        (acme.person("alice"), birch.person("bob"), cedar.person("carol"), birch.person("dave"));
+
+    let group = alice.chat(&["group", "create", &bob.handle, &carol.handle]).ok();
+    let conversation = group["conversation"].as_str().unwrap().to_owned();
+    let conversation = conversation.as_str();
+    assert_eq!(group["standing"], true, "the hub let it stand");
+    alice.chat(&["send", conversation, "welcome", "--wait", "custody", "--timeout", "30s"]).ok();
+    assert_eq!(bob.receive(1, "20s"), ["welcome"], "bob reads it at birch");
+    assert_eq!(carol.receive(1, "20s"), ["welcome"], "carol at cedar");
+    bob.chat(&["send", conversation, "hello all", "--wait", "custody", "--timeout", "30s"]).ok();
+    assert_eq!(alice.receive(1, "20s"), ["hello all"], "whoever takes part may talk");
+    assert_eq!(carol.receive(1, "20s"), ["hello all"], "and everybody reads it");
+
+    let refused = bob.chat(&["group", "add", conversation, &dave.handle, "--timeout", "20s"]);
+    assert_ne!(refused.code, 0, "bob is no admin: {}", refused.errors);
+    let grown = alice.chat(&["group", "add", conversation, &dave.handle]).ok();
+    assert_eq!(grown["epoch"], 2, "an admin adds dave with one commit");
+    alice.chat(&["send", conversation, "hi dave", "--wait", "custody", "--timeout", "30s"]).ok();
+    assert_eq!(dave.receive(1, "30s"), ["hi dave"], "dave reads what was written since, and nothing before");
+    assert_eq!(follow(&bob, conversation, 2)["participants"].as_array().unwrap().len(), 4, "bob sees him");
+    dave.chat(&["send", conversation, "thanks", "--wait", "custody", "--timeout", "30s"]).ok();
+    assert_eq!(carol.receive(2, "20s"), ["hi dave", "thanks"], "carol reads both, in order");
+
+    let shrunk = alice.chat(&["group", "remove", conversation, &carol.handle]).ok();
+    assert_eq!(shrunk["epoch"], 3, "carol is removed");
+    alice.chat(&["send", conversation, "without carol", "--wait", "custody", "--timeout", "30s"]).ok();
+    let over = follow(&carol, conversation, 3);
+    assert_eq!(over["over"], true, "carol is told that she takes no part any more");
+    assert_ne!(carol.chat(&["recv", "--wait", "1s"]).code, 0, "and gets nothing of what came after");
+    let left = carol.chat(&["send", conversation, "still here"]);
+    assert_eq!(left.error_code(), "unknown_conversation", "nor can she write");
+
+    // Leaving needs somebody who commits it: alice is online meanwhile.
+    std::thread::scope(|scope| {
+        let online = scope.spawn(|| alice.chat(&["recv", "--count", "50", "--wait", "15s"]));
+        dave.chat(&["group", "leave", conversation, "--timeout", "30s"]).ok();
+        online.join().unwrap();
+    });
+    assert_eq!(people(&follow(&bob, conversation, 4)), ["alice", "bob"], "those who stay are two, by their names");
+}
