@@ -84,7 +84,7 @@ impl Device {
         };
         let plan = match &row.change {
             GroupChange::Create(_) => None,
-            GroupChange::Add(handles) => self.plan_add(number, &known, handles.clone(), random, now_ms)?,
+            GroupChange::Add(handles) => self.plan_add(number, &known, handles.clone(), now_ms)?,
             GroupChange::Remove(accounts) => self.plan_remove(&known, accounts, Vec::new())?,
             GroupChange::Role(account, role) => plan_role(&known, account, *role),
             GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
@@ -281,7 +281,6 @@ impl Device {
         number: u64,
         known: &ConversationRow,
         handles: Vec<Handle>,
-        random: Random<'_>,
         now_ms: u64,
     ) -> Result<Option<Plan>, DeviceError> {
         let Some(mut newcomers) = self.resolve_all(number, handles, now_ms)? else { return Ok(None) };
@@ -294,7 +293,6 @@ impl Device {
         if newcomers.is_empty() || !self.fetch_all(number, &newcomers) {
             return Ok(None);
         }
-        let _ = random;
         let mut count = newcomers.len();
         loop {
             let now = newcomers.get(..count).unwrap_or_default();
