@@ -132,6 +132,11 @@ impl From<roost_client::Error> for Failure {
             | Error::Handle(_)
             | Error::TextTooLong { .. }
             | Error::ToSelf
+            | Error::Content(_)
+            | Error::UnknownPerson
+            | Error::NoSuchMessage
+            | Error::NotYours
+            | Error::NotPossible(_)
             | Error::UnknownMessage => Exit::Usage,
             _ => Exit::Failed,
         };

@@ -3,6 +3,7 @@
 //! Never carries a key, a text of a message or a recovery code.
 
 use crate::core::DeviceError;
+use roost_protocol::content::KindError;
 use roost_protocol::handle::HandleError;
 use roost_protocol::refusal::{Code, Refusal};
 
@@ -69,6 +70,33 @@ pub enum Error {
     /// A message to ourselves.
     #[error("this is your own handle")]
     ToSelf,
+    /// A content over the bounds of its kind.
+    #[error(transparent)]
+    Content(#[from] KindError),
+    /// Nobody is known by this handle or id.
+    #[error("nobody is known here by this name")]
+    UnknownPerson,
+    /// No message with this id is in the conversation.
+    #[error("no such message is in this conversation")]
+    NoSuchMessage,
+    /// The message was deleted or has expired.
+    #[error("the message is gone")]
+    MessageGone,
+    /// Only its author changes a message.
+    #[error("the message is another author's")]
+    NotYours,
+    /// A change that no device would apply.
+    #[error("not possible: {0}")]
+    NotPossible(String),
+    /// The account is blocked here.
+    #[error("{0} is blocked here")]
+    Blocked(String),
+    /// Another account was found behind the handle.
+    #[error("the account behind {0} is another one than before")]
+    KeyChanged(String),
+    /// The digits are not those of the safety number.
+    #[error("the digits differ from the safety number")]
+    DigitsDiffer,
     /// No message with this id was sent from here.
     #[error("no such message was sent from this directory")]
     UnknownMessage,
@@ -102,6 +130,16 @@ impl Error {
             Self::GroupSize { .. } => "group_size".into(),
             Self::UnknownConversation => "unknown_conversation".into(),
             Self::ToSelf => "to_self".into(),
+            Self::Content(KindError::TooLong { .. }) => "too_large".into(),
+            Self::Content(_) => "bad_content".into(),
+            Self::UnknownPerson => "unknown_person".into(),
+            Self::NoSuchMessage => "unknown_message".into(),
+            Self::MessageGone => "message_gone".into(),
+            Self::NotYours => "not_yours".into(),
+            Self::NotPossible(_) => "not_possible".into(),
+            Self::Blocked(_) => "blocked".into(),
+            Self::KeyChanged(_) => "key_changed".into(),
+            Self::DigitsDiffer => "digits_differ".into(),
             Self::UnknownMessage => "unknown_message".into(),
             Self::TimedOut => "timed_out".into(),
             Self::Closed => "closed".into(),
@@ -116,7 +154,10 @@ impl Error {
             Self::Exists(_) => "choose a directory that does not exist".into(),
             Self::NoAccount(_) => "create one with `roost account create`".into(),
             Self::WrongKey => "use the passphrase file or the store.key that the account was created with".into(),
-            Self::StoreVersion { .. } => "use the newer version of this program".into(),
+            Self::StoreVersion { .. } => {
+                "use the version of this program that made the directory; its account comes back with the recovery code"
+                    .into()
+            }
             Self::Store(_) => "check space and permissions of the directory".into(),
             Self::ServerUrl(_) => "give http://HOST:PORT".into(),
             Self::Unreachable(_) => "check the address and that the node is running".into(),
@@ -127,6 +168,17 @@ impl Error {
             Self::GroupSize { .. } => "name at least one person and fewer than a hundred".into(),
             Self::UnknownConversation => "list the conversations with `roost chat group info`".into(),
             Self::ToSelf => "name somebody else".into(),
+            Self::Content(_) => "see docs/protocol.md, section Content, for the bounds".into(),
+            Self::UnknownPerson => "look at `chat requests`, or write to them first".into(),
+            Self::NoSuchMessage => "look at `chat history` for the ids".into(),
+            Self::MessageGone => "it was deleted or its time is over".into(),
+            Self::NotYours => "only its author edits or deletes a message".into(),
+            Self::NotPossible(_) => "look at `chat history` for what the message is".into(),
+            Self::Blocked(_) => "`chat unblock` them first".into(),
+            Self::KeyChanged(_) => "compare safety numbers, then `chat verify` or `chat accept-key`".into(),
+            Self::DigitsDiffer => {
+                "somebody may stand between you: ask the person by another way, and do not accept the key".into()
+            }
             Self::UnknownMessage => "check the id".into(),
             Self::TimedOut => "the message stays queued and is sent when this directory is next in use".into(),
             Self::Closed => "open the directory again".into(),

@@ -72,3 +72,25 @@ pub const RETRY_DELAY_MS_MAX: u64 = 30_000;
 pub const CONTACT_MS: u64 = 10 * 60 * 1000;
 /// Feed heads inside one message: the feeds of a conversation with two homes each, and former ones.
 pub const FEED_HEADS_MAX: usize = 16;
+/// Message ids of one receipt: about 5 KiB.
+pub const RECEIPT_MESSAGES_MAX: usize = 256;
+/// Accounts of a conversation whose members send receipts and read marks: each goes to everybody, so they grow with the square.
+pub const MARKS_ACCOUNTS_MAX: usize = 32;
+/// Emoji of a reaction, bytes: the longest family with skin tones has 41.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Emojis that one account may have on one message, taken back ones counted: nobody needs more, and a row stays small.
+pub const REACTIONS_MAX: usize = 16;
+/// Accounts that one text mentions: all of the largest group.
+pub const MENTIONS_MAX: usize = 100;
+/// Longest timer of a text that disappears, seconds: a year.
+pub const EXPIRES_AFTER_S_MAX: u64 = 365 * 24 * 3600;
+/// Name of a profile, bytes: about 30 letters of any script.
+pub const PROFILE_NAME_BYTES_MAX: usize = 128;
+/// Changes of messages that are not there yet, of one conversation: more than get ahead of their messages in practice.
+pub const WAITING_CHANGES_MAX: usize = 256;
+/// Messages of a stranger that are stored before the stranger is accepted; the rest is told as gaps.
+pub const REQUEST_MESSAGES_MAX: usize = 32;
+/// Text of a stranger that is shown with the request, bytes: enough to say who one is.
+pub const REQUEST_TEXT_BYTES_MAX: usize = 1024;
+/// Messages of a report, the newest: evidence that a person can read.
+pub const REPORT_MESSAGES_MAX: usize = 256;

@@ -139,8 +139,19 @@ async fn sign_up(
     let (name, web) = org.map(|org| (org.name.as_str(), org.web.as_str())).unwrap_or_default();
     let client = dir.join("users").join(format!("{user}@{name}"));
     let client_text = client.to_string_lossy().into_owned();
-    let args =
-        ["account", "create", "--server", web, "--handle", user, "--invite", invite, "--dir", client_text.as_str()];
+    let args = [
+        "account",
+        "create",
+        "--server",
+        web,
+        "--handle",
+        user,
+        "--invite",
+        invite,
+        "--dir",
+        client_text.as_str(),
+        "--accept-strangers",
+    ];
     let made: AccountMade = process::run(&config.binary, &args).await?;
     Ok(User { handle: made.handle, dir: client, account: made.account })
 }

@@ -30,6 +30,25 @@ fn follow(person: &Person, conversation: &str, epoch: u64) -> Value {
     }
 }
 
+/// Bob reads and carol reacts to what alice wrote first; gives it as alice's history has it then.
+fn react_and_read(alice: &Person, bob: &Person, carol: &Person, conversation: &str) -> Value {
+    let history = |person: &Person| person.chat(&["history", conversation, "--limit", "10"]).lines;
+    let first = |person: &Person| history(person).into_iter().find(|item| item["text"] == "welcome").unwrap();
+    let id = first(bob)["id"].as_str().unwrap().to_owned();
+    bob.chat(&["read", conversation]).ok();
+    carol.chat(&["react", conversation, &id, "🎉"]).ok();
+    let start = Instant::now();
+    loop {
+        let _ = alice.chat(&["recv", "--wait", "500ms"]);
+        let item = first(alice);
+        let read = item["read"].as_array().unwrap().iter().any(|mark| mark["by"] == bob.handle.as_str());
+        if read && item["reactions"][0]["emoji"] == "🎉" && item["state"] == "delivered" {
+            return item;
+        }
+        assert!(start.elapsed() < Duration::from_secs(40), "alice never hears of it: {item}");
+    }
+}
+
 #[test]
 fn people_at_three_organisations_talk_add_remove_and_leave() {
     let root = tempfile::tempdir().unwrap();
@@ -49,6 +68,9 @@ fn people_at_three_organisations_talk_add_remove_and_leave() {
     bob.chat(&["send", conversation, "hello all", "--wait", "custody", "--timeout", "30s"]).ok();
     assert_eq!(alice.receive(1, "20s"), ["hello all"], "whoever takes part may talk");
     assert_eq!(carol.receive(1, "20s"), ["hello all"], "and everybody reads it");
+
+    let said = react_and_read(&alice, &bob, &carol, conversation);
+    assert_eq!(said["state"], "delivered", "on a device of everybody");
 
     let refused = bob.chat(&["group", "add", conversation, &dave.handle, "--timeout", "20s"]);
     assert_ne!(refused.code, 0, "bob is no admin: {}", refused.errors);

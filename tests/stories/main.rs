@@ -14,6 +14,7 @@ mod kills;
 mod load;
 mod nodes;
 mod observe;
+mod people;
 mod power;
 mod production;
 mod race;

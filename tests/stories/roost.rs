@@ -280,6 +280,7 @@ impl Node {
             &self.invite,
             "--dir",
             &dir.display().to_string(),
+            "--accept-strangers",
         ])
         .ok();
         assert!(made["recovery_code"].as_str().is_some_and(|code| code.len() >= 26), "the code is shown once");

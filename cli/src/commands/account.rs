@@ -1,6 +1,7 @@
 //! `roost account`: a user's account.
 
 use crate::output::{Failure, Printer};
+use roost_client::core::people::Settings;
 use std::path::PathBuf;
 
 /// Its subcommands.
@@ -29,6 +30,9 @@ enum Command {
         /// File whose first line seals the directory, instead of a key file beside it
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
+        /// Let anybody write without being accepted first: for test networks
+        #[arg(long)]
+        accept_strangers: bool,
     },
 }
 
@@ -37,8 +41,10 @@ enum Command {
 /// # Errors
 /// [`Failure`].
 pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
-    let Command::Create { server, handle, invite, dir, passphrase_file } = args.command;
-    let made = roost_client::create_account(&server, &handle, &invite, &dir, passphrase_file.as_deref()).await?;
+    let Command::Create { server, handle, invite, dir, passphrase_file, accept_strangers } = args.command;
+    let settings = Settings { accept_strangers, ..Settings::default() };
+    let made =
+        roost_client::create_account(&server, &handle, &invite, &dir, passphrase_file.as_deref(), settings).await?;
     let value = serde_json::json!({
         "account": made.account, "handle": made.handle, "device": made.device, "recovery_code": made.recovery_code.as_str(),
     });

@@ -1,20 +1,28 @@
 //! `roost chat`: messages of the account in a directory.
 
+mod history;
+mod people;
+
 use super::group;
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
 use futures::future::{join_all, try_join_all};
+use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
-use roost_client::{Error, Session};
-use roost_protocol::handle::{Handle, HandleError};
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_client::core::people::Whom;
+use roost_client::core::{Extras, Recipient};
+use roost_protocol::handle::Handle;
+use roost_protocol::ids::MessageId;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// An account that is not known yet is looked up.
 const LOOKUP_WAIT: Duration = Duration::from_secs(30);
+/// A change of a message is at our home within this, or stays queued.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
+/// What a command that sends without a report waits for at the end.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
 /// Messages that share one commit of the directory.
 const BATCH: usize = 64;
 /// A home that is up is connected within this.
@@ -33,31 +41,6 @@ pub struct Args {
     passphrase_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
-}
-
-/// To whom a message goes.
-#[derive(Debug, Clone)]
-enum Recipient {
-    Person(Handle),
-    Conversation(ConversationId),
-}
-
-impl FromStr for Recipient {
-    type Err = HandleError;
-
-    fn from_str(text: &str) -> Result<Self, HandleError> {
-        match text.parse() {
-            Ok(conversation) => Ok(Self::Conversation(conversation)),
-            Err(_) => text.parse().map(Self::Person),
-        }
-    }
-}
-
-async fn send_one(session: &Session, to: &Recipient, text: &str) -> Result<MessageId, Error> {
-    match to {
-        Recipient::Person(handle) => session.send(&handle.to_string(), text).await,
-        Recipient::Conversation(conversation) => session.send_to(*conversation, text).await,
-    }
 }
 
 /// How far to wait for a message.
@@ -86,6 +69,12 @@ enum Command {
         /// A message for each line of stdin
         #[arg(long)]
         lines: bool,
+        /// The message that it answers
+        #[arg(long, value_name = "ID", conflicts_with = "lines")]
+        reply_to: Option<MessageId>,
+        /// Disappear after this time: here since it was sent, at the reader since it was read
+        #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "lines")]
+        expires: Option<Duration>,
         /// How far to wait
         #[arg(long, value_enum, default_value = "accepted")]
         wait: Wait,
@@ -105,8 +94,96 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
+    /// React to a message, or take the reaction back
+    React {
+        /// Like bob@birch, or a conversation's id
+        #[arg(value_name = "TO")]
+        to: Recipient,
+        /// Its id
+        message: MessageId,
+        /// One emoji
+        emoji: String,
+        /// Take it back
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Give a message of yours another text
+    Edit {
+        /// Like bob@birch, or a conversation's id
+        #[arg(value_name = "TO")]
+        to: Recipient,
+        /// Its id
+        message: MessageId,
+        /// All of the new text
+        text: String,
+    },
+    /// Take a message of yours back, for everyone
+    Delete {
+        /// Like bob@birch, or a conversation's id
+        #[arg(value_name = "TO")]
+        to: Recipient,
+        /// Its id
+        message: MessageId,
+    },
+    /// What was said, newest first
+    History(history::Args),
+    /// Everything of a conversation counts as read
+    Read {
+        /// Like bob@birch, or the id of an account or a conversation
+        #[arg(value_name = "TO")]
+        to: Recipient,
+    },
+    /// Strangers who wrote
+    Requests,
+    /// Let a stranger write to you
+    Accept {
+        /// Like bob@birch, or an account id
+        #[arg(value_name = "TO")]
+        to: Whom,
+    },
+    /// Show and answer nothing of somebody any more
+    Block {
+        /// Like bob@birch, or an account id
+        #[arg(value_name = "TO")]
+        to: Whom,
+    },
+    /// End that
+    Unblock {
+        /// Like bob@birch, or an account id
+        #[arg(value_name = "TO")]
+        to: Whom,
+    },
+    /// Print what somebody wrote as evidence; it is sent to nobody
+    Report {
+        /// Like bob@birch, or an account id
+        #[arg(value_name = "TO")]
+        to: Whom,
+    },
+    /// What you want to be called
+    Profile {
+        /// Tell it to everybody you know
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// What you chose for this directory
+    Settings(people::SettingsArgs),
     /// The number to compare with the other, by another way
     SafetyNumber {
+        /// Like bob@birch
+        #[arg(value_name = "TO")]
+        to: Handle,
+    },
+    /// You compared the safety number; takes a changed key over
+    Verify {
+        /// Like bob@birch
+        #[arg(value_name = "TO")]
+        to: Handle,
+        /// What the other reads out, to be compared here
+        #[arg(long)]
+        digits: Option<String>,
+    },
+    /// Take a changed key over without comparing
+    AcceptKey {
         /// Like bob@birch
         #[arg(value_name = "TO")]
         to: Handle,
@@ -125,15 +202,40 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     };
     let session = Session::open(&args.dir, args.passphrase_file.as_deref()).await?;
     let done = match command {
-        Command::Send { to, text, lines, wait, timeout } => {
+        Command::Send { to, text, lines, reply_to, expires, wait, timeout } => {
             if lines {
                 send_lines(&session, &to, wait, timeout, out).await
             } else {
+                let expires_after_s = expires.map(|expires| expires.as_secs());
+                let extras = Extras { reply: reply_to, mentions: Vec::new(), expires_after_s };
                 let text = text.unwrap_or_default();
-                send(&session, &to, &text, wait, timeout, out).await
+                sent(&session, session.send_with(&to, &text, extras).await, wait, timeout, out).await
             }
         }
         Command::Group(command) => group::run(&session, command, out).await,
+        Command::React { to, message, emoji, remove } => {
+            let written = session.react(&to, message, &emoji, remove).await;
+            sent(&session, written, Wait::Accepted, CHANGE_WAIT, out).await
+        }
+        Command::Edit { to, message, text } => {
+            let written = session.edit(&to, message, &text).await;
+            sent(&session, written, Wait::Accepted, CHANGE_WAIT, out).await
+        }
+        Command::Delete { to, message } => {
+            let written = session.delete(&to, message).await;
+            sent(&session, written, Wait::Accepted, CHANGE_WAIT, out).await
+        }
+        Command::History(args) => history::run(&session, args, out).await,
+        Command::Read { to } => people::read(&session, to, out).await,
+        Command::Requests => people::requests(&session, out).await,
+        Command::Accept { to } => people::accept(&session, to, out).await,
+        Command::Block { to } => people::block(&session, to, true, out).await,
+        Command::Unblock { to } => people::block(&session, to, false, out).await,
+        Command::Report { to } => people::report(&session, to, out).await,
+        Command::Profile { name } => people::profile(&session, name, out).await,
+        Command::Settings(args) => people::settings(&session, args, out).await,
+        Command::Verify { to, digits } => people::verify(&session, to, digits, out).await,
+        Command::AcceptKey { to } => people::accept_key(&session, &to, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,
         Command::SafetyNumber { to } => safety_number(&session, &to, out).await,
         Command::Status => status(&session, out).await,
@@ -155,16 +257,14 @@ fn no_interactive_client() -> Failure {
     )
 }
 
-async fn send(
+async fn sent(
     session: &Session,
-    to: &Recipient,
-    text: &str,
+    written: Result<MessageId, roost_client::Error>,
     wait: Wait,
     timeout: Duration,
     out: Printer,
 ) -> Result<(), Failure> {
-    let id = send_one(session, to, text).await?;
-    await_and_print(session, id, wait, timeout, out).await
+    await_and_print(session, written?, wait, timeout, out).await
 }
 
 /// All are queued as they come, then waited for in order: one slow recipient costs one time-out, not one a line.
@@ -202,7 +302,8 @@ async fn send_lines(
                 Ok(Ok(None)) | Err(_) => break,
             }
         }
-        let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| send_one(session, to, line));
+        let sends =
+            lines.iter().filter(|line| !line.is_empty()).map(|line| session.send_with(to, line, Extras::default()));
         for sent in join_all(sends).await {
             match sent {
                 Ok(id) => queued.push(id),
@@ -266,6 +367,7 @@ fn name(state: State) -> String {
 async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printer) -> Result<(), Failure> {
     let deadline_ms = now_ms().saturating_add(millis(wait));
     let mut printed = 0;
+    print_key_changes(session, out).await?;
     while count.is_none_or(|count| printed < count) {
         let left = Duration::from_millis(deadline_ms.saturating_sub(now_ms()));
         let Ok(message) = tokio::time::timeout(left, session.recv()).await else { break };
@@ -293,6 +395,7 @@ async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printe
         }
         printed += shown.len() as u64;
     }
+    print_key_changes(session, out).await?;
     if printed >= count.unwrap_or(1) {
         return Ok(());
     }
@@ -302,9 +405,23 @@ async fn recv(session: &Session, wait: Duration, count: Option<u64>, out: Printe
     ))
 }
 
+/// A changed key is an event, never silent; it counts as no message.
+async fn print_key_changes(session: &Session, out: Printer) -> Result<(), Failure> {
+    for change in session.unshown_key_changes().await? {
+        let value = json!({
+            "type": "key_changed", "peer": change.handle, "account": change.account, "seen_at": rfc3339(change.seen_at),
+        });
+        let hint = "nothing is sent there until you `verify` or `accept-key`";
+        out.print(&value, format_args!("the account behind {} is another one: {hint}", change.handle))?;
+        session.key_change_shown(&change.handle).await?;
+    }
+    Ok(())
+}
+
 fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure> {
     let value = json!({
         "type": "message", "id": message.id, "conversation": message.conversation, "from": message.from,
+        "name": message.name, "reply_to": message.reply, "expires_after_s": message.expires_after_s,
         "device": message.device, "kind": message.kind, "text": message.text,
         "sent_at": rfc3339(message.sent_at), "received_at": rfc3339(message.received_at),
     });
@@ -320,9 +437,14 @@ fn visible(character: char) -> char {
 async fn safety_number(session: &Session, to: &Handle, out: Printer) -> Result<(), Failure> {
     let number = session.safety_number(&to.to_string(), LOOKUP_WAIT).await?;
     let digits = number.digits();
-    // Nothing marks a number as compared yet.
-    let value = json!({ "peer": to, "digits": digits, "verified": false });
-    out.print(&value, format_args!("{to}\n{number}\nCompare it with theirs by another way; it must be the same."))
+    let verified = session.is_verified(to).await?;
+    let value = json!({ "peer": to, "digits": digits, "verified": verified });
+    let words = if verified {
+        "You compared it."
+    } else {
+        "Compare it with theirs by another way; it must be the same. Then `roost chat verify`."
+    };
+    out.print(&value, format_args!("{to}\n{number}\n{words}"))
 }
 
 /// The status once the home knows us, or how it stands after a while without that.
@@ -341,7 +463,10 @@ pub async fn connected_status(session: &Session) -> Result<Status, Failure> {
 
 async fn status(session: &Session, out: Printer) -> Result<(), Failure> {
     let status = connected_status(session).await?;
+    let unread: usize = session.conversation_views().await?.iter().map(|conversation| conversation.unread).sum();
+    let requests = session.requests().await?.len();
     let value: Value = json!({
+        "unread": unread, "requests": requests,
         "handle": status.handle, "account": status.account, "device": status.device, "connected": status.connected,
         "homes": status.homes, "outbox": status.outbox, "conversations": status.conversations,
     });
@@ -349,7 +474,7 @@ async fn status(session: &Session, out: Printer) -> Result<(), Failure> {
     out.print(
         &value,
         format_args!(
-            "{}  {connected}\nhome           {}\nin the outbox  {}\nconversations  {}",
+            "{}  {connected}\nhome           {}\nin the outbox  {}\nconversations  {}\nunread         {unread}\nrequests       {requests}",
             status.handle,
             status.homes.join(", "),
             status.outbox,

@@ -1,5 +1,6 @@
 //! A new account: its recovery code, its first device, its identity log, and the rows that a device starts with.
 
+use super::people::Settings;
 use super::rows::{self, AccountRow};
 use roost_crypto::codec;
 use roost_crypto::group::WriteSet;
@@ -20,6 +21,8 @@ pub struct NewAccount {
     pub log: VerifiedLog,
     /// The handle asked for.
     pub handle: Handle,
+    /// What the new directory starts with.
+    pub settings: Settings,
     org: OrgId,
     device: SecretKey,
 }
@@ -55,7 +58,7 @@ impl NewAccount {
         let device = SecretKey::from_seed(&device_seed);
         let claim = Operation::SetHandle { handle: handle.to_string(), org };
         let log = VerifiedLog::create(&root, &device.public_key(), vec![home])?.append(claim, Signer::Root, &root)?;
-        Ok(Self { code, log, handle, org, device })
+        Ok(Self { code, log, handle, settings: Settings::default(), org, device })
     }
 
     /// The account.
@@ -98,6 +101,7 @@ impl NewAccount {
         };
         let mut writes = WriteSet::default();
         writes.0.insert(rows::account(), Some(codec::encode(&row)));
+        writes.0.insert(rows::settings(), Some(codec::encode(&self.settings)));
         Ok(writes)
     }
 }

@@ -109,6 +109,11 @@ impl Device {
             );
             return self.resolve_refused(handle, refusal, random, now_ms);
         };
+        if self.watch_key(handle, account, now_ms)? {
+            // Messages of the other account are not shown under the handle that the person knows.
+            self.inbox.named(&account);
+            return Ok(());
+        }
         let known: Option<PeerRow> = self.table.get(&rows::peer(&account))?;
         if let Some(mut row) = known {
             row.handle = Some(handle.clone());

@@ -2,7 +2,10 @@
 //!
 //! What cannot be opened is a gap that is told, never a silent loss. An entry is acknowledged with the commit that holds it.
 
+use super::history::Arrived;
+use super::history::row::{ChangeRow, Said};
 use super::message::ReceivedMessage;
+use super::recipient::Place;
 use super::rows::{self, CursorRow, GroupRow, PeerRow, RECEIVED, ReceivedRow, Target};
 use super::{Device, DeviceError, Output};
 use roost_crypto::group::GroupError;
@@ -14,6 +17,7 @@ use roost_protocol::conversation::Policy;
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, MessageId};
+use roost_protocol::limits;
 use roost_protocol::socket::ClientFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,11 +26,19 @@ const NAMING_MS_MAX: u64 = 2_000;
 /// Entries that a home may push before it places them: four times what it sends ahead of an acknowledgement.
 const UNPLACED_MAX: usize = 1_024;
 
+/// Whose a message is that was not handed out.
+#[derive(Clone, Copy)]
+struct Waiting {
+    account: AccountId,
+    /// Said in the conversation of two, where a stranger is a request.
+    direct: bool,
+}
+
 /// What was received and not shown yet; rebuilt from rows.
 #[derive(Default)]
 pub(super) struct Inbox {
     next_order: u64,
-    unemitted: BTreeMap<u64, AccountId>,
+    unemitted: BTreeMap<u64, Waiting>,
     unshown: BTreeMap<(MessageId, DeviceId), u64>,
     /// Accounts whose handle is being verified, and until when their messages wait for it.
     naming: BTreeMap<AccountId, (Handle, u64)>,
@@ -39,6 +51,11 @@ pub(super) struct Inbox {
 impl Inbox {
     pub fn named(&mut self, account: &AccountId) {
         self.naming.remove(account);
+    }
+
+    /// What was not handed out in conversations of two, in order, and of whom.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, AccountId)> + '_ {
+        self.unemitted.iter().filter(|(_, one)| one.direct).map(|(order, one)| (*order, one.account))
     }
 
     /// Nobody's messages wait for a name any more: the clock was set back.
@@ -74,9 +91,16 @@ impl Device {
             if let Some(mut row) = self.table.get::<ReceivedRow>(&rows::received(order))? {
                 row.shown = true;
                 self.table.put(rows::received(order), &row);
+                self.start_shown_timer(&row.conversation, &row.id)?;
             }
         }
         Ok(())
+    }
+
+    /// What was shown was read, as far as its timer is concerned.
+    fn start_shown_timer(&mut self, conversation: &ConversationId, id: &MessageId) -> Result<(), DeviceError> {
+        let timed = self.standing(conversation, id)?.is_some_and(|row| row.expires_after_s.is_some());
+        if timed { self.begin_timer(conversation, id, self.last_now_ms, false) } else { Ok(()) }
     }
 
     pub(super) fn load_inbox(&mut self) -> Result<(), DeviceError> {
@@ -84,7 +108,8 @@ impl Device {
             let order = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
             self.inbox.next_order = self.inbox.next_order.max(order + 1);
             if !row.shown {
-                self.inbox.unemitted.insert(order, row.account);
+                let direct = self.place_with(&row.account).conversation == row.conversation;
+                self.inbox.unemitted.insert(order, Waiting { account: row.account, direct });
                 self.inbox.unshown.insert((row.id, row.device), order);
             }
         }
@@ -149,27 +174,38 @@ impl Device {
             self.inbox.ack = None;
             self.inbox.naming.clear();
         }
-        let due: Vec<u64> = self
+        let due: Vec<(u64, bool)> = self
             .inbox
             .unemitted
             .iter()
-            .filter_map(|(order, account)| (!self.inbox.naming.contains_key(account)).then_some(*order))
+            .filter_map(|(order, one)| (!self.inbox.naming.contains_key(&one.account)).then_some((*order, one.direct)))
             .collect();
-        for order in due {
-            self.inbox.unemitted.remove(&order);
-            if let Some(row) = self.table.get::<ReceivedRow>(&rows::received(order))? {
-                let message = ReceivedMessage {
-                    id: row.id,
-                    conversation: row.conversation,
-                    from: self.name_of(&row.account)?,
-                    device: row.device,
-                    kind: row.kind,
-                    text: row.text,
-                    sent_at: row.id.at_ms(),
-                    received_at: row.received_at,
-                };
-                self.staged.push(Output::Message(message));
+        for (order, direct) in due {
+            let Some(row) = self.table.get::<ReceivedRow>(&rows::received(order))? else { continue };
+            // A stranger's message waits as a request.
+            if direct && !self.is_accepted(&row.account)? {
+                continue;
             }
+            self.inbox.unemitted.remove(&order);
+            let Some(said) = self.standing(&row.conversation, &row.id)? else {
+                // Its author took it back, or its time is over.
+                self.mark_shown(&row.id)?;
+                continue;
+            };
+            let message = ReceivedMessage {
+                id: row.id,
+                conversation: row.conversation,
+                from: self.name_of(&row.account)?,
+                name: self.profile_of(&row.account)?,
+                device: row.device,
+                kind: said.kind,
+                text: said.text,
+                reply: said.reply,
+                expires_after_s: said.expires_after_s,
+                sent_at: row.id.at_ms(),
+                received_at: said.stored_at,
+            };
+            self.staged.push(Output::Message(message));
         }
         Ok(())
     }
@@ -218,16 +254,16 @@ impl Device {
             return Ok(());
         }
         let group = header.feed.group;
-        let direct = self.table.get::<GroupRow>(&rows::group(&group))?.map(|row| row.conversation);
         let of_many = ConversationId::of_group(&group);
-        let known = match direct {
-            Some(conversation) => Some(conversation),
-            None => self.conversation(&of_many)?.map(|_| of_many),
+        let known = match self.table.get::<GroupRow>(&rows::group(&group))? {
+            Some(row) => Some(Place { conversation: row.conversation, peer: Some(row.peer) }),
+            None => self.conversation(&of_many)?.map(|_| Place::of_many(of_many)),
         };
-        let Some(conversation) = known else {
+        let Some(place) = known else {
             self.gap(None, header, "the conversation is not known");
             return Ok(());
         };
+        let conversation = place.conversation;
         let opened = self.engine.groups.open(&self.table, group.as_bytes(), entry.payload.as_slice());
         let opened = match opened {
             Ok((opened, writes)) => {
@@ -249,35 +285,58 @@ impl Device {
             return Ok(());
         };
         self.table.put(dedupe, &());
-        let kind = content.body.kind().to_owned();
-        let text = match content.body {
-            Body::Delivered(ids) => return self.delivered(&header.account, &ids, now_ms),
-            Body::Text(text) => text,
-            Body::Leave(leave) => return self.leave_wished(&group, leave),
-            Body::Unknown { .. } => String::new(),
-        };
-        self.received(header, conversation, kind, text, now_ms)?;
-        if direct.is_some() {
-            self.outbox.receipt_due(header.account, header.message);
+        // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
+        if let Body::Leave(leave) = content.body {
+            return self.leave_wished(&group, leave);
+        }
+        if self.person(&header.account)?.blocked {
+            return Ok(());
+        }
+        match &content.body {
+            Body::Delivered(ids) => return self.delivered(&place, &header.account, ids, now_ms),
+            Body::Read(read) => return self.read_by(&place.conversation, header.account, &read.messages, now_ms),
+            Body::Profile(profile) => {
+                return self.learn_profile(&header.account, header.message, profile.name.clone());
+            }
+            _ => {}
+        }
+        if let Said::Change(target, change) = Said::of(&content.body) {
+            let change = ChangeRow { id: header.message, author: header.account, change };
+            self.change(place.conversation, target, change)?;
+            return self.answer_receipt(&place, header.account, header.message);
+        }
+        self.received(&Arrived { header, place }, &content.body, now_ms)
+    }
+
+    /// A receipt, unless the author must not hear of us.
+    fn answer_receipt(&mut self, place: &Place, account: AccountId, id: MessageId) -> Result<(), DeviceError> {
+        if let Some(target) = self.target_of_marks(place)? {
+            let account = place.peer.map(|_| account);
+            self.outbox.receipt_due(target, account, id);
         }
         Ok(())
     }
 
-    fn received(
-        &mut self,
-        header: &EntryHeader,
-        conversation: ConversationId,
-        kind: String,
-        text: String,
-        now_ms: u64,
-    ) -> Result<(), DeviceError> {
-        let EntryHeader { account, device, message: id, .. } = *header;
+    pub(super) fn received(&mut self, arrived: &Arrived<'_>, body: &Body, now_ms: u64) -> Result<(), DeviceError> {
+        let Arrived { header, place } = arrived;
+        let (conversation, direct) = (place.conversation, place.peer.is_some());
+        let EntryHeader { account, device, message: id, .. } = **header;
+        let held = self.inbox.waiting().filter(|(_, of)| *of == account).count();
+        if direct && held >= limits::REQUEST_MESSAGES_MAX && !self.is_accepted(&account)? {
+            self.gap(Some(conversation), header, "a stranger wrote more than is kept of one");
+            return Ok(());
+        }
+        if !self.remember_received(arrived, body, now_ms)? {
+            self.gap(Some(conversation), header, "the message has the id of another");
+            return Ok(());
+        }
         let order = self.inbox.next_order;
         self.inbox.next_order += 1;
-        let row = ReceivedRow { id, conversation, account, device, kind, text, received_at: now_ms, shown: false };
+        let row = ReceivedRow { id, conversation, account, device, shown: false };
         self.table.put(rows::received(order), &row);
-        self.inbox.unemitted.insert(order, account);
+        self.inbox.unemitted.insert(order, Waiting { account, direct });
         self.inbox.unshown.insert((id, device), order);
+        self.answer_receipt(place, account, id)?;
         self.verify_name(account, now_ms)
     }
 

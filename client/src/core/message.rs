@@ -60,12 +60,18 @@ pub struct ReceivedMessage {
     pub conversation: ConversationId,
     /// The author's verified handle, else the account id.
     pub from: String,
+    /// What the author wants to be called; proves nothing.
+    pub name: Option<String>,
     /// The device that sealed it.
     pub device: DeviceId,
-    /// Its kind: `text`, or one that this version does not know.
+    /// Its kind: `text`, `rich_text`, or one that this version does not know.
     pub kind: String,
     /// The text; empty for an unknown kind.
     pub text: String,
+    /// The message that it answers.
+    pub reply: Option<MessageId>,
+    /// Seconds after which it disappears here.
+    pub expires_after_s: Option<u64>,
     /// When its author says it was written.
     pub sent_at: u64,
     /// When it was stored here.

@@ -8,19 +8,27 @@
 //! Implements `docs/protocol.md`, sections "Between device and home", "Conversations" and "Content".
 
 pub mod account;
+mod changes;
 mod contacts;
 mod groups;
+pub mod history;
 mod inbox;
 mod link;
 mod many;
 pub mod message;
 mod outbox;
+pub mod people;
+mod recipient;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod verification;
 
+pub use changes::Extras;
 pub use many::{ConversationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport};
+pub use recipient::Recipient;
 pub use rows::AccountRow;
+pub use verification::KeyChange;
 
 use self::message::{MessageReport, ReceivedMessage, Status};
 use self::rows::Table;
@@ -83,6 +91,13 @@ pub enum Output {
     Intent(IntentReport),
     /// The people of a conversation have changed.
     Membership(MembershipReport),
+    /// Another account was found behind a handle: nothing is sent to it until the person decides.
+    KeyChanged {
+        /// Which handle.
+        handle: Handle,
+        /// The account that it means now.
+        account: AccountId,
+    },
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -144,6 +159,8 @@ pub struct Device {
     link: link::Link,
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
+    history: history::History,
+    people: people::People,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
@@ -192,6 +209,8 @@ impl Device {
             link: link::Link::default(),
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
+            history: history::History::default(),
+            people: people::People::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
             wanted: BTreeSet::new(),
@@ -205,6 +224,8 @@ impl Device {
             opened.load_outbox()?;
         }
         opened.load_inbox()?;
+        opened.load_history()?;
+        opened.load_people()?;
         Ok(opened)
     }
 
@@ -230,6 +251,8 @@ impl Device {
     /// [`DeviceError`]: drop the device.
     pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
         self.watch_clock(now_ms);
+        self.expire(now_ms)?;
+        self.tell_profile(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;
@@ -258,7 +281,13 @@ impl Device {
 
     /// When to call with [`Input::Tick`], milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
-        let wakes = [self.outbox_wake_at(), self.inbox_wake_at(), self.link_wake_at(), self.intents_wake_at()];
+        let wakes = [
+            self.outbox_wake_at(),
+            self.inbox_wake_at(),
+            self.link_wake_at(),
+            self.intents_wake_at(),
+            self.history_wake_at(),
+        ];
         wakes.into_iter().flatten().min()
     }
 

@@ -2,8 +2,10 @@
 //!
 //! A target that cannot be reached now delays no other. Submissions are repeated byte by byte, so the home sees them once.
 
+use super::changes::Extras;
 use super::link::Pending;
 use super::message::{MessageReport, State};
+use super::recipient::{Place, Recipient};
 use super::rows::{self, OUTBOX, OutboxRow, SealedRow, Target};
 use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
@@ -21,13 +23,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Submissions without `Accepted` at a time: hides the round trip, bounds what a slow home must hold.
 const IN_FLIGHT_MAX: usize = 64;
-/// Message ids of one receipt: about 5 KiB.
-const RECEIPT_IDS_MAX: usize = 256;
 /// Longest pause before a target is tried again, milliseconds: a person waits for it.
 pub(super) const RETRY_DELAY_MS_MAX: u64 = 10_000;
 
 /// Longest pause that a home may ask for, milliseconds: a rate may give one in ten minutes.
 const RETRY_AFTER_MS_MAX: u64 = 10 * 60 * 1_000;
+
+/// How long receipts of a conversation of many are collected, milliseconds: each goes to all of its homes.
+const MARKS_DELAY_MS: u64 = 1_000;
 
 /// How a target stands on this connection.
 #[derive(Default)]
@@ -52,6 +55,16 @@ impl Route {
 
     pub fn freed(&mut self) {
         self.busy = false;
+    }
+
+    /// Nothing goes there until the person decides.
+    pub fn is_held(&mut self, why: Refusal) {
+        self.error = Some(why);
+    }
+
+    /// The person decided.
+    pub fn is_free(&mut self) {
+        self.error = None;
     }
 
     fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
@@ -93,7 +106,12 @@ pub(super) struct Outbox {
     in_flight: BTreeMap<MessageId, Target>,
     routes: BTreeMap<Target, Route>,
     busy: BTreeSet<AccountId>,
-    due_receipts: BTreeMap<AccountId, Vec<MessageId>>,
+    /// Receipts that are about to be written, and the account that they go to in a conversation of two.
+    due_receipts: BTreeMap<Target, (Option<AccountId>, Vec<MessageId>)>,
+    /// Until when receipts of a conversation of many are collected.
+    held_marks: BTreeMap<Target, u64>,
+    /// The session ends: nothing is collected any more.
+    hurried: bool,
 }
 
 impl Outbox {
@@ -117,8 +135,8 @@ impl Outbox {
         self.busy.remove(account);
     }
 
-    pub fn receipt_due(&mut self, account: AccountId, id: MessageId) {
-        self.due_receipts.entry(account).or_default().push(id);
+    pub fn receipt_due(&mut self, target: Target, account: Option<AccountId>, id: MessageId) {
+        self.due_receipts.entry(target).or_insert((account, Vec::new())).1.push(id);
     }
 
     pub fn disconnected(&mut self) {
@@ -130,6 +148,7 @@ impl Outbox {
     /// Every pause is over: the clock was set back.
     pub fn due_at_once(&mut self) {
         self.routes.values_mut().for_each(|route| route.not_before_ms = 0);
+        self.held_marks.clear();
     }
 
     /// Everything without custody is submitted again.
@@ -165,38 +184,35 @@ impl Device {
     /// Writes a text into the outbox.
     ///
     /// # Errors
-    /// [`Error::TextTooLong`] and [`Error::ToSelf`] change nothing; after [`Error::Device`] drop the device.
+    /// Those of [`Self::send_with`].
     pub fn send(&mut self, to: &Handle, text: &str, random: Random<'_>, now_ms: u64) -> Result<MessageId, Error> {
-        if text.len() > limits::TEXT_BYTES_MAX {
-            return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
-        }
-        if *to == self.me.row.handle {
-            return Err(Error::ToSelf);
-        }
-        let account = self.account_of(to)?;
-        let target = Target::Handle(to.clone());
-        Ok(self.write(target, account, Body::Text(text.to_owned()), random, now_ms)?)
+        self.send_with(&to.clone().into(), text, Extras::default(), random, now_ms)
     }
 
-    /// Writes a text into the outbox, for a conversation of many.
+    /// Writes a text into the outbox that answers, mentions or disappears. Whom we write to is no stranger any more.
     ///
     /// # Errors
-    /// [`Error::TextTooLong`] and [`Error::UnknownConversation`] change nothing; after [`Error::Device`] drop the device.
-    pub fn send_to(
+    /// [`Error::TextTooLong`], [`Error::ToSelf`], [`Error::Content`], [`Error::Blocked`], [`Error::KeyChanged`] and
+    /// [`Error::UnknownConversation`] change nothing; after [`Error::Device`] drop the device.
+    pub fn send_with(
         &mut self,
-        conversation: ConversationId,
+        to: &Recipient,
         text: &str,
+        extras: Extras,
         random: Random<'_>,
         now_ms: u64,
     ) -> Result<MessageId, Error> {
         if text.len() > limits::TEXT_BYTES_MAX {
             return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
         }
-        if self.conversation(&conversation)?.is_none_or(|row| row.over) {
-            return Err(Error::UnknownConversation);
+        let address = self.address(to)?;
+        let body = extras.body(text);
+        body.check()?;
+        let account = address.account();
+        if let Some(account) = &account {
+            self.accept(account)?;
         }
-        let body = Body::Text(text.to_owned());
-        Ok(self.write(Target::Conversation(conversation), None, body, random, now_ms)?)
+        Ok(self.write(address.target, account, body, random, now_ms)?)
     }
 
     /// How far a message of ours came.
@@ -206,6 +222,16 @@ impl Device {
     pub fn report(&self, id: &MessageId) -> Result<Option<MessageReport>, DeviceError> {
         let row: Option<OutboxRow> = self.table.get(&rows::outbox(id))?;
         Ok(row.map(|row| self.report_of(id, &row)))
+    }
+
+    /// Whether everything written is with our home.
+    pub fn nothing_queued(&self) -> bool {
+        self.outbox.queues.is_empty() && self.outbox.in_flight.is_empty() && self.outbox.due_receipts.is_empty()
+    }
+
+    /// The session is about to end: what is collected goes now.
+    pub fn hurry(&mut self) {
+        self.outbox.hurried = true;
     }
 
     pub(super) fn load_outbox(&mut self) -> Result<(), DeviceError> {
@@ -220,30 +246,27 @@ impl Device {
     }
 
     pub(super) fn make_receipts(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
-        for (account, mut ids) in std::mem::take(&mut self.outbox.due_receipts) {
+        for (target, (account, mut ids)) in std::mem::take(&mut self.outbox.due_receipts) {
             // A receipt that waits unsealed takes the new ones along: two people who write fast cost one submission.
-            if let Some((id, row, mut earlier)) = self.waiting_receipt(&account)?
-                && earlier.len() + ids.len() <= RECEIPT_IDS_MAX
+            if let Some((id, row, mut earlier)) = self.waiting_receipt(&target)?
+                && earlier.len() + ids.len() <= limits::RECEIPT_MESSAGES_MAX
             {
                 self.outbox.closed(&row, &id);
                 self.table.delete(rows::outbox(&id));
                 earlier.append(&mut ids);
                 ids = earlier;
             }
-            for ids in ids.chunks(RECEIPT_IDS_MAX) {
+            for ids in ids.chunks(limits::RECEIPT_MESSAGES_MAX) {
                 let body = Body::Delivered(ids.to_vec());
-                self.write(Target::Account(account), Some(account), body, &mut *random, now_ms)?;
+                self.write(target.clone(), account, body, &mut *random, now_ms)?;
             }
         }
         Ok(())
     }
 
-    /// A receipt for an account that was not sealed yet, and the ids in it.
-    fn waiting_receipt(
-        &self,
-        account: &AccountId,
-    ) -> Result<Option<(MessageId, OutboxRow, Vec<MessageId>)>, DeviceError> {
-        let queue = self.outbox.queues.get(&Target::Account(*account));
+    /// A receipt for a target that was not sealed yet, and the ids in it.
+    fn waiting_receipt(&self, target: &Target) -> Result<Option<(MessageId, OutboxRow, Vec<MessageId>)>, DeviceError> {
+        let queue = self.outbox.queues.get(target);
         let Some(id) = queue.and_then(|queue| queue.last_key_value()).map(|(_, id)| *id) else { return Ok(None) };
         let Some(row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? else { return Ok(None) };
         let content = Content::decode(row.content.as_slice()).map(|content| content.body);
@@ -251,6 +274,18 @@ impl Device {
             Ok(Body::Delivered(ids)) if row.receipt && row.sealed.is_none() => Some((id, row, ids)),
             _ => None,
         })
+    }
+
+    /// What waits for an account and answers nothing that a person wrote, goes.
+    pub(super) fn drop_receipts(&mut self, account: &AccountId) -> Result<(), DeviceError> {
+        self.outbox.due_receipts.remove(&Target::Account(*account));
+        let waiting = self.outbox.open.values().filter(|open| open.receipt && open.target == Target::Account(*account));
+        for id in waiting.map(|open| open.id).collect::<Vec<_>>() {
+            if let Some(row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? {
+                self.close(&id, row);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn pump_outbox(&mut self, now_ms: u64) -> Result<(), DeviceError> {
@@ -275,7 +310,8 @@ impl Device {
         }
         let waits = |target: &Target, route: &Route| !route.busy && self.outbox.queues.contains_key(target);
         let due = |(target, route): (&Target, &Route)| waits(target, route).then_some(route.not_before_ms);
-        self.outbox.routes.iter().filter_map(due).filter(|at| *at > 0).min()
+        let routes = self.outbox.routes.iter().filter_map(due).filter(|at| *at > 0);
+        routes.chain(self.outbox.held_marks.values().copied()).min()
     }
 
     pub(super) fn accepted(&mut self, id: &MessageId, now_ms: u64) -> Result<(), DeviceError> {
@@ -322,10 +358,21 @@ impl Device {
     }
 
     /// The recipient's device says that it stored these.
-    pub(super) fn delivered(&mut self, by: &AccountId, ids: &[MessageId], now_ms: u64) -> Result<(), DeviceError> {
-        for id in ids.iter().take(RECEIPT_IDS_MAX) {
+    pub(super) fn delivered(
+        &mut self,
+        place: &Place,
+        by: &AccountId,
+        ids: &[MessageId],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        self.held_by(&place.conversation, *by, ids, now_ms)?;
+        for id in ids.iter().take(limits::RECEIPT_MESSAGES_MAX) {
             let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { continue };
-            if row.account.as_ref() == Some(by) && row.state < State::Delivered && !row.receipt {
+            let by_all = match place.peer {
+                Some(_) => row.account.as_ref() == Some(by),
+                None => row.conversation == Some(place.conversation) && self.all_hold(&place.conversation, id)?,
+            };
+            if by_all && row.state < State::Delivered && !row.receipt {
                 row.state = State::Delivered;
                 row.delivered_at = Some(now_ms);
                 self.close(id, row);
@@ -404,7 +451,7 @@ impl Device {
     ) -> Result<MessageId, DeviceError> {
         let mut salt = vec![0; 16];
         random(&mut salt);
-        let receipt = matches!(body, Body::Delivered(_));
+        let receipt = body.is_receipt();
         let seen = match (&target, account) {
             (Target::Conversation(id), _) => {
                 self.group_of(id)?.map_or(Ok(Vec::new()), |row| self.seen_in(&row.group))?
@@ -412,8 +459,17 @@ impl Device {
             (_, Some(account)) => self.seen(&account)?,
             (_, None) => Vec::new(),
         };
-        let content = Content { salt: Bytes(salt), body, seen, log: self.me.log.head() }.encode();
-        let id = MessageId::of(now_ms, &content);
+        let place = match (&target, account) {
+            (Target::Conversation(id), _) => Some(Place::of_many(*id)),
+            (_, Some(account)) => Some(self.place_with(&account)),
+            (_, None) => None,
+        };
+        let content = Content { salt: Bytes(salt), body, seen, log: self.me.log.head() };
+        let bytes = content.encode();
+        let id = MessageId::of(now_ms, &bytes);
+        if let Some(place) = &place {
+            self.remember_sent(id, place, &content.body, now_ms)?;
+        }
         let order = self.outbox.next_order;
         self.outbox.next_order += 1;
         let row = OutboxRow {
@@ -422,11 +478,8 @@ impl Device {
             receipt,
             account,
             waiting: BTreeSet::new(),
-            conversation: match &target {
-                Target::Conversation(id) => Some(*id),
-                _ => account.map(|account| ConversationId::direct(&self.me.account, &account)),
-            },
-            content: Bytes(content),
+            conversation: place.map(|place| place.conversation),
+            content: Bytes(bytes),
             sealed: None,
             attempt: 0,
             state: State::Queued,
@@ -457,13 +510,20 @@ impl Device {
         if route.busy || route.not_before_ms > now_ms {
             return Ok(());
         }
+        if let Target::Handle(handle) = target
+            && self.held_by_key(handle)
+        {
+            return Ok(());
+        }
+        let route = self.outbox.route(target);
         // A pause that is over must not wake the device again.
         route.not_before_ms = 0;
         let account = match target {
             Target::Conversation(id) => {
                 // Until it stands, and while a commit of ours is under way, what is written waits.
                 return match self.group_of(id)? {
-                    Some(row) => self.pump_queue(target, None, row.group),
+                    Some(row) if !self.collects_marks(target, now_ms) => self.pump_queue(target, None, row.group),
+                    Some(_) => Ok(()),
                     None => Ok(()),
                 };
             }
@@ -481,6 +541,21 @@ impl Device {
         }
         let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
         self.pump_queue(target, Some(account), group)
+    }
+
+    /// Whether only receipts wait for a conversation of many, and more may join them.
+    fn collects_marks(&mut self, target: &Target, now_ms: u64) -> bool {
+        let queue = self.outbox.queues.get(target);
+        let is_receipt = |order: &u64| self.outbox.open.get(order).is_some_and(|open| open.receipt);
+        if self.outbox.hurried || !queue.is_some_and(|queue| queue.keys().all(is_receipt)) {
+            self.outbox.held_marks.remove(target);
+            return false;
+        }
+        let until = *self.outbox.held_marks.entry(target.clone()).or_insert(now_ms + MARKS_DELAY_MS);
+        if until <= now_ms {
+            self.outbox.held_marks.remove(target);
+        }
+        until > now_ms
     }
 
     fn pump_queue(&mut self, target: &Target, account: Option<AccountId>, group: GroupId) -> Result<(), DeviceError> {
@@ -505,6 +580,12 @@ impl Device {
             let (sealed, writes) = sealed?;
             self.table.apply_mls(writes);
             if let Some(account) = account {
+                if row.account.is_none()
+                    && let Ok(content) = Content::decode(row.content.as_slice())
+                {
+                    self.remember_sent(id, &self.place_with(&account), &content.body, row.submitted_at)?;
+                    self.accept(&account)?;
+                }
                 row.account = Some(account);
                 row.conversation = Some(ConversationId::direct(&self.me.account, &account));
             } else if let Target::Conversation(conversation) = &row.target

@@ -26,6 +26,7 @@ pub(super) const CONVERSATION: u8 = b'n';
 const DEDUPE: u8 = b'd';
 const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
+pub(super) const HISTORY: u8 = b'h';
 const CURSOR: u8 = b'i';
 pub(super) const INTENT: u8 = b'w';
 pub(super) const JOINING: u8 = b'j';
@@ -36,6 +37,11 @@ const PEER: u8 = b'p';
 const PENDING: u8 = b'e';
 const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
+pub(super) const PERSON: u8 = b's';
+const DRAFT: u8 = b't';
+const SETTINGS: u8 = b'x';
+pub(super) const KEY_CHANGE: u8 = b'y';
+const WAITING: u8 = b'z';
 
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -111,16 +117,37 @@ pub(super) struct OutboxRow {
     pub error: Option<Refusal>,
 }
 
-/// A received message.
+/// A received message, in the order in which it is handed out; what it says is in its row of the history.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ReceivedRow {
     pub id: MessageId,
     pub conversation: ConversationId,
     pub account: AccountId,
     pub device: DeviceId,
-    pub kind: String,
-    pub text: String,
-    pub received_at: u64,
+    pub shown: bool,
+}
+
+/// What the person decided about another account.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct PersonRow {
+    /// We wrote to it, or said that it may write to us.
+    pub accepted: bool,
+    pub blocked: bool,
+    /// The safety number was compared.
+    pub verified: bool,
+    /// What it wants to be called, and the message that said so.
+    pub profile: Option<(MessageId, String)>,
+    /// The profile of ours that it was told.
+    pub told: Option<String>,
+}
+
+/// Another account than the known one was found behind a handle; nothing is sent there until the person decides.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeyChangeRow {
+    pub handle: Handle,
+    pub account: AccountId,
+    pub seen_at: u64,
+    /// The person saw it.
     pub shown: bool,
 }
 
@@ -191,6 +218,43 @@ pub(super) fn dedupe(device: &DeviceId, id: &MessageId) -> Vec<u8> {
     key(DEDUPE, &[device.as_bytes(), id.as_bytes()])
 }
 
+pub(super) fn settings() -> Vec<u8> {
+    vec![SETTINGS]
+}
+
+pub(super) fn person(account: &AccountId) -> Vec<u8> {
+    key(PERSON, &[account.as_bytes()])
+}
+
+pub(super) fn key_change(handle: &Handle) -> Vec<u8> {
+    key(KEY_CHANGE, &[&labels::hash(labels::CONTACT_ROW, &[b"handle", handle.to_string().as_bytes()])])
+}
+
+pub(super) fn draft(account: &AccountId) -> Vec<u8> {
+    key(DRAFT, &[account.as_bytes()])
+}
+
+pub(super) fn history(conversation: &ConversationId, id: &MessageId) -> Vec<u8> {
+    key(HISTORY, &[conversation.as_bytes(), id.as_bytes()])
+}
+
+pub(super) fn history_of(conversation: &ConversationId) -> Vec<u8> {
+    key(HISTORY, &[conversation.as_bytes()])
+}
+
+/// A change of a message that is not there yet.
+pub(super) fn waiting(conversation: &ConversationId, message: &MessageId, change: &MessageId) -> Vec<u8> {
+    key(WAITING, &[conversation.as_bytes(), message.as_bytes(), change.as_bytes()])
+}
+
+pub(super) fn waiting_for(conversation: &ConversationId, message: &MessageId) -> Vec<u8> {
+    key(WAITING, &[conversation.as_bytes(), message.as_bytes()])
+}
+
+pub(super) fn waiting_of(conversation: &ConversationId) -> Vec<u8> {
+    key(WAITING, &[conversation.as_bytes()])
+}
+
 pub(super) fn feed(feed: &FeedId) -> Vec<u8> {
     let FeedId { group, node, incarnation } = feed;
     key(FEED, &[group.as_bytes(), node.public_key().as_bytes(), incarnation.as_bytes()])
@@ -252,6 +316,28 @@ impl Table {
         self.rows
             .range(prefix.to_vec()..)
             .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| Ok((key.clone(), decode(value)?)))
+            .collect()
+    }
+
+    /// How many rows there are under a prefix.
+    pub fn count(&self, prefix: &[u8]) -> usize {
+        self.rows.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)).count()
+    }
+
+    /// The last rows under a prefix whose keys are below `before`, last first.
+    pub fn newest<T: DeserializeOwned>(
+        &self,
+        prefix: &[u8],
+        before: Option<Vec<u8>>,
+        max: usize,
+    ) -> Result<Vec<(Vec<u8>, T)>, DeviceError> {
+        let end = before.unwrap_or_else(|| prefix.iter().copied().chain([0xff; 33]).collect());
+        self.rows
+            .range(prefix.to_vec()..end)
+            .rev()
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(max)
             .map(|(key, value)| Ok((key.clone(), decode(value)?)))
             .collect()
     }

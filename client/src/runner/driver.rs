@@ -3,7 +3,7 @@
 use super::socket::Socket;
 use super::{Command, IntentState, now_ms};
 use crate::core::message::ReceivedMessage;
-use crate::core::{Device, Input, IntentReport, Output};
+use crate::core::{Device, Input, IntentReport, Output, Random};
 use crate::error::Error;
 use crate::store::{Store, random};
 use futures::FutureExt as _;
@@ -170,8 +170,7 @@ impl Driver {
 
     fn take(&mut self, event: Event) -> Result<(), Error> {
         match event {
-            Event::Command(Some(Command::Close) | None) => self.closing = true,
-            Event::Command(Some(command)) => self.command(command)?,
+            Event::Command(command) => self.command(command.unwrap_or(Command::Close))?,
             Event::Connected(Ok(socket)) => {
                 self.connection = Connection::Open { socket: Box::new(socket), silent_since: now(), pinged: false };
                 self.input(Input::Connected)?;
@@ -202,22 +201,6 @@ impl Driver {
                 let sent = self.device.send(&to, &text, &mut draw, now_ms());
                 self.answer(reply, sent)
             }
-            Command::SendTo { conversation, text, reply } => {
-                let sent = self.device.send_to(conversation, &text, &mut draw, now_ms());
-                self.answer(reply, sent)
-            }
-            Command::CreateGroup { members, reply } => {
-                let intended = self.device.create_group(members, &mut draw);
-                self.answer(reply, intended)
-            }
-            Command::ChangeGroup { conversation, change, reply } => {
-                let intended = self.device.change_group(conversation, change);
-                self.answer(reply, intended)
-            }
-            Command::LeaveGroup { conversation, reply } => {
-                let left = self.device.leave_group(conversation, &mut draw, now_ms());
-                self.answer(reply, left)
-            }
             Command::Intent { number, reply } => {
                 let state = match self.ended.get(&number) {
                     Some(None) => IntentState::Done,
@@ -225,10 +208,6 @@ impl Driver {
                     None => IntentState::Open(self.device.intent_error(number)),
                 };
                 self.answer(reply, Ok(state))
-            }
-            Command::Conversations { reply } => {
-                let conversations = self.device.conversations().map_err(Error::from);
-                self.answer(reply, conversations)
             }
             Command::Report { id, reply } => {
                 let report = self.device.report(&id).map_err(Error::from);
@@ -247,11 +226,23 @@ impl Driver {
                 self.lookups.entry(with.clone()).or_default().push(reply);
                 self.input(Input::Lookup(with))
             }
+            Command::With(act) => act(self),
             Command::Close => {
+                self.device.hurry();
                 self.closing = true;
                 Ok(())
             }
         }
+    }
+
+    /// Lets the device do something and answers once that is durable.
+    pub fn act<T: Send + 'static>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Error>>,
+        act: impl FnOnce(&mut Device, Random<'_>, u64) -> Result<T, Error>,
+    ) -> Result<(), Error> {
+        let done = act(&mut self.device, &mut draw, now_ms());
+        self.answer(reply, done)
     }
 
     /// Answers once the batch is durable; a device that failed ends the loop.
@@ -305,6 +296,7 @@ impl Driver {
                     changed = true;
                 }
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
+                Output::KeyChanged { .. } => tracing::warn!("another account was found behind a handle"),
                 Output::Gap { reason, .. } => tracing::warn!(reason, "an entry cannot be shown"),
                 Output::SignedIn => {
                     self.pause = RECONNECT_MIN;
@@ -331,7 +323,10 @@ impl Driver {
     fn looked_up(&mut self, handle: &Handle, found: Result<AccountId, Error>) -> Result<(), Error> {
         let root = match found {
             Ok(account) if account == self.device.account() => Err(Error::ToSelf),
-            Ok(account) => self.device.root_of(&account)?.ok_or(Error::Closed),
+            Ok(account) => {
+                let newest = self.device.newest_account_of(handle)?.unwrap_or(account);
+                self.device.root_of(&newest)?.ok_or(Error::Closed)
+            }
             Err(error) => Err(error),
         };
         let number = root.map(|root| SafetyNumber::of(self.device.root(), &root));

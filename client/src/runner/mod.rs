@@ -3,19 +3,21 @@
 //! Decides nothing about messages. One task owns the device; a [`Session`] talks to it through bounded queues.
 
 mod driver;
+mod groups;
+mod people;
 mod sign_up;
 mod socket;
 
 pub use sign_up::{Created, create_account};
 
 use crate::core::message::{MessageReport, ReceivedMessage, State, Status};
-use crate::core::{ConversationReport, Device, GroupChange};
+use crate::core::{Device, Random};
 use crate::error::Error;
 use crate::store::Store;
 use driver::Driver;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::ids::MessageId;
 use roost_protocol::refusal::Refusal;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -27,8 +29,11 @@ const COMMANDS_MAX: usize = 256;
 /// Received messages handed to the caller and not taken yet.
 const RECEIVED_MAX: usize = 256;
 
+/// Something to do with the device, which answers for itself.
+type Act = Box<dyn FnOnce(&mut Driver) -> Result<(), Error> + Send>;
+
 /// What a caller asks of the driver.
-pub(crate) enum Command {
+enum Command {
     Send {
         to: Handle,
         text: String,
@@ -38,31 +43,10 @@ pub(crate) enum Command {
         id: MessageId,
         reply: oneshot::Sender<Result<Option<MessageReport>, Error>>,
     },
-    SendTo {
-        conversation: ConversationId,
-        text: String,
-        reply: oneshot::Sender<Result<MessageId, Error>>,
-    },
-    CreateGroup {
-        members: Vec<Handle>,
-        reply: oneshot::Sender<Result<(u64, ConversationId), Error>>,
-    },
-    ChangeGroup {
-        conversation: ConversationId,
-        change: GroupChange,
-        reply: oneshot::Sender<Result<u64, Error>>,
-    },
-    LeaveGroup {
-        conversation: ConversationId,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
     /// How an intent ended: `None` while it has not.
     Intent {
         number: u64,
         reply: oneshot::Sender<Result<IntentState, Error>>,
-    },
-    Conversations {
-        reply: oneshot::Sender<Result<Vec<ConversationReport>, Error>>,
     },
     MarkShown {
         id: MessageId,
@@ -72,6 +56,7 @@ pub(crate) enum Command {
         with: Handle,
         reply: oneshot::Sender<Result<SafetyNumber, Error>>,
     },
+    With(Act),
     Status {
         reply: oneshot::Sender<Result<Status, Error>>,
     },
@@ -124,79 +109,6 @@ impl Session {
     pub async fn send(&self, to: &str, text: &str) -> Result<MessageId, Error> {
         let (to, text) = (to.parse()?, text.to_owned());
         self.ask(|reply| Command::Send { to, text, reply }).await
-    }
-
-    /// As [`Self::send`], to a conversation of many.
-    ///
-    /// # Errors
-    /// [`Error::UnknownConversation`], [`Error::TextTooLong`], [`Error::Closed`].
-    pub async fn send_to(&self, conversation: ConversationId, text: &str) -> Result<MessageId, Error> {
-        let text = text.to_owned();
-        self.ask(|reply| Command::SendTo { conversation, text, reply }).await
-    }
-
-    /// Wants a conversation with these people; gives the number of the intent and the conversation's id.
-    ///
-    /// # Errors
-    /// [`Error::Handle`], [`Error::GroupSize`], [`Error::Closed`].
-    pub async fn create_group(&self, members: &[&str]) -> Result<(u64, ConversationId), Error> {
-        let members = members.iter().map(|member| member.parse()).collect::<Result<_, _>>()?;
-        self.ask(|reply| Command::CreateGroup { members, reply }).await
-    }
-
-    /// Wants a change of a conversation; gives the number of the intent.
-    ///
-    /// # Errors
-    /// [`Error::UnknownConversation`], [`Error::Closed`].
-    pub async fn change_group(&self, conversation: ConversationId, change: GroupChange) -> Result<u64, Error> {
-        self.ask(|reply| Command::ChangeGroup { conversation, change, reply }).await
-    }
-
-    /// Tells the others that we leave; one of them commits it.
-    ///
-    /// # Errors
-    /// [`Error::UnknownConversation`], [`Error::Closed`].
-    pub async fn leave_group(&self, conversation: ConversationId) -> Result<(), Error> {
-        self.ask(|reply| Command::LeaveGroup { conversation, reply }).await
-    }
-
-    /// Waits until an intent is true.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if it never will be, [`Error::TimedOut`], [`Error::Closed`].
-    pub async fn intent(&self, number: u64, timeout: Duration) -> Result<(), Error> {
-        let mut changes = self.changes.clone();
-        let ended = async {
-            loop {
-                changes.borrow_and_update();
-                match self.ask(|reply| Command::Intent { number, reply }).await? {
-                    IntentState::Done => return Ok(()),
-                    IntentState::Never(refusal) => return Err(Error::Refused(refusal)),
-                    IntentState::Open(_) => changes.changed().await.map_err(|_| Error::Closed)?,
-                }
-            }
-        };
-        tokio::time::timeout(timeout, ended).await.unwrap_or(Err(Error::TimedOut))
-    }
-
-    /// Why an intent waits, if it is known.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub async fn intent_error(&self, number: u64) -> Result<Option<Refusal>, Error> {
-        Ok(match self.ask(|reply| Command::Intent { number, reply }).await? {
-            IntentState::Open(error) => error,
-            IntentState::Done => None,
-            IntentState::Never(error) => Some(error),
-        })
-    }
-
-    /// The conversations of many that this device knows.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub async fn conversations(&self) -> Result<Vec<ConversationReport>, Error> {
-        self.ask(|reply| Command::Conversations { reply }).await
     }
 
     /// Waits until something about a message, an intent or a conversation has changed.
@@ -296,6 +208,14 @@ impl Session {
     pub async fn close(self) -> Result<(), Error> {
         let _ = self.commands.send(Command::Close).await;
         self.driver.await.map_err(|error| Error::Store(error.to_string()))?
+    }
+
+    /// Does something with the device; returns once what it changed is durable.
+    async fn with<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Device, Random<'_>, u64) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.ask(|reply| Command::With(Box::new(move |driver| driver.act(reply, act)))).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command) -> Result<T, Error> {

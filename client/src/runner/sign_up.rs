@@ -3,6 +3,7 @@
 use super::socket::Socket;
 use super::{Session, now_ms};
 use crate::core::account::NewAccount;
+use crate::core::people::Settings;
 use crate::error::Error;
 use crate::store::{Store, random};
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -40,6 +41,7 @@ pub async fn create_account(
     invite: &str,
     dir: &Path,
     passphrase_file: Option<&Path>,
+    settings: Settings,
 ) -> Result<Created, Error> {
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
         return Err(Error::Exists(dir.display().to_string()));
@@ -56,7 +58,8 @@ pub async fn create_account(
     let (mut entropy, mut device_seed) = (Zeroizing::new([0; 16]), Zeroizing::new([0; 32]));
     random(&mut entropy[..])?;
     random(&mut device_seed[..])?;
-    let account = NewAccount::found(*entropy, device_seed, node, org, handle.clone()).map_err(bad)?;
+    let mut account = NewAccount::found(*entropy, device_seed, node, org, handle.clone()).map_err(bad)?;
+    account.settings = settings;
 
     let half = HalfDirectory::new(dir)?;
     let store = Store::create(&half.0, passphrase_file)?;

@@ -16,8 +16,8 @@ pub(crate) use key::random;
 
 /// The file in the directory.
 pub const FILE: &str = "device.redb";
-/// Version of the rows; a newer one is refused.
-pub const VERSION: u8 = 1;
+/// Version of the rows; another one is refused.
+pub const VERSION: u8 = 2;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const META: TableDefinition<'_, &str, u8> = TableDefinition::new("meta");

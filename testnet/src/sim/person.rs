@@ -278,6 +278,8 @@ impl World {
                     }
                 },
                 Output::Intent(_) | Output::Membership(_) => {}
+                // Nobody begins anew under a handle here.
+                Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
                 Output::Gap { reason, .. } => {
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",

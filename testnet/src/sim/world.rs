@@ -231,8 +231,9 @@ impl World {
         let (engine, now) = (self.options.engine, self.now);
         let node = self.nodes.get_mut(home).ok_or_else(|| impossible(&"no such node"))?;
         let handle = Handle::new(&format!("p{number}"), &node.name).map_err(|error| impossible(&error))?;
-        let account =
+        let mut account =
             NewAccount::found(entropy, seed, node.id, node.org_id(), handle.clone()).map_err(|e| impossible(&e))?;
+        account.settings.accept_strangers = true;
         let identity = node.identity(engine, roost_crypto::sabotage::Sabotage::NONE);
         let record = node.own_record(now);
         let mut rows = Overlay::new(&node.disk.visible);

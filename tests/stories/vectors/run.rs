@@ -11,7 +11,7 @@ use roost_crypto::safety_number::SafetyNumber;
 use roost_crypto::sealing::{BoxSecretKey, SealError, SealedBox, StoreKey};
 use roost_node::network::selection::{Candidate, Choice, choose};
 use roost_node::network::{codec as exchange, hello};
-use roost_protocol::content::Content;
+use roost_protocol::content::{Content, ContentError, KindError};
 use roost_protocol::conversation::{ConversationHead, ConversationState};
 use roost_protocol::feed::{Entry, EntryError, payload_hash};
 use roost_protocol::handle::Handle;
@@ -304,7 +304,9 @@ fn content(given: &Given) -> Outcome {
     let bytes = unhex(&given["content"]);
     let message = MessageId(fixed(&given["message"]));
     match Content::decode(&bytes) {
-        Err(error) => Outcome::refuse(codec_cause(error)),
+        Err(ContentError::Codec(error)) => Outcome::refuse(codec_cause(error)),
+        Err(ContentError::Kind(KindError::TooLong { .. })) => Outcome::refuse("too_long"),
+        Err(ContentError::Kind(_)) => Outcome::refuse("malformed"),
         Ok(_) if !message.fits(&bytes) => Outcome::refuse("message_id"),
         Ok(content) => Outcome::Accept(json!({
             "at_ms": message.at_ms(),

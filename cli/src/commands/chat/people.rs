@@ -1,0 +1,133 @@
+//! `roost chat requests`, `accept`, `block`, `report`, `profile`, `settings`, `verify`: who may write, and who is who.
+
+use super::{LEAVE_WAIT, LOOKUP_WAIT, history, visible};
+use crate::output::{Failure, Printer, rfc3339};
+use roost_client::Session;
+use roost_client::core::Recipient;
+use roost_client::core::people::{Settings, Whom};
+use roost_protocol::handle::Handle;
+use serde_json::{Value, json};
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// What may be chosen.
+#[derive(Debug, clap::Args)]
+pub struct SettingsArgs {
+    /// Whether authors hear that you read their messages
+    #[arg(long, value_enum)]
+    read_receipts: Option<Switch>,
+    /// Whether anybody may write without being accepted first
+    #[arg(long, value_enum)]
+    accept_strangers: Option<Switch>,
+}
+
+pub(super) async fn read(session: &Session, of: Recipient, out: Printer) -> Result<(), Failure> {
+    let read = session.mark_read(of.clone()).await?;
+    leave(session).await?;
+    let name = match &of {
+        Recipient::Handle(handle) => handle.to_string(),
+        Recipient::Id(id) => id.to_string(),
+    };
+    out.print(&json!({ "peer": name, "read": read }), format_args!("{read} read"))
+}
+
+pub(super) async fn requests(session: &Session, out: Printer) -> Result<(), Failure> {
+    let requests = session.requests().await?;
+    for request in &requests {
+        let value = json!({
+            "type": "request", "account": request.account, "from": request.from, "name": request.name,
+            "text": request.text, "messages": request.messages, "received_at": rfc3339(request.received_at),
+        });
+        let text: String = request.text.chars().map(visible).collect();
+        out.print(&value, format_args!("{} ({} messages): {text}", request.from, request.messages))?;
+    }
+    if requests.is_empty() && !out.json { out.print(&Value::Null, "nobody waits") } else { Ok(()) }
+}
+
+pub(super) async fn accept(session: &Session, to: Whom, out: Printer) -> Result<(), Failure> {
+    session.accept(to.clone()).await?;
+    leave(session).await?;
+    out.print(&json!({ "peer": name(&to), "accepted": true }), format_args!("{} may write to you", name(&to)))
+}
+
+pub(super) async fn block(session: &Session, to: Whom, blocked: bool, out: Printer) -> Result<(), Failure> {
+    session.set_blocked(to.clone(), blocked).await?;
+    let words = if blocked { "is blocked" } else { "is not blocked any more" };
+    out.print(&json!({ "peer": name(&to), "blocked": blocked }), format_args!("{} {words}", name(&to)))
+}
+
+/// Evidence is for programs and people who judge: one JSON object, also without `--json`.
+pub(super) async fn report(session: &Session, to: Whom, _: Printer) -> Result<(), Failure> {
+    let evidence = session.evidence(to).await?;
+    let messages: Vec<Value> = evidence.messages.iter().map(history::value).collect();
+    let value = json!({
+        "type": "report", "account": evidence.account, "from": evidence.from, "root": evidence.root, "messages": messages,
+    });
+    Printer { json: true }.print(&value, "")
+}
+
+pub(super) async fn profile(session: &Session, name: Option<String>, out: Printer) -> Result<(), Failure> {
+    let settings = match name {
+        Some(name) => {
+            let settings = session.change_settings(move |settings| settings.profile = Some(name)).await?;
+            leave(session).await?;
+            settings
+        }
+        None => session.settings().await?,
+    };
+    let words = settings.profile.as_deref().unwrap_or("no name").chars().map(visible).collect::<String>();
+    out.print(&json!({ "name": settings.profile }), words)
+}
+
+pub(super) async fn settings(session: &Session, args: SettingsArgs, out: Printer) -> Result<(), Failure> {
+    let change = move |settings: &mut Settings| {
+        if let Some(switch) = args.read_receipts {
+            settings.read_receipts = switch == Switch::On;
+        }
+        if let Some(switch) = args.accept_strangers {
+            settings.accept_strangers = switch == Switch::On;
+        }
+    };
+    let settings = session.change_settings(change).await?;
+    let word = |on: bool| if on { "on" } else { "off" };
+    let value = json!({
+        "read_receipts": settings.read_receipts, "accept_strangers": settings.accept_strangers,
+        "profile": settings.profile,
+    });
+    let (receipts, strangers) = (word(settings.read_receipts), word(settings.accept_strangers));
+    out.print(&value, format_args!("read receipts     {receipts}\naccept strangers  {strangers}"))
+}
+
+pub(super) async fn verify(session: &Session, to: Handle, digits: Option<String>, out: Printer) -> Result<(), Failure> {
+    // Looks the account up where it is not known yet.
+    session.safety_number(&to.to_string(), LOOKUP_WAIT).await?;
+    let number = session.verify(Whom::Handle(to.clone()), digits).await?;
+    let value = json!({ "peer": to, "digits": number.digits(), "verified": true });
+    out.print(&value, format_args!("{to}\n{number}\nmarked as compared"))
+}
+
+pub(super) async fn accept_key(session: &Session, to: &Handle, out: Printer) -> Result<(), Failure> {
+    let changed = session.accept_key(to).await?;
+    let words = if changed { "the new key is taken over, not compared" } else { "the key had not changed" };
+    out.print(&json!({ "peer": to, "changed": changed, "verified": session.is_verified(to).await? }), words)
+}
+
+/// Gives receipts and profiles, which no report tells of, the time to leave; what does not goes with the next command.
+async fn leave(session: &Session) -> Result<(), Failure> {
+    match session.settled(LEAVE_WAIT).await {
+        Ok(()) | Err(roost_client::Error::TimedOut) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name(whom: &Whom) -> String {
+    match whom {
+        Whom::Handle(handle) => handle.to_string(),
+        Whom::Account(account) => account.to_string(),
+    }
+}

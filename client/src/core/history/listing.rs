@@ -1,0 +1,204 @@
+//! The history as people see it: pages, newest first, and conversations with what is unread in them.
+
+use super::place;
+use super::row::{Gone, MarkRow, MessageRow};
+use crate::core::message::State;
+use crate::core::rows::{self, OutboxRow};
+use crate::core::{Device, DeviceError, Recipient};
+use crate::error::Error;
+use roost_crypto::ids::AccountId;
+use roost_protocol::ids::{ConversationId, Hash, MessageId};
+use serde::Serialize;
+
+/// One message as it stands; times in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryItem {
+    /// Its id.
+    pub id: MessageId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// The other member: verified handle, else account id; of a conversation of many its id.
+    pub with: String,
+    /// The author, likewise.
+    pub from: String,
+    /// Whether we wrote it.
+    pub own: bool,
+    /// Its kind.
+    pub kind: String,
+    /// The text as it is now; empty once deleted or expired, and for an unknown kind.
+    pub text: String,
+    /// The message that it answers.
+    pub reply: Option<MessageId>,
+    /// Accounts that it mentions.
+    pub mentions: Vec<AccountId>,
+    /// Whether the text is not the first.
+    pub edited: bool,
+    /// Whether its author took it back.
+    pub deleted: bool,
+    /// Whether its time was over.
+    pub expired: bool,
+    /// When its text goes.
+    pub expires_at: Option<u64>,
+    /// Reactions that stand.
+    pub reactions: Vec<Reacted>,
+    /// Whether nobody read it here yet.
+    pub unread: bool,
+    /// When its author says it was written.
+    pub sent_at: u64,
+    /// When it was stored here.
+    pub received_at: u64,
+    /// How far one of ours came.
+    pub state: Option<State>,
+    /// On whose devices one of ours is.
+    pub delivered: Vec<Mark>,
+    /// Who read one of ours.
+    pub read: Vec<Mark>,
+    /// Hash of the sealed payload of a received one.
+    pub payload_hash: Option<Hash>,
+}
+
+/// A reaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reacted {
+    /// Whose.
+    pub from: String,
+    /// Which.
+    pub emoji: String,
+}
+
+/// That a member's device said something of a message, and when we heard it, milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// Whose device.
+    pub by: String,
+    /// When.
+    pub at: u64,
+}
+
+/// Messages, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryPage {
+    /// The messages.
+    pub items: Vec<HistoryItem>,
+    /// What to ask for next; `None` at the beginning of the history.
+    pub before: Option<MessageId>,
+}
+
+/// A conversation as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConversationView {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The other member's account; none in a conversation of many.
+    pub account: Option<AccountId>,
+    /// Their verified handle, else the account id; of a conversation of many its id.
+    pub with: String,
+    /// What they want to be called.
+    pub name: Option<String>,
+    /// Received and not read.
+    pub unread: usize,
+    /// The newest message.
+    pub newest: Option<MessageId>,
+}
+
+impl Device {
+    /// Up to `max` messages of one conversation or of all, older than `before`. Strangers' messages are not among them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::UnknownConversation`], [`Error::Device`].
+    pub fn history(&self, of: Option<&Recipient>, before: Option<MessageId>, max: usize) -> Result<HistoryPage, Error> {
+        let wanted = of.map(|of| self.place_of(of)).transpose()?;
+        let mut found: Vec<(ConversationId, MessageId, MessageRow)> = Vec::new();
+        for (conversation, peer) in &self.history.peers {
+            if wanted.is_some_and(|wanted| wanted.conversation != *conversation) || self.is_request(peer)? {
+                continue;
+            }
+            let end = before.map(|before| rows::history(conversation, &before));
+            let newest = self.table.newest(&rows::history_of(conversation), end, max.saturating_add(1))?;
+            found.extend(newest.into_iter().filter_map(|(key, row)| place(&key).map(|(place, id)| (place, id, row))));
+        }
+        found.sort_by_key(|(_, id, _)| std::cmp::Reverse(*id));
+        let more = found.len() > max;
+        found.truncate(max);
+        let before = found.last().filter(|_| more).map(|(_, id, _)| *id);
+        let items = found.into_iter().map(|(conversation, id, row)| self.item(conversation, id, row));
+        Ok(HistoryPage { items: items.collect::<Result<_, _>>()?, before })
+    }
+
+    /// Conversations that have a message, but for those with strangers; in no order that means something.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn conversation_views(&self) -> Result<Vec<ConversationView>, DeviceError> {
+        let mut views = Vec::new();
+        for (conversation, account) in &self.history.peers {
+            if !self.is_request(account)? {
+                let newest = self.table.newest::<MessageRow>(&rows::history_of(conversation), None, 1)?;
+                views.push(ConversationView {
+                    conversation: *conversation,
+                    account: *account,
+                    with: self.with(conversation, account.as_ref())?,
+                    name: account.map_or(Ok(None), |account| self.profile_of(&account))?,
+                    unread: self.history.unread.get(conversation).map_or(0, std::collections::BTreeSet::len),
+                    newest: newest.first().and_then(|(key, _)| place(key)).map(|(_, id)| id),
+                });
+            }
+        }
+        Ok(views)
+    }
+
+    /// All messages of an account, newest first, whatever it is to us.
+    pub(in crate::core) fn received_from(
+        &self,
+        account: &AccountId,
+        max: usize,
+    ) -> Result<Vec<HistoryItem>, DeviceError> {
+        let conversation = ConversationId::direct(&self.me.account, account);
+        let rows = self.table.newest::<MessageRow>(&rows::history_of(&conversation), None, usize::MAX)?;
+        let theirs = rows.into_iter().filter(|(_, row)| row.author == *account).take(max);
+        theirs.filter_map(|(key, row)| place(&key).map(|(at, id)| self.item(at, id, row))).collect()
+    }
+
+    fn item(&self, conversation: ConversationId, id: MessageId, row: MessageRow) -> Result<HistoryItem, DeviceError> {
+        let own = row.author == self.me.account;
+        let sent: Option<OutboxRow> = if own { self.table.get(&rows::outbox(&id))? } else { None };
+        let standing = row.reactions.into_iter().filter(|reaction| reaction.stands);
+        let reactions = standing.map(|one| Ok(Reacted { from: self.name_of(&one.account)?, emoji: one.emoji }));
+        Ok(HistoryItem {
+            id,
+            conversation,
+            with: self.with(&conversation, row.peer.as_ref())?,
+            from: self.name_of(&row.author)?,
+            own,
+            kind: row.kind,
+            text: row.text,
+            reply: row.reply,
+            mentions: row.mentions,
+            edited: row.edit.is_some(),
+            deleted: row.gone == Some(Gone::Deleted),
+            expired: row.gone == Some(Gone::Expired),
+            expires_at: row.expires_at,
+            reactions: reactions.collect::<Result<_, DeviceError>>()?,
+            unread: !row.read && row.gone.is_none(),
+            sent_at: id.at_ms(),
+            received_at: row.stored_at,
+            state: sent.map(|sent| sent.state),
+            delivered: self.marks(row.delivered_to)?,
+            read: self.marks(row.read_by)?,
+            payload_hash: row.payload,
+        })
+    }
+
+    /// Whether a conversation is one with a stranger.
+    fn is_request(&self, peer: &Option<AccountId>) -> Result<bool, DeviceError> {
+        peer.map_or(Ok(false), |peer| Ok(!self.is_accepted(&peer)?))
+    }
+
+    fn with(&self, conversation: &ConversationId, peer: Option<&AccountId>) -> Result<String, DeviceError> {
+        peer.map_or_else(|| Ok(conversation.to_string()), |peer| self.name_of(peer))
+    }
+
+    fn marks(&self, marks: Vec<MarkRow>) -> Result<Vec<Mark>, DeviceError> {
+        marks.into_iter().map(|mark| Ok(Mark { by: self.name_of(&mark.account)?, at: mark.at })).collect()
+    }
+}

@@ -1,0 +1,177 @@
+//! The values of the kinds that are more than a text: each with its bound, checked when it is made or read.
+//!
+//! Implements `docs/protocol.md`, section "Content". Whether an author may change a message is the device's to decide.
+
+use crate::ids::MessageId;
+use crate::limits;
+use roost_crypto::ids::AccountId;
+use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation as _;
+
+/// Why a value of a kind is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KindError {
+    /// More bytes than the kind may have.
+    #[error("expected at most {max} bytes of {what}, got {got}")]
+    TooLong {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+        /// What was given.
+        got: usize,
+    },
+    /// More items than the kind may have.
+    #[error("expected 1 to {max} {what}, got {got}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+        /// What was given.
+        got: usize,
+    },
+    /// Not one grapheme cluster that can be seen.
+    #[error("expected one emoji: one visible grapheme cluster")]
+    NoEmoji,
+    /// A rich text that says nothing which a plain text does not.
+    #[error("expected a reply, mentions or a timer: this is a plain text")]
+    PlainText,
+    /// A timer of no time, or of more than the limit.
+    #[error("expected a timer of 1 to {max} seconds, got {got}")]
+    Timer {
+        /// The bound, seconds.
+        max: u64,
+        /// What was given, seconds.
+        got: u64,
+    },
+    /// An account that is mentioned twice, or out of order.
+    #[error("expected mentions in ascending order, each once")]
+    Mentions,
+    /// A name with characters that cannot be seen.
+    #[error("expected a name without control characters")]
+    Name,
+}
+
+/// A text that answers, mentions or disappears. A plain text has a kind of its own, so each text has one spelling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RichText {
+    /// The text.
+    pub text: String,
+    /// The message that it answers.
+    pub reply: Option<MessageId>,
+    /// Accounts that it mentions, ascending.
+    pub mentions: Vec<AccountId>,
+    /// Seconds after which it goes: at its author since it was sent, at a reader since it was read.
+    pub expires_after_s: Option<u64>,
+}
+
+/// A reaction to a message, or its taking back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The message.
+    pub message: MessageId,
+    /// One grapheme cluster.
+    pub emoji: String,
+    /// Whether it is taken back.
+    pub remove: bool,
+}
+
+/// Another text for a message of the same author.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// The message.
+    pub message: MessageId,
+    /// All of its new text.
+    pub text: String,
+}
+
+/// A message of the same author goes, for everyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delete {
+    /// The message.
+    pub message: MessageId,
+}
+
+/// These messages were read on the author's device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Their ids.
+    pub messages: Vec<MessageId>,
+}
+
+/// What the author wants to be called. It is the author's word, never proof of who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// A name for people.
+    pub name: String,
+}
+
+impl RichText {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        text(&self.text)?;
+        if self.reply.is_none() && self.mentions.is_empty() && self.expires_after_s.is_none() {
+            return Err(KindError::PlainText);
+        }
+        if self.mentions.len() > limits::MENTIONS_MAX {
+            let (max, got) = (limits::MENTIONS_MAX, self.mentions.len());
+            return Err(KindError::TooMany { what: "mentions", max, got });
+        }
+        if !self.mentions.is_sorted_by(|one, next| one < next) {
+            return Err(KindError::Mentions);
+        }
+        match self.expires_after_s {
+            Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
+                Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Reaction {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        bounded("emoji", &self.emoji, limits::EMOJI_BYTES_MAX)?;
+        let seen = |character: char| !character.is_control() && !character.is_whitespace();
+        let one = self.emoji.graphemes(true).count() == 1 && self.emoji.chars().all(seen);
+        if one { Ok(()) } else { Err(KindError::NoEmoji) }
+    }
+}
+
+impl Edit {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        text(&self.text)
+    }
+}
+
+impl Read {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        let (max, got) = (limits::RECEIPT_MESSAGES_MAX, self.messages.len());
+        if got == 0 || got > max { Err(KindError::TooMany { what: "messages", max, got }) } else { Ok(()) }
+    }
+}
+
+impl Profile {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        bounded("name", &self.name, limits::PROFILE_NAME_BYTES_MAX)?;
+        if self.name.chars().any(char::is_control) { Err(KindError::Name) } else { Ok(()) }
+    }
+}
+
+fn text(text: &str) -> Result<(), KindError> {
+    bounded("text", text, limits::TEXT_BYTES_MAX)
+}
+
+fn bounded(what: &'static str, text: &str, max: usize) -> Result<(), KindError> {
+    if text.len() > max { Err(KindError::TooLong { what, max, got: text.len() }) } else { Ok(()) }
+}

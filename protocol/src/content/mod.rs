@@ -1,0 +1,179 @@
+//! What is inside the encryption: typed, unknown kinds kept, feed heads seen.
+//!
+//! Implements `docs/protocol.md`, section "Content".
+
+mod kinds;
+#[cfg(test)]
+mod tests;
+
+pub use kinds::{Delete, Edit, KindError, Profile, Reaction, Read, RichText};
+
+use crate::feed::FeedHead;
+use crate::ids::MessageId;
+use crate::limits;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::codec::{self, CodecError};
+use roost_crypto::identity_log::LogHead;
+use roost_crypto::signed::Signed;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Why opened bytes are no content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// Not canonical, or another type.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// A value over the bounds of its kind.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+}
+
+/// The sealed content of one message. Its canonical bytes give the message's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// 16 random bytes: equal texts have different ids.
+    pub salt: Bytes,
+    /// What it is.
+    pub body: Body,
+    /// Heads of the conversation's feeds that the author had seen: causal order, and a withheld entry shows.
+    pub seen: Vec<FeedHead>,
+    /// Head of the author's identity log: contacts cross-check their nodes for free.
+    pub log: LogHead,
+}
+
+/// The kinds. A kind that this version does not know is kept as it is and shown as such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Text, at most [`limits::TEXT_BYTES_MAX`] bytes of UTF-8.
+    Text(String),
+    /// These messages arrived on the author's device and are stored there.
+    Delivered(Vec<MessageId>),
+    /// A text with more than its words.
+    RichText(RichText),
+    /// A reaction to a message.
+    Reaction(Reaction),
+    /// Another text for a message.
+    Edit(Edit),
+    /// A message goes.
+    Delete(Delete),
+    /// Messages were read.
+    Read(Read),
+    /// What the author wants to be called.
+    Profile(Profile),
+    /// Its account wishes to leave: a [`crate::conversation::Leave`], signed by the device.
+    Leave(Signed),
+    /// Anything newer.
+    Unknown {
+        /// Its name.
+        kind: String,
+        /// CBOR of its value.
+        value: Bytes,
+    },
+}
+
+/// On the wire a body is its kind and the CBOR of its value, so that unknown ones survive.
+#[derive(Serialize, Deserialize)]
+struct WireBody {
+    kind: String,
+    value: Bytes,
+}
+
+impl Serialize for Body {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (kind, value) = match self {
+            Self::Text(text) => ("text", Bytes(codec::encode(text))),
+            Self::Delivered(ids) => ("delivered", Bytes(codec::encode(ids))),
+            Self::RichText(value) => ("rich_text", Bytes(codec::encode(value))),
+            Self::Reaction(value) => ("reaction", Bytes(codec::encode(value))),
+            Self::Edit(value) => ("edit", Bytes(codec::encode(value))),
+            Self::Delete(value) => ("delete", Bytes(codec::encode(value))),
+            Self::Read(value) => ("read", Bytes(codec::encode(value))),
+            Self::Profile(value) => ("profile", Bytes(codec::encode(value))),
+            Self::Leave(value) => ("leave", Bytes(codec::encode(value))),
+            Self::Unknown { kind, value } => (kind.as_str(), value.clone()),
+        };
+        WireBody { kind: kind.into(), value }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WireBody { kind, value } = WireBody::deserialize(deserializer)?;
+        let body = match kind.as_str() {
+            "text" => read(&value).map(Self::Text),
+            "delivered" => read(&value).map(Self::Delivered),
+            "rich_text" => read(&value).map(Self::RichText),
+            "reaction" => read(&value).map(Self::Reaction),
+            "edit" => read(&value).map(Self::Edit),
+            "delete" => read(&value).map(Self::Delete),
+            "read" => read(&value).map(Self::Read),
+            "profile" => read(&value).map(Self::Profile),
+            "leave" => read(&value).map(Self::Leave),
+            _ => return Ok(Self::Unknown { kind, value }),
+        };
+        body.map_err(serde::de::Error::custom)
+    }
+}
+
+fn read<T: Serialize + DeserializeOwned>(value: &Bytes) -> Result<T, CodecError> {
+    codec::decode_canonical(value.as_slice(), limits::PAYLOAD_BYTES_MAX)
+}
+
+impl Body {
+    /// The name of the kind.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Delivered(_) => "delivered",
+            Self::RichText(_) => "rich_text",
+            Self::Reaction(_) => "reaction",
+            Self::Edit(_) => "edit",
+            Self::Delete(_) => "delete",
+            Self::Read(_) => "read",
+            Self::Profile(_) => "profile",
+            Self::Leave(_) => "leave",
+            Self::Unknown { kind, .. } => kind,
+        }
+    }
+
+    /// Whether it is only a sign that something arrived or was read: nobody waits for it, and none answers it.
+    pub fn is_receipt(&self) -> bool {
+        matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_))
+    }
+
+    /// Whether it keeps the bounds of its kind.
+    ///
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        match self {
+            Self::Text(text) if text.len() > limits::TEXT_BYTES_MAX => {
+                Err(KindError::TooLong { what: "text", max: limits::TEXT_BYTES_MAX, got: text.len() })
+            }
+            Self::RichText(value) => value.check(),
+            Self::Reaction(value) => value.check(),
+            Self::Edit(value) => value.check(),
+            Self::Read(value) => value.check(),
+            Self::Profile(value) => value.check(),
+            Self::Text(_) | Self::Delivered(_) | Self::Delete(_) | Self::Leave(_) | Self::Unknown { .. } => Ok(()),
+        }
+    }
+}
+
+impl Content {
+    /// The canonical bytes: what MLS seals and what the message id is computed of.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads opened bytes.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ContentError> {
+        let content: Self = codec::decode_canonical(bytes, limits::PAYLOAD_BYTES_MAX)?;
+        content.body.check()?;
+        Ok(content)
+    }
+}

@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Every kind survives the wire, and every bound is refused one over it.
+
+use super::*;
+use roost_crypto::identity_log::LogHash;
+use roost_crypto::ids::AccountId;
+
+const ID: MessageId = MessageId([7; 16]);
+
+fn content(body: Body) -> Content {
+    let log = LogHead { seq: 0, hash: LogHash([2; 32]) };
+    Content { salt: Bytes(vec![3; 16]), body, seen: vec![], log }
+}
+
+fn decoded(body: Body) -> Result<Body, ContentError> {
+    Content::decode(&content(body).encode()).map(|content| content.body)
+}
+
+fn rich() -> RichText {
+    RichText { text: "hi".into(), reply: Some(ID), mentions: vec![AccountId([1; 32])], expires_after_s: Some(60) }
+}
+
+fn reaction(emoji: &str) -> Body {
+    Body::Reaction(Reaction { message: ID, emoji: emoji.into(), remove: false })
+}
+
+#[test]
+fn every_kind_survives_the_wire() {
+    let kinds = [
+        Body::Text("hi".into()),
+        Body::Delivered(vec![ID]),
+        Body::RichText(rich()),
+        reaction("👍🏽"),
+        Body::Reaction(Reaction { message: ID, emoji: "👩‍👩‍👧‍👦".into(), remove: true }),
+        Body::Edit(Edit { message: ID, text: "ho".into() }),
+        Body::Delete(Delete { message: ID }),
+        Body::Read(Read { messages: vec![ID] }),
+        Body::Profile(Profile { name: "Alice Ξ".into() }),
+        Body::Unknown { kind: "dance".into(), value: Bytes(codec::encode(&"waltz")) },
+    ];
+    for body in kinds {
+        assert_eq!(decoded(body.clone()), Ok(body.clone()), "{} comes back as it was", body.kind());
+    }
+}
+
+#[test]
+fn a_plain_text_has_the_bytes_that_it_always_had() {
+    let encoded = content(Body::Text("hi".into())).encode();
+    let body = b"\xa2dkinddtextevalueCbhi";
+    assert!(encoded.windows(body.len()).any(|window| window == body), "kind text, value a text: {encoded:02x?}");
+}
+
+#[test]
+fn a_reaction_that_is_not_one_visible_cluster_is_refused() {
+    for bad in ["", "👍👍", "ab", " ", "\u{7}", "\n"] {
+        assert_eq!(decoded(reaction(bad)), Err(KindError::NoEmoji.into()), "{bad:?} is no emoji");
+    }
+    let long = format!("e{}", "\u{301}".repeat(32));
+    let over = KindError::TooLong { what: "emoji", max: 64, got: 65 };
+    assert_eq!(decoded(reaction(&long)), Err(over.into()), "one cluster of 65 bytes is over the limit");
+}
+
+#[test]
+fn a_rich_text_over_a_bound_or_without_more_than_words_is_refused() {
+    let refused = |change: &dyn Fn(&mut RichText)| {
+        let mut value = rich();
+        change(&mut value);
+        decoded(Body::RichText(value)).expect_err("refused")
+    };
+    let plain = refused(&|value| (value.reply, value.mentions, value.expires_after_s) = (None, vec![], None));
+    assert_eq!(plain, KindError::PlainText.into(), "a plain text has one spelling");
+    for timer in [0, limits::EXPIRES_AFTER_S_MAX + 1] {
+        let got = refused(&|value| value.expires_after_s = Some(timer));
+        assert_eq!(
+            got,
+            KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got: timer }.into(),
+            "a timer of {timer} s"
+        );
+    }
+    let twice = refused(&|value| value.mentions = vec![AccountId([1; 32]); 2]);
+    assert_eq!(twice, KindError::Mentions.into(), "nobody is mentioned twice");
+    let crowd = (0..=limits::MENTIONS_MAX as u8).map(|number| AccountId([number; 32])).collect::<Vec<_>>();
+    let crowd = refused(&|value| value.mentions.clone_from(&crowd));
+    assert_eq!(crowd, KindError::TooMany { what: "mentions", max: 100, got: 101 }.into(), "101 mentions");
+    let long = refused(&|value| value.text = "a".repeat(limits::TEXT_BYTES_MAX + 1));
+    assert_eq!(long, KindError::TooLong { what: "text", max: 16_384, got: 16_385 }.into(), "a text over the limit");
+}
+
+#[test]
+fn an_edit_a_read_mark_and_a_profile_over_their_bounds_are_refused() {
+    let edit = decoded(Body::Edit(Edit { message: ID, text: "a".repeat(limits::TEXT_BYTES_MAX + 1) }));
+    assert_eq!(edit, Err(KindError::TooLong { what: "text", max: 16_384, got: 16_385 }.into()), "a long edit");
+    for got in [0, limits::RECEIPT_MESSAGES_MAX + 1] {
+        let read = decoded(Body::Read(Read { messages: vec![ID; got] }));
+        assert_eq!(read, Err(KindError::TooMany { what: "messages", max: 256, got }.into()), "{got} messages read");
+    }
+    let name = decoded(Body::Profile(Profile { name: "a".repeat(129) }));
+    assert_eq!(name, Err(KindError::TooLong { what: "name", max: 128, got: 129 }.into()), "a long name");
+    let name = decoded(Body::Profile(Profile { name: "a\u{1b}[2J".into() }));
+    assert_eq!(name, Err(KindError::Name.into()), "a name that steers a terminal");
+}
