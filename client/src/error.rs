@@ -67,6 +67,9 @@ pub enum Error {
     /// No conversation of many by this id, or we take no part in it any more.
     #[error("the conversation is not known, or you take no part in it")]
     UnknownConversation,
+    /// Only an admin may do that.
+    #[error("you are no admin of the conversation")]
+    NotAdmin,
     /// A message to ourselves.
     #[error("this is your own handle")]
     ToSelf,
@@ -129,6 +132,7 @@ impl Error {
             Self::TextTooLong { .. } => "too_large".into(),
             Self::GroupSize { .. } => "group_size".into(),
             Self::UnknownConversation => "unknown_conversation".into(),
+            Self::NotAdmin => "not_admin".into(),
             Self::ToSelf => "to_self".into(),
             Self::Content(KindError::TooLong { .. }) => "too_large".into(),
             Self::Content(_) => "bad_content".into(),
@@ -166,6 +170,7 @@ impl Error {
             Self::Handle(_) => "a handle looks like alice@acme".into(),
             Self::TextTooLong { .. } => "send it in parts".into(),
             Self::GroupSize { .. } => "name at least one person and fewer than a hundred".into(),
+            Self::NotAdmin => "ask an admin; `roost chat group info` lists them".into(),
             Self::UnknownConversation => "list the conversations with `roost chat group info`".into(),
             Self::ToSelf => "name somebody else".into(),
             Self::Content(_) => "see docs/protocol.md, section Content, for the bounds".into(),

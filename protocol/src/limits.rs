@@ -76,6 +76,10 @@ pub const FEED_HEADS_MAX: usize = 16;
 pub const RECEIPT_MESSAGES_MAX: usize = 256;
 /// Accounts of a conversation whose members send receipts and read marks: each goes to everybody, so they grow with the square.
 pub const MARKS_ACCOUNTS_MAX: usize = 32;
+/// Title of a conversation of many, bytes: a line on a screen.
+pub const TITLE_BYTES_MAX: usize = 128;
+/// Description of a conversation of many, bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 2048;
 /// Emoji of a reaction, bytes: the longest family with skin tones has 41.
 pub const EMOJI_BYTES_MAX: usize = 64;
 /// Emojis that one account may have on one message, taken back ones counted: nobody needs more, and a row stays small.

@@ -74,10 +74,14 @@ fn people_at_three_organisations_talk_add_remove_and_leave() {
 
     let refused = bob.chat(&["group", "add", conversation, &dave.handle, "--timeout", "20s"]);
     assert_ne!(refused.code, 0, "bob is no admin: {}", refused.errors);
+    assert_eq!(bob.chat(&["group", "title", conversation, "Mine"]).error_code(), "not_admin", "nor may he name it");
+    alice.chat(&["group", "title", conversation, "Friends", "--description", "of the house"]).ok();
     let grown = alice.chat(&["group", "add", conversation, &dave.handle]).ok();
     assert_eq!(grown["epoch"], 2, "an admin adds dave with one commit");
     alice.chat(&["send", conversation, "hi dave", "--wait", "custody", "--timeout", "30s"]).ok();
     assert_eq!(dave.receive(1, "30s"), ["hi dave"], "dave reads what was written since, and nothing before");
+    let told = dave.chat(&["group", "info", conversation]).ok();
+    assert_eq!((&told["title"], &told["description"]), (&"Friends".into(), &"of the house".into()), "and what it is");
     assert_eq!(follow(&bob, conversation, 2)["participants"].as_array().unwrap().len(), 4, "bob sees him");
     dave.chat(&["send", conversation, "thanks", "--wait", "custody", "--timeout", "30s"]).ok();
     assert_eq!(carol.receive(2, "20s"), ["hi dave", "thanks"], "carol reads both, in order");

@@ -430,7 +430,7 @@ fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure>
 }
 
 /// A stranger's text must not steer the terminal.
-fn visible(character: char) -> char {
+pub(super) fn visible(character: char) -> char {
     if character.is_control() && character != '\n' && character != '\t' { '\u{fffd}' } else { character }
 }
 

@@ -1,6 +1,8 @@
 //! `roost chat group`: conversations of many.
 
+use super::chat::visible;
 use crate::output::{Failure, Printer, duration};
+use roost_client::core::message::State;
 use roost_client::core::{ConversationReport, GroupChange, ParticipantReport};
 use roost_client::{Error, Session};
 use roost_protocol::AccountId;
@@ -60,6 +62,20 @@ pub enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
+    /// Say what it is called and is for
+    Title {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
+        /// Its name; empty for none
+        title: String,
+        /// What it is for; without it that stays
+        #[arg(long)]
+        description: Option<String>,
+        /// How long to wait until it is at our node
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Leave; one of the others takes you out
     Leave {
         /// The conversation's id
@@ -103,6 +119,11 @@ pub async fn run(session: &Session, command: Command, out: Printer) -> Result<()
         Command::Role { conversation, member, role, timeout } => {
             let account = account_of(session, conversation, &member).await?;
             change(session, conversation, GroupChange::Role(account, role), timeout, out).await
+        }
+        Command::Title { conversation, title, description, timeout } => {
+            let told = session.set_about(conversation, Some(title), description).await?;
+            session.wait(told, State::Accepted, timeout).await?;
+            info(session, Some(conversation), out).await
         }
         Command::Leave { conversation, timeout } => leave(session, conversation, timeout, out).await,
         Command::Info { conversation } => info(session, conversation, out).await,
@@ -200,7 +221,7 @@ async fn info(session: &Session, wanted: Option<ConversationId>, out: Printer) -
 
 fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     let value = json!({
-        "conversation": report.conversation, "epoch": report.epoch, "hub": report.hub, "standing": report.standing,
+        "conversation": report.conversation, "title": report.title, "description": report.description, "epoch": report.epoch, "hub": report.hub, "standing": report.standing,
         "over": report.over, "participants": report.participants,
     });
     let line = |one: &ParticipantReport| {
@@ -213,5 +234,10 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
         (false, true) => "standing",
         (false, false) => "waiting for its hub",
     };
-    out.print(&value, format_args!("{}  epoch {}, {state}{people}", report.conversation, report.epoch))
+    let title = if report.title.is_empty() {
+        String::new()
+    } else {
+        format!("{}  ", report.title.chars().map(visible).collect::<String>())
+    };
+    out.print(&value, format_args!("{title}{}  epoch {}, {state}{people}", report.conversation, report.epoch))
 }

@@ -32,6 +32,7 @@ struct Waiting {
     account: AccountId,
     /// Said in the conversation of two, where a stranger is a request.
     direct: bool,
+    conversation: ConversationId,
 }
 
 /// What was received and not shown yet; rebuilt from rows.
@@ -56,6 +57,11 @@ impl Inbox {
     /// What was not handed out in conversations of two, in order, and of whom.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, AccountId)> + '_ {
         self.unemitted.iter().filter(|(_, one)| one.direct).map(|(order, one)| (*order, one.account))
+    }
+
+    /// How many messages of a conversation were not handed out.
+    pub fn waiting_in(&self, conversation: &ConversationId) -> usize {
+        self.unemitted.values().filter(|one| one.conversation == *conversation).count()
     }
 
     /// Nobody's messages wait for a name any more: the clock was set back.
@@ -109,7 +115,9 @@ impl Device {
             self.inbox.next_order = self.inbox.next_order.max(order + 1);
             if !row.shown {
                 let direct = self.place_with(&row.account).conversation == row.conversation;
-                self.inbox.unemitted.insert(order, Waiting { account: row.account, direct });
+                self.inbox
+                    .unemitted
+                    .insert(order, Waiting { account: row.account, direct, conversation: row.conversation });
                 self.inbox.unshown.insert((row.id, row.device), order);
             }
         }
@@ -123,7 +131,7 @@ impl Device {
             self.follow_feed(&entry.header)?;
             match entry.header.kind {
                 _ if self.park(&entry)? => {}
-                EntryKind::Creation => self.first_contact(&entry)?,
+                EntryKind::Creation => self.first_contact(&entry, now_ms)?,
                 EntryKind::Message => self.message(&entry, now_ms)?,
                 EntryKind::Commit => self.commit_entry(&entry, now_ms)?,
             }
@@ -183,7 +191,8 @@ impl Device {
         for (order, direct) in due {
             let Some(row) = self.table.get::<ReceivedRow>(&rows::received(order))? else { continue };
             // A stranger's message waits as a request.
-            if direct && !self.is_accepted(&row.account)? {
+            let waits = if direct { !self.is_accepted(&row.account)? } else { self.is_invitation(&row.conversation) };
+            if waits {
                 continue;
             }
             self.inbox.unemitted.remove(&order);
@@ -228,13 +237,13 @@ impl Device {
         Ok(())
     }
 
-    fn first_contact(&mut self, entry: &Entry) -> Result<(), DeviceError> {
+    fn first_contact(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
         let entered = match entry.first_contact() {
             Ok(contact) if contact.creation.group == entry.header.feed.group => {
                 let conversation = contact.creation.state.conversation;
                 let entered = match contact.creation.state.policy {
                     Policy::Direct => self.enter(&contact.head, contact.creation)?,
-                    Policy::Admins => self.enter_group(&contact.head, contact.creation)?,
+                    Policy::Admins => self.enter_group(&contact.head, contact.creation, now_ms)?,
                 };
                 if entered { None } else { Some(Some(conversation)) }
             }
@@ -298,6 +307,9 @@ impl Device {
             Body::Profile(profile) => {
                 return self.learn_profile(&header.account, header.message, profile.name.clone());
             }
+            Body::About(about) if place.peer.is_none() => {
+                return self.learn_about(place.conversation, header, about.clone());
+            }
             _ => {}
         }
         if let Said::Change(target, change) = Said::of(&content.body) {
@@ -334,7 +346,7 @@ impl Device {
         self.inbox.next_order += 1;
         let row = ReceivedRow { id, conversation, account, device, shown: false };
         self.table.put(rows::received(order), &row);
-        self.inbox.unemitted.insert(order, Waiting { account, direct });
+        self.inbox.unemitted.insert(order, Waiting { account, direct, conversation });
         self.inbox.unshown.insert((id, device), order);
         self.answer_receipt(place, account, id)?;
         self.verify_name(account, now_ms)

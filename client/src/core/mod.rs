@@ -91,6 +91,8 @@ pub enum Output {
     Intent(IntentReport),
     /// The people of a conversation have changed.
     Membership(MembershipReport),
+    /// A conversation of many is called otherwise.
+    Named(ConversationId),
     /// Another account was found behind a handle: nothing is sent to it until the person decides.
     KeyChanged {
         /// Which handle.
@@ -220,6 +222,7 @@ impl Device {
         };
         opened.load_groups()?;
         opened.load_intents()?;
+        opened.load_about()?;
         if !roost_crypto::planted!(opened.engine.sabotage, DeviceOutboxNotLoaded) {
             opened.load_outbox()?;
         }
@@ -253,6 +256,7 @@ impl Device {
         self.watch_clock(now_ms);
         self.expire(now_ms)?;
         self.tell_profile(&mut *random, now_ms)?;
+        self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;

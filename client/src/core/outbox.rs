@@ -209,8 +209,10 @@ impl Device {
         let body = extras.body(text);
         body.check()?;
         let account = address.account();
-        if let Some(account) = &account {
-            self.accept(account)?;
+        match (&account, &address.place) {
+            (Some(account), _) => self.accept(account)?,
+            (None, Some(place)) => self.accept_conversation(&place.conversation).map(|_| ())?,
+            (None, None) => {}
         }
         Ok(self.write(address.target, account, body, random, now_ms)?)
     }

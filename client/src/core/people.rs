@@ -10,7 +10,7 @@ use roost_crypto::ids::AccountId;
 use roost_crypto::keys::PublicKey;
 use roost_protocol::content::{Body, Profile};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::MessageId;
+use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,11 +58,13 @@ impl Default for Settings {
 pub struct Request {
     /// Who.
     pub account: AccountId,
+    /// The conversation of many that they took us into; none for one of two.
+    pub conversation: Option<ConversationId>,
     /// The verified handle, else the account id.
     pub from: String,
     /// What they want to be called; proves nothing.
     pub name: Option<String>,
-    /// The beginning of the first text, [`limits::REQUEST_TEXT_BYTES_MAX`] bytes at most.
+    /// The title of the conversation, or the beginning of the first text, [`limits::REQUEST_TEXT_BYTES_MAX`] bytes at most.
     pub text: String,
     /// Messages that wait.
     pub messages: usize,
@@ -90,6 +92,12 @@ pub(super) struct People {
     told: BTreeSet<AccountId>,
 }
 
+impl People {
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
 impl Device {
     /// What the person chose.
     pub fn settings(&self) -> &Settings {
@@ -106,6 +114,13 @@ impl Device {
         }
         if settings.profile != self.people.settings.profile {
             self.people.told.clear();
+        }
+        if settings.accept_strangers {
+            for request in self.invitations()? {
+                if let Some(conversation) = request.conversation {
+                    self.accept_conversation(&conversation)?;
+                }
+            }
         }
         let opened = settings.accept_strangers && !self.people.settings.accept_strangers;
         self.table.put(rows::settings(), &settings);
@@ -149,6 +164,7 @@ impl Device {
             let Some(row) = self.standing(&queued.conversation, &queued.id)? else { continue };
             let request = Request {
                 account,
+                conversation: None,
                 from: self.name_of(&account)?,
                 name: self.profile_of(&account)?,
                 text: beginning(&row.text, limits::REQUEST_TEXT_BYTES_MAX).to_owned(),
@@ -159,7 +175,8 @@ impl Device {
         }
         let mut requests: Vec<_> = requests.into_values().collect();
         requests.sort_by_key(|(order, _)| *order);
-        Ok(requests.into_iter().map(|(_, request)| request).collect())
+        let of_two = requests.into_iter().map(|(_, request)| request);
+        Ok(of_two.chain(self.invitations()?).collect())
     }
 
     /// Lets an account write to us; what waited is shown and answered with receipts.

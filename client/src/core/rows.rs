@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: u8 = b'a';
+pub(super) const ABOUT: u8 = b'b';
 const CONTACT: u8 = b'c';
 pub(super) const CONVERSATION: u8 = b'n';
 const DEDUPE: u8 = b'd';
@@ -29,6 +30,7 @@ pub(super) const GROUP: u8 = b'g';
 pub(super) const HISTORY: u8 = b'h';
 const CURSOR: u8 = b'i';
 pub(super) const INTENT: u8 = b'w';
+pub(super) const INVITATION: u8 = b'v';
 pub(super) const JOINING: u8 = b'j';
 const MLS: u8 = b'm';
 pub(super) const OUTBOX: u8 = b'o';
@@ -184,6 +186,14 @@ pub(super) fn group(group: &GroupId) -> Vec<u8> {
 
 pub(super) fn conversation(id: &ConversationId) -> Vec<u8> {
     key(CONVERSATION, &[id.as_bytes()])
+}
+
+pub(super) fn about(conversation: &ConversationId) -> Vec<u8> {
+    key(ABOUT, &[conversation.as_bytes()])
+}
+
+pub(super) fn invitation(conversation: &ConversationId) -> Vec<u8> {
+    key(INVITATION, &[conversation.as_bytes()])
 }
 
 pub(super) fn intent(number: u64) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 mod hostile;
 mod kinds;
+mod many;
 mod people;
 mod refusals;
 

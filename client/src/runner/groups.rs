@@ -41,6 +41,20 @@ impl Session {
         self.with(move |device, random, now_ms| device.leave_group(conversation, random, now_ms)).await
     }
 
+    /// Calls a conversation otherwise; what is `None` stays.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::NotAdmin`], [`Error::Content`], [`Error::Closed`].
+    pub async fn set_about(
+        &self,
+        conversation: ConversationId,
+        title: Option<String>,
+        description: Option<String>,
+    ) -> Result<MessageId, Error> {
+        self.with(move |device, random, now_ms| device.set_about(conversation, title, description, random, now_ms))
+            .await
+    }
+
     /// The conversations of many that this device knows.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::core::{Extras, KeyChange, Recipient};
 use crate::error::Error;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::MessageId;
+use roost_protocol::ids::{ConversationId, MessageId};
 use std::time::Duration;
 
 /// Between two looks at what is queued.
@@ -93,12 +93,17 @@ impl Session {
         self.with(|device, _, _| Ok(device.requests()?)).await
     }
 
-    /// Lets somebody write to us.
+    /// Lets somebody write to us, or takes part in a conversation that a stranger took us into.
     ///
     /// # Errors
     /// [`Error::UnknownPerson`], [`Error::Closed`].
     pub async fn accept(&self, whom: Whom) -> Result<(), Error> {
         self.with(move |device, _, _| {
+            if let Whom::Account(id) = &whom
+                && device.accept_conversation(&ConversationId(id.0))?
+            {
+                return Ok(());
+            }
             let account = device.whom(&whom)?;
             Ok(device.accept(&account)?)
         })

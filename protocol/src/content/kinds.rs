@@ -107,6 +107,17 @@ pub struct Profile {
     pub name: String,
 }
 
+/// What an admin wants a conversation of many to be called. Of two, the one changed later counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// A name for people; empty for none.
+    pub title: String,
+    /// What the conversation is for; empty for nothing.
+    pub description: String,
+    /// When an admin said so first, milliseconds since 1970: it is told again, unchanged, to who joins.
+    pub changed_at: u64,
+}
+
 impl RichText {
     /// # Errors
     /// [`KindError`].
@@ -165,6 +176,16 @@ impl Profile {
     pub fn check(&self) -> Result<(), KindError> {
         bounded("name", &self.name, limits::PROFILE_NAME_BYTES_MAX)?;
         if self.name.chars().any(char::is_control) { Err(KindError::Name) } else { Ok(()) }
+    }
+}
+
+impl About {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        bounded("title", &self.title, limits::TITLE_BYTES_MAX)?;
+        bounded("description", &self.description, limits::DESCRIPTION_BYTES_MAX)?;
+        if self.title.chars().any(char::is_control) { Err(KindError::Name) } else { Ok(()) }
     }
 }
 

@@ -6,7 +6,7 @@ mod kinds;
 #[cfg(test)]
 mod tests;
 
-pub use kinds::{Delete, Edit, KindError, Profile, Reaction, Read, RichText};
+pub use kinds::{About, Delete, Edit, KindError, Profile, Reaction, Read, RichText};
 
 use crate::feed::FeedHead;
 use crate::ids::MessageId;
@@ -61,6 +61,8 @@ pub enum Body {
     Read(Read),
     /// What the author wants to be called.
     Profile(Profile),
+    /// What a conversation of many is called and is for.
+    About(About),
     /// Its account wishes to leave: a [`crate::conversation::Leave`], signed by the device.
     Leave(Signed),
     /// Anything newer.
@@ -90,6 +92,7 @@ impl Serialize for Body {
             Self::Delete(value) => ("delete", Bytes(codec::encode(value))),
             Self::Read(value) => ("read", Bytes(codec::encode(value))),
             Self::Profile(value) => ("profile", Bytes(codec::encode(value))),
+            Self::About(value) => ("about", Bytes(codec::encode(value))),
             Self::Leave(value) => ("leave", Bytes(codec::encode(value))),
             Self::Unknown { kind, value } => (kind.as_str(), value.clone()),
         };
@@ -109,6 +112,7 @@ impl<'de> Deserialize<'de> for Body {
             "delete" => read(&value).map(Self::Delete),
             "read" => read(&value).map(Self::Read),
             "profile" => read(&value).map(Self::Profile),
+            "about" => read(&value).map(Self::About),
             "leave" => read(&value).map(Self::Leave),
             _ => return Ok(Self::Unknown { kind, value }),
         };
@@ -132,6 +136,7 @@ impl Body {
             Self::Delete(_) => "delete",
             Self::Read(_) => "read",
             Self::Profile(_) => "profile",
+            Self::About(_) => "about",
             Self::Leave(_) => "leave",
             Self::Unknown { kind, .. } => kind,
         }
@@ -156,6 +161,7 @@ impl Body {
             Self::Edit(value) => value.check(),
             Self::Read(value) => value.check(),
             Self::Profile(value) => value.check(),
+            Self::About(value) => value.check(),
             Self::Text(_) | Self::Delivered(_) | Self::Delete(_) | Self::Leave(_) | Self::Unknown { .. } => Ok(()),
         }
     }

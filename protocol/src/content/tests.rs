@@ -99,3 +99,20 @@ fn an_edit_a_read_mark_and_a_profile_over_their_bounds_are_refused() {
     let name = decoded(Body::Profile(Profile { name: "a\u{1b}[2J".into() }));
     assert_eq!(name, Err(KindError::Name.into()), "a name that steers a terminal");
 }
+
+#[test]
+fn an_about_over_its_bounds_is_refused() {
+    let about = |title: &str, description: String| {
+        decoded(Body::About(About { title: title.to_owned(), description, changed_at: 1 }))
+    };
+    assert!(about("Friends", "of the house".into()).is_ok(), "an ordinary one");
+    let long = about(&"a".repeat(129), String::new());
+    assert_eq!(long, Err(KindError::TooLong { what: "title", max: 128, got: 129 }.into()), "a long title");
+    let long = about("Friends", "a".repeat(2049));
+    assert_eq!(
+        long,
+        Err(KindError::TooLong { what: "description", max: 2048, got: 2049 }.into()),
+        "a long description"
+    );
+    assert_eq!(about("two\nlines", String::new()), Err(KindError::Name.into()), "a title that is no line");
+}

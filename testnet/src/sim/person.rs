@@ -277,7 +277,7 @@ impl World {
                         self.ledger.refused(&report.id, why);
                     }
                 },
-                Output::Intent(_) | Output::Membership(_) => {}
+                Output::Intent(_) | Output::Membership(_) | Output::Named(_) => {}
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
                 Output::Gap { reason, .. } => {

@@ -40,7 +40,7 @@ pub(super) async fn requests(session: &Session, out: Printer) -> Result<(), Fail
     let requests = session.requests().await?;
     for request in &requests {
         let value = json!({
-            "type": "request", "account": request.account, "from": request.from, "name": request.name,
+            "type": "request", "account": request.account, "conversation": request.conversation, "from": request.from, "name": request.name,
             "text": request.text, "messages": request.messages, "received_at": rfc3339(request.received_at),
         });
         let text: String = request.text.chars().map(visible).collect();

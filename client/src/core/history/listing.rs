@@ -110,7 +110,9 @@ impl Device {
         let wanted = of.map(|of| self.place_of(of)).transpose()?;
         let mut found: Vec<(ConversationId, MessageId, MessageRow)> = Vec::new();
         for (conversation, peer) in &self.history.peers {
-            if wanted.is_some_and(|wanted| wanted.conversation != *conversation) || self.is_request(peer)? {
+            if wanted.is_some_and(|wanted| wanted.conversation != *conversation)
+                || self.is_request(conversation, peer)?
+            {
                 continue;
             }
             let end = before.map(|before| rows::history(conversation, &before));
@@ -132,7 +134,7 @@ impl Device {
     pub fn conversation_views(&self) -> Result<Vec<ConversationView>, DeviceError> {
         let mut views = Vec::new();
         for (conversation, account) in &self.history.peers {
-            if !self.is_request(account)? {
+            if !self.is_request(conversation, account)? {
                 let newest = self.table.newest::<MessageRow>(&rows::history_of(conversation), None, 1)?;
                 views.push(ConversationView {
                     conversation: *conversation,
@@ -189,9 +191,9 @@ impl Device {
         })
     }
 
-    /// Whether a conversation is one with a stranger.
-    fn is_request(&self, peer: &Option<AccountId>) -> Result<bool, DeviceError> {
-        peer.map_or(Ok(false), |peer| Ok(!self.is_accepted(&peer)?))
+    /// Whether a conversation is one with a stranger, or one that a stranger took us into.
+    fn is_request(&self, conversation: &ConversationId, peer: &Option<AccountId>) -> Result<bool, DeviceError> {
+        peer.map_or(Ok(self.is_invitation(conversation)), |peer| Ok(!self.is_accepted(&peer)?))
     }
 
     fn with(&self, conversation: &ConversationId, peer: Option<&AccountId>) -> Result<String, DeviceError> {

@@ -233,7 +233,9 @@ impl Device {
                 let row = self.group_of(&place.conversation)?;
                 let few =
                     |row: &super::many::ConversationRow| row.state.participants.len() <= limits::MARKS_ACCOUNTS_MAX;
-                row.filter(few).map(|_| Target::Conversation(place.conversation))
+                row.filter(few)
+                    .filter(|_| !self.is_invitation(&place.conversation))
+                    .map(|_| Target::Conversation(place.conversation))
             }
         })
     }

@@ -151,6 +151,7 @@ impl Device {
                 self.follow_commit(row, &head, &next.head, &next.commit, entry, now_ms)
             }
             _ if next.commit.welcome.is_some() && head.state.has(&self.me.account) => {
+                self.invited(&head, entry.header.account, now_ms)?;
                 self.begin_joining(head.group, next)
             }
             Some(_) => Ok(()),
@@ -194,6 +195,9 @@ impl Device {
             // Ours is done, or was overtaken: then what it leaves to do is planned anew.
             self.table.delete(rows::pending(&head.group));
             self.intents.submitted.remove(&head.group);
+            if pending.commit.operation == commit.operation && !came.is_empty() {
+                self.about_is_due(&head.state.conversation)?;
+            }
             if pending.commit.operation == commit.operation && !self.has_more(pending.intent, &row)? {
                 self.end_intent(pending.intent, head.state.conversation, None);
             } else if let Some(attempt) = self.intents.open.get_mut(&pending.intent) {

@@ -91,6 +91,8 @@ pub(in super::super) struct Intents {
     pub(super) totals: BTreeMap<GroupId, u64>,
     pub(super) asked: BTreeSet<GroupId>,
     pub(super) joining_at_ms: BTreeMap<GroupId, u64>,
+    /// Conversations whose newcomers were not told what they are called.
+    pub(super) about_due: BTreeSet<ConversationId>,
 }
 
 impl Intents {

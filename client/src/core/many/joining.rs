@@ -23,7 +23,12 @@ const PARKED_MAX: u64 = 10_000;
 
 impl Device {
     /// Enters a group by its first contact; `false` if anything of it does not verify.
-    pub(in super::super) fn enter_group(&mut self, signed: &Signed, creation: Creation) -> Result<bool, DeviceError> {
+    pub(in super::super) fn enter_group(
+        &mut self,
+        signed: &Signed,
+        creation: Creation,
+        now_ms: u64,
+    ) -> Result<bool, DeviceError> {
         let fits = ConversationHead::verify(signed).ok().filter(|head| {
             head.made_by == creation.hash() && head.group == creation.group && head.state == creation.state
         });
@@ -47,7 +52,15 @@ impl Device {
             return Ok(false);
         }
         let (welcome, tree) = (creation.welcome.as_slice(), creation.tree.as_slice());
-        self.join_by(&head, signed, (welcome, tree), Some(creation.clone()))
+        let joined = self.join_by(&head, signed, (welcome, tree), Some(creation.clone()))?;
+        if joined {
+            // The entry is the hub's own: a creation is an admin's.
+            let mut admins = head.state.participants.iter().filter(|one| one.role == Role::Admin);
+            if let Some(admin) = admins.next() {
+                self.invited(&head, admin.account, now_ms)?;
+            }
+        }
+        Ok(joined)
     }
 
     /// Joins by a Welcome, if all that it leads to is as the hub has signed and the logs admit.

@@ -3,8 +3,10 @@
 //! A wish of the person is an [`intents::IntentRow`], planned anew until it is true; a commit is made from it, ordered by the
 //! hub, and merged only when its entry comes. Nothing here decides by a clock.
 
+mod about;
 mod commits;
 mod intents;
+mod invitations;
 mod joining;
 mod planning;
 
@@ -52,6 +54,10 @@ pub struct ParticipantReport {
 pub struct ConversationReport {
     /// The conversation.
     pub conversation: ConversationId,
+    /// What it is called; empty for nothing.
+    pub title: String,
+    /// What it is for; empty for nothing.
+    pub description: String,
     /// The MLS epoch.
     pub epoch: u64,
     /// PeerId of the hub.
@@ -102,8 +108,12 @@ impl Device {
                 devices,
             });
         }
+        let about = self.about(&row.state.conversation)?;
+        let (title, description) = about.map(|about| (about.title, about.description)).unwrap_or_default();
         Ok(ConversationReport {
             conversation: row.state.conversation,
+            title,
+            description,
             epoch: row.epoch,
             hub: row.state.hub.to_string(),
             standing: row.head.is_some(),
