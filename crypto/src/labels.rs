@@ -63,6 +63,10 @@ pub const DERIVE_SEALED_BOX: &str = "roost/1/derive/sealed-box";
 pub const STORE_PASSPHRASE: &str = "roost/1/store-passphrase";
 /// Hash of a handle or a name: the key of its row in a device's store.
 pub const CONTACT_ROW: &str = "roost/1/contact-row";
+/// What a chunk of an account's archive is sealed to, before the account id.
+pub const ARCHIVE: &str = "roost/1/archive";
+/// Hash of a row in an archive, for the device alone.
+pub const ARCHIVE_ROW: &str = "roost/1/archive-row";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -96,6 +100,8 @@ pub const ALL: &[&str] = &[
     DERIVE_SEALED_BOX,
     STORE_PASSPHRASE,
     CONTACT_ROW,
+    ARCHIVE,
+    ARCHIVE_ROW,
     SAFETY_NUMBER,
 ];
 

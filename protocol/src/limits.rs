@@ -80,6 +80,14 @@ pub const MARKS_ACCOUNTS_MAX: usize = 32;
 pub const TITLE_BYTES_MAX: usize = 128;
 /// Description of a conversation of many, bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 2048;
+/// Bytes of one chunk of an archive: as text of a JSON frame it fits a WebSocket message.
+pub const ARCHIVE_CHUNK_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of chunks after which a page of an archive ends.
+pub const ARCHIVE_PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an account's archive: some hundred thousand messages.
+pub const ARCHIVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Chunks of an account's archive.
+pub const ARCHIVE_CHUNKS_MAX: u64 = 16_384;
 /// Emoji of a reaction, bytes: the longest family with skin tones has 41.
 pub const EMOJI_BYTES_MAX: usize = 64;
 /// Emojis that one account may have on one message, taken back ones counted: nobody needs more, and a row stays small.

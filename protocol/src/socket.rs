@@ -7,7 +7,7 @@
 use crate::conversation::{Commit, Creation};
 use crate::feed::Entry;
 use crate::handle::Handle;
-use crate::ids::{FeedId, GroupId, Incarnation, MessageId};
+use crate::ids::{FeedId, GroupId, Incarnation, MessageId, OperationId};
 use crate::invite::InviteProof;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
@@ -146,6 +146,29 @@ pub enum ClientFrame {
         /// The last inbox position that the device holds; 0 for all.
         after: u64,
     },
+    /// Leaves a sealed chunk for the account's other devices.
+    ArchivePut {
+        /// Echoed.
+        id: u64,
+        /// Random: put again under the same name, it has the same place.
+        name: OperationId,
+        /// At most [`crate::limits::ARCHIVE_CHUNK_BYTES_MAX`].
+        chunk: Bytes,
+    },
+    /// Asks for the chunks behind a position.
+    FetchArchive {
+        /// Echoed.
+        id: u64,
+        /// The last one that was read; 0 for all.
+        after: u64,
+    },
+    /// Removes chunks from the beginning.
+    TrimArchive {
+        /// Echoed.
+        id: u64,
+        /// The last one that goes.
+        up_to: u64,
+    },
     /// The device durably holds the inbox up to here.
     Ack {
         /// Inbox position.
@@ -261,6 +284,38 @@ pub enum ServerFrame {
         /// Its position.
         seq: u64,
     },
+    /// To `ArchivePut`.
+    Archived {
+        /// Echoed.
+        id: u64,
+        /// Its position, from 1.
+        seq: u64,
+        /// Bytes of all chunks that are held.
+        bytes: u64,
+    },
+    /// To `FetchArchive`: a page of at most [`crate::limits::ARCHIVE_PAGE_BYTES_MAX`], or one chunk; empty at the end.
+    Archive {
+        /// Echoed.
+        id: u64,
+        /// In order.
+        chunks: Vec<ArchiveChunk>,
+        /// The last position that was removed.
+        removed: u64,
+        /// The last position that was given.
+        last: u64,
+    },
+    /// To `TrimArchive`: how far it went; ask again for the rest.
+    ArchiveTrimmed {
+        /// Echoed.
+        id: u64,
+        /// The last position that was removed.
+        removed: u64,
+    },
+    /// Another device of the account put a chunk.
+    ArchiveGrew {
+        /// The last position that was given.
+        last: u64,
+    },
     /// To anything that is refused.
     Refused {
         /// Echoed; absent where the frame could not be read.
@@ -295,6 +350,16 @@ pub enum ServerFrame {
         /// Which messages.
         messages: Vec<MessageId>,
     },
+}
+
+/// A chunk of an account's archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ArchiveChunk {
+    /// Its position, from 1.
+    pub seq: u64,
+    /// As it was put.
+    pub chunk: Bytes,
 }
 
 /// How an account was found.
@@ -341,6 +406,9 @@ impl ClientFrame {
             Self::Introduce { .. } => "introduce",
             Self::Submit { .. } => "submit",
             Self::Resume { .. } => "resume",
+            Self::ArchivePut { .. } => "archive_put",
+            Self::FetchArchive { .. } => "fetch_archive",
+            Self::TrimArchive { .. } => "trim_archive",
             Self::Ack { .. } => "ack",
         }
     }
@@ -360,6 +428,9 @@ impl ClientFrame {
             | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }
             | Self::Submit { id, .. }
+            | Self::ArchivePut { id, .. }
+            | Self::FetchArchive { id, .. }
+            | Self::TrimArchive { id, .. }
             | Self::Resume { id, .. } => Some(*id),
             Self::Ack { .. } => None,
         }

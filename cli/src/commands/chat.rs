@@ -23,6 +23,8 @@ const LOOKUP_WAIT: Duration = Duration::from_secs(30);
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
 /// What a command that sends without a report waits for at the end.
 const LEAVE_WAIT: Duration = Duration::from_secs(5);
+/// What is to be put into the archive arrives within this, or goes with the next command.
+const ARCHIVE_WAIT: Duration = Duration::from_secs(20);
 /// Messages that share one commit of the directory.
 const BATCH: usize = 64;
 /// A home that is up is connected within this.
@@ -167,6 +169,12 @@ enum Command {
     },
     /// What you chose for this directory
     Settings(people::SettingsArgs),
+    /// Whether an archive is kept, sealed, at your node for devices to come
+    Backup {
+        /// On or off; without it nothing changes
+        #[arg(value_enum)]
+        switch: Option<people::Switch>,
+    },
     /// The number to compare with the other, by another way
     SafetyNumber {
         /// Like bob@birch
@@ -234,6 +242,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::Report { to } => people::report(&session, to, out).await,
         Command::Profile { name } => people::profile(&session, name, out).await,
         Command::Settings(args) => people::settings(&session, args, out).await,
+        Command::Backup { switch } => people::backup(&session, switch, out).await,
         Command::Verify { to, digits } => people::verify(&session, to, digits, out).await,
         Command::AcceptKey { to } => people::accept_key(&session, &to, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,

@@ -1,7 +1,8 @@
 //! A new account: its recovery code, its first device, its identity log, and the rows that a device starts with.
 
 use super::people::Settings;
-use super::rows::{self, AccountRow};
+use super::rows::{self, AccountRow, SettingsRow};
+use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::group::WriteSet;
 use roost_crypto::identity_log::{LogError, Operation, Signer, VerifiedLog};
@@ -98,10 +99,14 @@ impl NewAccount {
             handle: self.handle.clone(),
             handle_record,
             org,
+            archive_key: Some(Bytes(self.code.archive_key().to_vec())),
         };
         let mut writes = WriteSet::default();
         writes.0.insert(rows::account(), Some(codec::encode(&row)));
-        writes.0.insert(rows::settings(), Some(codec::encode(&self.settings)));
+        writes.0.insert(
+            rows::settings(),
+            Some(codec::encode(&SettingsRow { settings: self.settings.clone(), changed_at: 0 })),
+        );
         Ok(writes)
     }
 }

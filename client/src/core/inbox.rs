@@ -298,6 +298,9 @@ impl Device {
         if let Body::Leave(leave) = content.body {
             return self.leave_wished(&group, leave);
         }
+        if header.account == self.me.account {
+            return self.said_elsewhere(&Arrived { header, place }, &content.body, now_ms);
+        }
         if self.person(&header.account)?.blocked {
             return Ok(());
         }

@@ -37,6 +37,9 @@ pub(super) enum Pending {
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
     Submit(MessageId),
+    FetchArchive,
+    ArchivePut,
+    TrimArchive,
 }
 
 /// What the home said first.
@@ -81,6 +84,7 @@ impl Device {
     pub(super) fn closed(&mut self) {
         self.link = Link::default();
         self.outbox.disconnected();
+        self.archive.disconnected();
         self.inbox.disconnected();
         self.intents.disconnected();
     }
@@ -163,6 +167,22 @@ impl Device {
                 Some(pending) => self.refused(pending, error, random, now_ms)?,
                 None => self.disconnect(&error.message),
             },
+            ServerFrame::Archived { id, seq, bytes } => {
+                if let Some(Pending::ArchivePut) = self.answered(id) {
+                    self.archived(seq, bytes)?;
+                }
+            }
+            ServerFrame::Archive { id, chunks, removed, last } => {
+                if let Some(Pending::FetchArchive) = self.answered(id) {
+                    self.archive_page(&chunks, removed, last, now_ms)?;
+                }
+            }
+            ServerFrame::ArchiveTrimmed { id, removed } => {
+                if let Some(Pending::TrimArchive) = self.answered(id) {
+                    self.archive_trimmed(removed);
+                }
+            }
+            ServerFrame::ArchiveGrew { last } => self.archive_grew(last),
             ServerFrame::Entry { inbox, entry } => self.entry(inbox, entry, now_ms)?,
             ServerFrame::Placed { feed, seq, inbox, count } => self.placed(feed, seq, inbox, count)?,
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
@@ -325,6 +345,7 @@ impl Device {
                 self.change_refused(number, group, error, random, now_ms)?;
             }
             Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => self.joining_refused(group, now_ms),
+            Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }
         Ok(())

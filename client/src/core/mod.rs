@@ -8,6 +8,7 @@
 //! Implements `docs/protocol.md`, sections "Between device and home", "Conversations" and "Content".
 
 pub mod account;
+mod archive;
 mod changes;
 mod contacts;
 mod groups;
@@ -100,6 +101,11 @@ pub enum Output {
         /// The account that it means now.
         account: AccountId,
     },
+    /// A chunk of the archive does not open: another program put it, or the home lies.
+    BadArchive {
+        /// Its position.
+        seq: u64,
+    },
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -162,6 +168,7 @@ pub struct Device {
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
     history: history::History,
+    archive: archive::Archive,
     people: people::People,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
@@ -212,6 +219,7 @@ impl Device {
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             history: history::History::default(),
+            archive: archive::Archive::default(),
             people: people::People::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
@@ -229,6 +237,7 @@ impl Device {
         opened.load_inbox()?;
         opened.load_history()?;
         opened.load_people()?;
+        opened.load_archive()?;
         Ok(opened)
     }
 
@@ -260,9 +269,10 @@ impl Device {
         self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;
-        self.pump_intents(random, now_ms)?;
+        self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
+        self.pump_archive(random, now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
     }
@@ -291,6 +301,7 @@ impl Device {
             self.link_wake_at(),
             self.intents_wake_at(),
             self.history_wake_at(),
+            self.archive_wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }

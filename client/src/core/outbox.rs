@@ -123,6 +123,10 @@ impl Outbox {
         self.queues.keys().cloned().collect()
     }
 
+    pub fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+
     pub fn texts(&self) -> usize {
         self.open.values().filter(|open| !open.receipt).count()
     }

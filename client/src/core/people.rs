@@ -3,7 +3,7 @@
 //! A stranger hears nothing of us before it is accepted, a blocked account never. Implements `docs/protocol.md`, section "Content".
 
 use super::history::HistoryItem;
-use super::rows::{self, PERSON, PersonRow, ReceivedRow, Target};
+use super::rows::{self, DraftRow, PERSON, PersonRow, ReceivedRow, SettingsRow, Target};
 use super::{Device, DeviceError, Random};
 use crate::error::Error;
 use roost_crypto::ids::AccountId;
@@ -45,11 +45,13 @@ pub struct Settings {
     pub read_receipts: bool,
     /// What we want to be called.
     pub profile: Option<String>,
+    /// Whether an archive is kept at the home, sealed, for devices to come.
+    pub backup: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { accept_strangers: false, read_receipts: true, profile: None }
+        Self { accept_strangers: false, read_receipts: true, profile: None, backup: true }
     }
 }
 
@@ -123,8 +125,13 @@ impl Device {
             }
         }
         let opened = settings.accept_strangers && !self.people.settings.accept_strangers;
-        self.table.put(rows::settings(), &settings);
-        self.people.settings = settings;
+        let renew = settings.backup != self.people.settings.backup;
+        let row = SettingsRow { settings, changed_at: self.last_now_ms };
+        self.table.put(rows::settings(), &row);
+        self.people.settings = row.settings;
+        if renew {
+            self.renew_archive()?;
+        }
         if opened {
             for account in self.waiting_accounts() {
                 self.receipts_for_waiting(&account)?;
@@ -191,7 +198,7 @@ impl Device {
         let heard = self.is_accepted(account)?;
         person.accepted = true;
         let blocked = person.blocked;
-        self.table.put(rows::person(account), &person);
+        self.put_person(account, person);
         if heard || blocked { Ok(()) } else { self.receipts_for_waiting(account) }
     }
 
@@ -201,7 +208,7 @@ impl Device {
     /// [`DeviceError`]: drop the device.
     pub fn block(&mut self, account: &AccountId) -> Result<(), DeviceError> {
         let person = PersonRow { blocked: true, ..self.person(account)? };
-        self.table.put(rows::person(account), &person);
+        self.put_person(account, person);
         self.drop_waiting(account)?;
         self.drop_receipts(account)
     }
@@ -212,7 +219,7 @@ impl Device {
     /// [`DeviceError`]: drop the device.
     pub fn unblock(&mut self, account: &AccountId) -> Result<(), DeviceError> {
         let person = PersonRow { blocked: false, ..self.person(account)? };
-        self.table.put(rows::person(account), &person);
+        self.put_person(account, person);
         Ok(())
     }
 
@@ -245,10 +252,10 @@ impl Device {
         if text.len() > limits::TEXT_BYTES_MAX {
             return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
         }
-        if text.is_empty() {
-            self.table.delete(rows::draft(with));
-        } else {
-            self.table.put(rows::draft(with), &text);
+        let known: Option<DraftRow> = self.table.get(&rows::draft(with))?;
+        if known.map(|known| known.text).unwrap_or_default() != text {
+            let row = DraftRow { text: text.to_owned(), changed_at: self.last_now_ms };
+            self.table.put(rows::draft(with), &row);
         }
         Ok(())
     }
@@ -258,11 +265,12 @@ impl Device {
     /// # Errors
     /// [`DeviceError`].
     pub fn draft(&self, with: &AccountId) -> Result<Option<String>, DeviceError> {
-        self.table.get(&rows::draft(with))
+        let row: Option<DraftRow> = self.table.get(&rows::draft(with))?;
+        Ok(row.map(|row| row.text).filter(|text| !text.is_empty()))
     }
 
     pub(super) fn load_people(&mut self) -> Result<(), DeviceError> {
-        self.people.settings = self.table.get(&rows::settings())?.unwrap_or_default();
+        self.load_settings()?;
         for (key, person) in self.table.scan::<PersonRow>(&[PERSON])? {
             let account = key.get(1..).and_then(AccountId::from_slice);
             if let Some(account) = account.filter(|_| person.told == self.people.settings.profile) {
@@ -270,6 +278,16 @@ impl Device {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn load_settings(&mut self) -> Result<(), DeviceError> {
+        let row: SettingsRow = self.table.get(&rows::settings())?.unwrap_or_default();
+        self.people.settings = row.settings;
+        Ok(())
+    }
+
+    pub(super) fn put_person(&mut self, account: &AccountId, person: PersonRow) {
+        self.table.put(rows::person(account), &PersonRow { changed_at: self.last_now_ms, ..person });
     }
 
     /// Tells our profile to whom it is due.
@@ -282,7 +300,7 @@ impl Device {
             }
             self.people.told.insert(account);
             let person = PersonRow { told: Some(name.clone()), ..self.person(&account)? };
-            self.table.put(rows::person(&account), &person);
+            self.put_person(&account, person);
             self.write_to_account(&account, Body::Profile(Profile { name: name.clone() }), &mut *random, now_ms)?;
         }
         Ok(())
@@ -297,7 +315,7 @@ impl Device {
         let mut person = self.person(account)?;
         if person.profile.as_ref().is_none_or(|(newest, _)| *newest < id) {
             person.profile = Some((id, name));
-            self.table.put(rows::person(account), &person);
+            self.put_person(account, person);
         }
         Ok(())
     }

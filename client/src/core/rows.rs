@@ -4,6 +4,7 @@
 
 use super::DeviceError;
 use super::message::State;
+use super::people::Settings;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::group::{Rows, WriteSet};
@@ -21,9 +22,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: u8 = b'a';
+const ARCHIVE: u8 = b'A';
 pub(super) const ABOUT: u8 = b'b';
-const CONTACT: u8 = b'c';
+pub(super) const CONTACT: u8 = b'c';
 pub(super) const CONVERSATION: u8 = b'n';
+/// A row that the archive does not have as it is.
+pub(super) const DIRTY: u8 = b'D';
 const DEDUPE: u8 = b'd';
 const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
@@ -35,15 +39,18 @@ pub(super) const JOINING: u8 = b'j';
 const MLS: u8 = b'm';
 pub(super) const OUTBOX: u8 = b'o';
 const PARKED: u8 = b'k';
-const PEER: u8 = b'p';
+pub(super) const PEER: u8 = b'p';
 const PENDING: u8 = b'e';
-const ORG: u8 = b'q';
+pub(super) const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
-const DRAFT: u8 = b't';
-const SETTINGS: u8 = b'x';
+pub(super) const DRAFT: u8 = b't';
+pub(super) const SETTINGS: u8 = b'x';
 pub(super) const KEY_CHANGE: u8 = b'y';
 const WAITING: u8 = b'z';
+
+/// The kinds of rows that the account's other devices are to have.
+pub(super) const ARCHIVED: &[u8] = &[HISTORY, PERSON, SETTINGS, DRAFT, CONTACT, PEER, ORG, ABOUT];
 
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -60,6 +67,8 @@ pub struct AccountRow {
     pub handle_record: Signed,
     /// The organisation's record.
     pub org: SignedOrgRecord,
+    /// Opens the account's archive; absent where none is kept.
+    pub archive_key: Option<Bytes>,
 }
 
 /// Somebody else's account.
@@ -141,6 +150,22 @@ pub(super) struct PersonRow {
     pub profile: Option<(MessageId, String)>,
     /// The profile of ours that it was told.
     pub told: Option<String>,
+    /// Milliseconds since 1970: among devices of an account the later word counts.
+    pub changed_at: u64,
+}
+
+/// What the person chose, and when, milliseconds since 1970.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct SettingsRow {
+    pub settings: Settings,
+    pub changed_at: u64,
+}
+
+/// A text that was not finished, and when it was left, milliseconds since 1970; empty once it was sent.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DraftRow {
+    pub text: String,
+    pub changed_at: u64,
 }
 
 /// Another account than the known one was found behind a handle; nothing is sent there until the person decides.
@@ -162,6 +187,14 @@ pub(super) struct CursorRow {
 
 pub(super) fn account() -> Vec<u8> {
     vec![ACCOUNT]
+}
+
+pub(super) fn archive() -> Vec<u8> {
+    vec![ARCHIVE]
+}
+
+pub(super) fn dirty(row: &[u8]) -> Vec<u8> {
+    key(DIRTY, &[row])
 }
 
 pub(super) fn cursor() -> Vec<u8> {
@@ -287,11 +320,13 @@ pub(super) type OrgRow = OrgId;
 pub(super) struct Table {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     writes: WriteSet,
+    /// Keys of rows of the kinds that are archived which got another value.
+    changed: BTreeSet<Vec<u8>>,
 }
 
 impl Table {
     pub fn new(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
-        Self { rows, writes: WriteSet::default() }
+        Self { rows, writes: WriteSet::default(), changed: BTreeSet::new() }
     }
 
     pub fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
@@ -312,6 +347,22 @@ impl Table {
     /// What changed since the last call: to be committed as one.
     pub fn take_writes(&mut self) -> WriteSet {
         std::mem::take(&mut self.writes)
+    }
+
+    /// Which rows got another value since the last call.
+    pub fn take_changed(&mut self) -> BTreeSet<Vec<u8>> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// A row as it is stored.
+    pub fn raw(&self, key: &[u8]) -> Option<&[u8]> {
+        self.rows.get(key).map(Vec::as_slice)
+    }
+
+    /// The keys of all rows under some kinds.
+    pub fn keys_of(&self, kinds: &[u8]) -> Vec<Vec<u8>> {
+        let of = |kind: u8| self.rows.range(vec![kind]..).take_while(move |(key, _)| key.first() == Some(&kind));
+        kinds.iter().flat_map(|kind| of(*kind)).map(|(key, _)| key.clone()).collect()
     }
 
     pub fn has(&self, key: &[u8]) -> bool {
@@ -353,10 +404,13 @@ impl Table {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        match &value {
+        let before = match &value {
             Some(value) => self.rows.insert(key.clone(), value.clone()),
             None => self.rows.remove(&key),
         };
+        if before != value && key.first().is_some_and(|kind| ARCHIVED.contains(kind)) {
+            self.changed.insert(key.clone());
+        }
         self.writes.0.insert(key, value);
     }
 }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 //! Stories of two devices at one home that exists in memory only.
 
+mod archive;
 mod hostile;
 mod kinds;
 mod many;
@@ -23,7 +24,7 @@ use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, Hash, Incarnation, MessageId};
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord, SignedOrgRecord};
 use roost_protocol::refusal::{Code, Refusal};
-use roost_protocol::socket::{ClientFrame, LookupReport, LookupSource, ServerFrame, verify_sign_in};
+use roost_protocol::socket::{ArchiveChunk, ClientFrame, LookupReport, LookupSource, ServerFrame, verify_sign_in};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zeroize::Zeroizing;
 
@@ -53,6 +54,9 @@ struct Home {
     takes_no_introduction: bool,
     /// Hands out the asker's own key package in the name of the one who was asked for.
     swaps: bool,
+    archives: BTreeMap<AccountId, Vec<ArchiveChunk>>,
+    /// Chunks that were put, also those that are gone.
+    archived: u64,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -195,6 +199,24 @@ impl Home {
                 }
             }
             ClientFrame::Resume { id, .. } => tell(ServerFrame::Done { id }),
+            ClientFrame::ArchivePut { id, chunk, .. } => {
+                self.archived += 1;
+                let seq = self.archived;
+                let archive = self.archives.entry(from).or_default();
+                archive.push(ArchiveChunk { seq, chunk });
+                let bytes = archive.iter().map(|chunk| chunk.chunk.len() as u64).sum();
+                tell(ServerFrame::Archived { id, seq, bytes });
+            }
+            ClientFrame::FetchArchive { id, after } => {
+                let archive = self.archives.entry(from).or_default();
+                let chunks: Vec<_> = archive.iter().filter(|chunk| chunk.seq > after).take(2).cloned().collect();
+                let last = archive.last().map_or(self.archived, |chunk| chunk.seq);
+                tell(ServerFrame::Archive { id, chunks, removed: 0, last });
+            }
+            ClientFrame::TrimArchive { id, up_to } => {
+                self.archives.entry(from).or_default().retain(|chunk| chunk.seq > up_to);
+                tell(ServerFrame::ArchiveTrimmed { id, removed: up_to });
+            }
             ClientFrame::Ack { inbox } => self.acks.push((from, inbox)),
             other => panic!("unexpected {other:?}"),
         }
@@ -270,6 +292,8 @@ impl World {
             submissions: 0,
             takes_no_introduction: false,
             swaps: false,
+            archives: BTreeMap::new(),
+            archived: 0,
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {

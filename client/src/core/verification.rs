@@ -63,7 +63,7 @@ impl Device {
             self.accept_key(handle)?;
         }
         let person = PersonRow { verified: true, ..self.person(&account)? };
-        self.table.put(rows::person(&account), &person);
+        self.put_person(&account, person);
         Ok(number)
     }
 
@@ -126,7 +126,7 @@ impl Device {
         let seen: Option<KeyChangeRow> = self.table.get(&key)?;
         if seen.is_none_or(|seen| seen.account != account) {
             let person = PersonRow { verified: false, ..self.person(&known)? };
-            self.table.put(rows::person(&known), &person);
+            self.put_person(&known, person);
             let row = KeyChangeRow { handle: handle.clone(), account, seen_at: now_ms, shown: false };
             self.table.put(key, &row);
             self.staged.push(Output::KeyChanged { handle: handle.clone(), account });

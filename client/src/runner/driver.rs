@@ -299,6 +299,7 @@ impl Driver {
                 }
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
                 Output::KeyChanged { .. } => tracing::warn!("another account was found behind a handle"),
+                Output::BadArchive { .. } => tracing::warn!("a chunk of the archive does not open"),
                 Output::Gap { reason, .. } => tracing::warn!(reason, "an entry cannot be shown"),
                 Output::SignedIn => {
                     self.pause = RECONNECT_MIN;

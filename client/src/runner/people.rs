@@ -207,6 +207,20 @@ impl Session {
         self.with(move |device, _, _| Ok(device.key_change_shown(&handle)?)).await
     }
 
+    /// Waits until the archive is as this device is.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], [`Error::Closed`].
+    pub async fn archived(&self, timeout: Duration) -> Result<(), Error> {
+        let archived = async {
+            while !self.with(|device, _, _| Ok(device.has_caught_up() && device.is_archived())).await? {
+                tokio::time::sleep(SETTLE_LOOK).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(timeout, archived).await.unwrap_or(Err(Error::TimedOut))
+    }
+
     /// Waits until everything written is with our home, also what no report tells of.
     ///
     /// # Errors

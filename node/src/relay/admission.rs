@@ -133,6 +133,11 @@ impl Relay {
         self.quotas.introduce.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
     }
 
+    pub(super) fn may_archive(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        let what = "too many chunks for the archive";
+        self.quotas.archive.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
+    }
+
     /// Another node asks this hub for a conversation.
     pub(super) fn may_bring(&mut self, step: &Step<'_, '_>, peer: &NodeId, creation: &Creation) -> Result<(), Failure> {
         if stands(step, creation)? { Ok(()) } else { self.charge_conversation(step, peer, creation) }

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod admission;
+mod archive;
 pub mod audit;
 mod commits;
 mod contact;
@@ -368,6 +369,7 @@ impl Relay {
         | ClientFrame::Create { .. }
         | ClientFrame::Commit { .. }
         | ClientFrame::Introduce { .. }
+        | ClientFrame::ArchivePut { .. }
         | ClientFrame::Submit { .. } = frame
         {
             self.check_space()?;
@@ -440,6 +442,15 @@ impl Relay {
                 self.resume(step, connection, account, device, incarnation, after)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
+            }
+            ClientFrame::ArchivePut { id, name, chunk } => {
+                self.may_archive(step, &account)?;
+                self.archive_put(step, connection, (account, device), (id, name, chunk))
+            }
+            ClientFrame::FetchArchive { id, after } => self.archive_page(step, connection, account, (id, after)),
+            ClientFrame::TrimArchive { id, up_to } => {
+                self.may_archive(step, &account)?;
+                self.archive_trim(step, connection, account, (id, up_to))
             }
             ClientFrame::Ack { inbox } => Ok(self.ack(step, connection, account, device, inbox)?),
             ClientFrame::SignUp { .. } | ClientFrame::Restore { .. } | ClientFrame::SignIn { .. } => Ok(()),

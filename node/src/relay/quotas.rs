@@ -141,6 +141,8 @@ pub struct Limits {
     pub commit: Rate,
     /// Key packages that an account uploads.
     pub put_key_packages: Rate,
+    /// Chunks that an account puts into its archive, or requests to trim it.
+    pub archive: Rate,
     /// How often an account reads its inbox anew.
     pub resume: Rate,
     /// Key packages of one account for one requester.
@@ -171,6 +173,7 @@ impl Limits {
         introduce: Rate::new(2_000, 1, 10 * SECOND),
         commit: Rate::new(60, 1, 10 * SECOND),
         put_key_packages: Rate::new(300, 1, 30 * SECOND),
+        archive: Rate::new(1_500, 1, 2 * SECOND),
         resume: Rate::new(60, 1, SECOND),
         key_packages_pair: Rate::new(6, 1, 10 * MINUTE),
         key_packages_node: Rate::new(4, 1, HOUR),
@@ -192,6 +195,7 @@ impl Limits {
             introduce,
             commit,
             put_key_packages,
+            archive,
             resume,
             key_packages_pair,
             key_packages_node,
@@ -210,6 +214,7 @@ impl Limits {
             introduce: introduce.raised(TESTNET_FACTOR),
             commit: commit.raised(TESTNET_FACTOR),
             put_key_packages: put_key_packages.raised(TESTNET_FACTOR),
+            archive: archive.raised(TESTNET_FACTOR),
             resume: resume.raised(TESTNET_FACTOR),
             key_packages_pair: key_packages_pair.raised(TESTNET_FACTOR),
             key_packages_node: key_packages_node.raised(TESTNET_FACTOR),
@@ -236,6 +241,7 @@ pub(super) struct Quotas {
     pub introduce: Quota<AccountId>,
     pub commit: Quota<AccountId>,
     pub put_key_packages: Quota<AccountId>,
+    pub archive: Quota<AccountId>,
     pub resume: Quota<AccountId>,
     pub key_packages_pair: Quota<(NodeId, AccountId, AccountId)>,
     pub key_packages_node: Quota<(NodeId, AccountId)>,
@@ -257,6 +263,7 @@ impl Quotas {
             introduce: Quota::new(limits.introduce),
             commit: Quota::new(limits.commit),
             put_key_packages: Quota::new(limits.put_key_packages),
+            archive: Quota::new(limits.archive),
             resume: Quota::new(limits.resume),
             key_packages_pair: Quota::new(limits.key_packages_pair),
             key_packages_node: Quota::new(limits.key_packages_node),

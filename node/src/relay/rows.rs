@@ -63,6 +63,13 @@ pub const PEER_LOG: u8 = b'p';
 /// Node → the life of its store, last heard.
 pub const PEER_LIFE: u8 = b'w';
 
+/// Account, position → chunk of its archive.
+pub const ARCHIVE: u8 = b'A';
+/// Account → how far its archive goes.
+pub const ARCHIVE_HEAD: u8 = b'B';
+/// Account, name → position of the chunk.
+pub const ARCHIVE_NAME: u8 = b'C';
+
 /// A tag and parts of fixed length.
 pub fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![tag];
@@ -148,6 +155,18 @@ pub fn held(id: &AccountId, of: &FeedId) -> Vec<u8> {
 
 pub fn outbox(of: &FeedId, to: &AccountId) -> Vec<u8> {
     key(OUTBOX, &[&feed(of), to.as_bytes()])
+}
+
+pub fn archive(id: &AccountId, seq: u64) -> Vec<u8> {
+    key(ARCHIVE, &[id.as_bytes(), &position(seq)])
+}
+
+pub fn archive_head(id: &AccountId) -> Vec<u8> {
+    key(ARCHIVE_HEAD, &[id.as_bytes()])
+}
+
+pub fn archive_name(id: &AccountId, name: &OperationId) -> Vec<u8> {
+    key(ARCHIVE_NAME, &[id.as_bytes(), name.as_bytes()])
 }
 
 pub fn peer_log(id: &AccountId) -> Vec<u8> {

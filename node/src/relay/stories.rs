@@ -13,6 +13,7 @@ use roost_protocol::ids::{ConversationId, FeedId, Hash, OperationId};
 use roost_protocol::peer::NodeRequest;
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 
+mod archive;
 mod commits;
 
 const NOW_MS: u64 = 1_795_000_000_000;

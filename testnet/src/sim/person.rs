@@ -280,6 +280,7 @@ impl World {
                 Output::Intent(_) | Output::Membership(_) | Output::Named(_) => {}
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
+                Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 Output::Gap { reason, .. } => {
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",

@@ -1,6 +1,6 @@
 //! `roost chat requests`, `accept`, `block`, `report`, `profile`, `settings`, `verify`: who may write, and who is who.
 
-use super::{LEAVE_WAIT, LOOKUP_WAIT, history, visible};
+use super::{ARCHIVE_WAIT, LEAVE_WAIT, LOOKUP_WAIT, history, visible};
 use crate::output::{Failure, Printer, rfc3339};
 use roost_client::Session;
 use roost_client::core::Recipient;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Switch {
+pub enum Switch {
     On,
     Off,
 }
@@ -101,6 +101,26 @@ pub(super) async fn settings(session: &Session, args: SettingsArgs, out: Printer
     });
     let (receipts, strangers) = (word(settings.read_receipts), word(settings.accept_strangers));
     out.print(&value, format_args!("read receipts     {receipts}\naccept strangers  {strangers}"))
+}
+
+/// Turns the archive on or off, and gives what is to be put the time to arrive.
+pub(super) async fn backup(session: &Session, switch: Option<Switch>, out: Printer) -> Result<(), Failure> {
+    let settings = match switch {
+        Some(switch) => session.change_settings(move |settings| settings.backup = switch == Switch::On).await?,
+        None => session.settings().await?,
+    };
+    let archived = match session.archived(ARCHIVE_WAIT).await {
+        Ok(()) => true,
+        Err(roost_client::Error::TimedOut) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let words = match (settings.backup, archived) {
+        (true, true) => "on; everything is in the archive",
+        (true, false) => "on; not everything is in the archive yet, the rest goes when this directory is next in use",
+        (false, true) => "off; nothing is kept",
+        (false, false) => "off; what was kept goes when this directory is next in use",
+    };
+    out.print(&json!({ "backup": settings.backup, "archived": archived }), words)
 }
 
 pub(super) async fn verify(session: &Session, to: Handle, digits: Option<String>, out: Printer) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use super::recipient::{Place, Recipient};
 use super::rows::{self, HISTORY, Target};
 use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::content::{Body, Read};
 use roost_protocol::feed::EntryHeader;
 use roost_protocol::ids::{ConversationId, MessageId};
@@ -60,6 +60,26 @@ impl Device {
         Ok(unread.len())
     }
 
+    /// Words of ours that came from another device of ours.
+    pub(super) fn said_elsewhere(
+        &mut self,
+        arrived: &Arrived<'_>,
+        body: &Body,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let Arrived { header, place } = arrived;
+        match body {
+            Body::Read(read) => {
+                for id in read.messages.iter().take(limits::RECEIPT_MESSAGES_MAX) {
+                    self.begin_timer(&place.conversation, id, now_ms, true)?;
+                }
+                Ok(())
+            }
+            _ if self.table.has(&rows::history(&place.conversation, &header.message)) => Ok(()),
+            _ => self.remember(header.message, place, (header.account, header.device), body, now_ms),
+        }
+    }
+
     pub(super) fn load_history(&mut self) -> Result<(), DeviceError> {
         for (key, row) in self.table.scan::<MessageRow>(&[HISTORY])? {
             if let Some((conversation, id)) = place(&key) {
@@ -77,8 +97,18 @@ impl Device {
         body: &Body,
         now_ms: u64,
     ) -> Result<(), DeviceError> {
+        self.remember(id, place, (self.me.account, self.me.device), body, now_ms)
+    }
+
+    fn remember(
+        &mut self,
+        id: MessageId,
+        place: &Place,
+        (author, device): (AccountId, DeviceId),
+        body: &Body,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
         let Place { conversation, peer } = *place;
-        let (author, device) = (self.me.account, self.me.device);
         match Said::of(body) {
             Said::Message { text, reply, mentions, expires_after_s } => {
                 let row = MessageRow {
@@ -102,8 +132,15 @@ impl Device {
     ) -> Result<bool, DeviceError> {
         let Arrived { header, place: Place { conversation, peer } } = arrived;
         let Said::Message { text, reply, mentions, expires_after_s } = Said::of(body) else { return Ok(false) };
-        if self.table.has(&rows::history(conversation, &header.message)) {
-            return Ok(false);
+        if let Some(mut row) = self.said(conversation, &header.message)? {
+            // Another device of ours may have put it into the archive before it came here.
+            let same = row.author == header.account && row.device == header.device && row.payload.is_none();
+            let same = same || row.payload == Some(header.payload_hash);
+            if same && row.payload.is_none() {
+                row.payload = Some(header.payload_hash);
+                self.put_said(*conversation, header.message, &row);
+            }
+            return Ok(same);
         }
         let extras = (reply, mentions, expires_after_s);
         let row = MessageRow {
@@ -279,6 +316,9 @@ impl Device {
     }
 
     fn put_said(&mut self, conversation: ConversationId, id: MessageId, row: &MessageRow) {
+        if row.gone.is_some() {
+            self.something_went(self.last_now_ms);
+        }
         self.table.put(rows::history(&conversation, &id), row);
         self.index(conversation, id, row);
     }
@@ -302,7 +342,7 @@ impl Device {
 fn message(
     peer: Option<AccountId>,
     author: AccountId,
-    device: roost_crypto::ids::DeviceId,
+    device: DeviceId,
     kind: &str,
     text: String,
     (reply, mentions, expires_after_s): (Option<MessageId>, Vec<AccountId>, Option<u64>),
@@ -330,6 +370,6 @@ fn message(
 }
 
 /// The conversation and message of a history row's key.
-fn place(key: &[u8]) -> Option<(ConversationId, MessageId)> {
+pub(super) fn place(key: &[u8]) -> Option<(ConversationId, MessageId)> {
     Some((ConversationId::from_slice(key.get(1..33)?)?, MessageId::from_slice(key.get(33..)?)?))
 }

@@ -9,7 +9,7 @@ use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
 
 /// Why a message has no text any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::core) enum Gone {
     Deleted,
     Expired,
@@ -127,6 +127,46 @@ impl MessageRow {
         Ok(())
     }
 
+    /// What two devices know of one message; the same whichever is asked first.
+    pub fn join(mut self, other: Self) -> Self {
+        if (other.author, other.device) != (self.author, self.device) {
+            return self;
+        }
+        if other.edit > self.edit {
+            self.edit = other.edit;
+            self.text = other.text;
+        }
+        for theirs in other.reactions {
+            let key = (theirs.account, theirs.emoji.as_str());
+            match self.reactions.binary_search_by(|one| (one.account, one.emoji.as_str()).cmp(&key)) {
+                Ok(at) => {
+                    if let Some(ours) = self.reactions.get_mut(at).filter(|ours| ours.by < theirs.by) {
+                        *ours = theirs;
+                    }
+                }
+                Err(at) => self.reactions.insert(at, theirs),
+            }
+        }
+        for (ours, theirs) in [(&mut self.delivered_to, other.delivered_to), (&mut self.read_by, other.read_by)] {
+            for one in theirs {
+                earlier(ours, one);
+            }
+        }
+        let first = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        self.expires_at = first(self.expires_at, other.expires_at);
+        self.stored_at = self.stored_at.min(other.stored_at);
+        self.payload = self.payload.or(other.payload);
+        self.read |= other.read;
+        match self.gone.into_iter().chain(other.gone).min() {
+            Some(why) => {
+                self.gone = None;
+                self.goes(why);
+                self
+            }
+            None => self,
+        }
+    }
+
     /// The text goes, with all that was said about it. A deleted message does not become an expired one.
     pub fn goes(&mut self, why: Gone) {
         if self.gone != Some(Gone::Deleted) {
@@ -173,9 +213,23 @@ impl MessageRow {
 
 /// Notes the first time of a mark.
 pub(in crate::core) fn mark(marks: &mut Vec<MarkRow>, account: AccountId, at: u64) -> bool {
-    if marks.iter().any(|mark| mark.account == account) {
-        return false;
+    match marks.binary_search_by_key(&account, |mark| mark.account) {
+        Ok(_) => false,
+        Err(place) => {
+            marks.insert(place, MarkRow { account, at });
+            true
+        }
     }
-    marks.push(MarkRow { account, at });
-    true
+}
+
+/// Keeps the earlier of two marks of one account.
+fn earlier(marks: &mut Vec<MarkRow>, one: MarkRow) {
+    match marks.binary_search_by_key(&one.account, |mark| mark.account) {
+        Ok(place) => {
+            if let Some(known) = marks.get_mut(place) {
+                known.at = known.at.min(one.at);
+            }
+        }
+        Err(place) => marks.insert(place, one),
+    }
 }

@@ -10,6 +10,7 @@ mod invitations;
 mod joining;
 mod planning;
 
+pub(super) use about::AboutRow;
 pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};

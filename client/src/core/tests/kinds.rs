@@ -165,7 +165,7 @@ fn a_disappearing_text_goes_on_both_sides_when_its_time_is_over() {
     act!(world, ALICE, send_with(&bob(), "burn this", extras)).expect("written");
     world.settle();
     assert_eq!(world.shown(BOB), [("alice@acme", "burn this")], "it is shown");
-    let at = world.sides[BOB].device.wake_at();
+    let at = world.sides[BOB].device.history_wake_at();
     assert_eq!(at, Some(world.now_ms + 60_000), "shown is read: the device says when it goes");
     world.now_ms += 59_000;
     world.settle();
@@ -177,7 +177,7 @@ fn a_disappearing_text_goes_on_both_sides_when_its_time_is_over() {
         assert_eq!((item.text.as_str(), item.expired), ("", true), "then it is gone");
         assert!(!holds(&world, side, "burn this"), "from every row");
     }
-    assert_eq!(world.sides[BOB].device.wake_at(), None, "and wakes nobody again");
+    assert_eq!(world.sides[BOB].device.history_wake_at(), None, "and wakes nobody again");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_burst_that_the_home_refuses_for_now_arrives_in_order_and_the_first_refused_
     for round in 0..3 {
         world.home.allowance = 0;
         let before = world.home.submissions;
-        world.now_ms = world.sides[ALICE].device.wake_at().expect("alice tries again");
+        world.now_ms = world.sides[ALICE].device.outbox_wake_at().expect("alice tries again");
         world.settle();
         assert!(
             world.home.submissions - before <= 2,
@@ -26,7 +26,7 @@ fn a_burst_that_the_home_refuses_for_now_arrives_in_order_and_the_first_refused_
             world.home.submissions - before
         );
     }
-    let wake_at = world.sides[ALICE].device.wake_at().expect("alice tries again");
+    let wake_at = world.sides[ALICE].device.outbox_wake_at().expect("alice tries again");
     assert!(wake_at >= world.now_ms + 3_000, "not before the home wants to hear of it");
     world.home.allowance = usize::MAX;
     world.now_ms = wake_at;
@@ -44,7 +44,7 @@ fn a_conversation_that_the_home_did_not_take_is_shown_to_it_again_after_a_pause(
     world.empty_home();
     world.settle();
     assert!(world.home.heads.is_empty(), "the home knows no conversation");
-    let wake_at = world.sides[BOB].device.wake_at().expect("bob tries again");
+    let wake_at = world.sides[BOB].device.link_wake_at().expect("bob tries again");
     assert!(wake_at >= world.now_ms + 5_000, "not at once");
     world.crash(BOB);
     world.connect(BOB);
@@ -52,7 +52,7 @@ fn a_conversation_that_the_home_did_not_take_is_shown_to_it_again_after_a_pause(
     assert!(world.home.heads.is_empty(), "a device that starts again shows it again, and is refused");
 
     world.home.takes_no_introduction = false;
-    world.now_ms = world.sides[BOB].device.wake_at().expect("bob tries again");
+    world.now_ms = world.sides[BOB].device.link_wake_at().expect("bob tries again");
     // Only bob's clock: alice says nothing, so it is he who brings it.
     world.commit(BOB);
     world.let_out(BOB);
@@ -79,7 +79,7 @@ fn receipts_that_wait_are_joined_into_one() {
     assert!(ids.iter().all(|id| world.state(ALICE, id) != State::Delivered), "so alice does not know it");
     let before = world.home.submissions;
     world.home.allowance = usize::MAX;
-    world.now_ms = world.sides[BOB].device.wake_at().expect("bob tries again");
+    world.now_ms = world.sides[BOB].device.outbox_wake_at().expect("bob tries again");
     world.settle();
     assert!(ids.iter().all(|id| world.state(ALICE, id) == State::Delivered), "then she hears of each");
     let receipts = world.home.submissions - before;
