@@ -23,7 +23,7 @@ demo: ## three organisations on this machine talk before your eyes
 
 bench: ## the table of docs/benchmarks.md, release, on a machine that does nothing else (minutes)
 	$(CARGO) build --release --locked -p roost-cli
-	@for run in "latency --messages 5000" "throughput --messages 50000" "idle --connections 10000" \
+	@for run in "latency --messages 5000" "throughput --messages 50000" "group --messages 1000" "idle --connections 10000" \
 		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "start --messages 1000000"; do \
 		echo "== $$run"; target/release/roost bench $$run || exit; \
 	done

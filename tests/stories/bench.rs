@@ -53,6 +53,18 @@ fn throughput_counts_what_arrived_once() {
 }
 
 #[test]
+fn group_tells_acceptance_and_the_first_and_last_arrival() {
+    let report = bench("group", &["--orgs", "2", "--members", "30", "--messages", "5"]);
+    for field in ["accepted_ms", "first_delivered_ms", "last_delivered_ms"] {
+        ascends(&report, field);
+    }
+    let last = number(&report, "/last_delivered_ms/p50");
+    assert!(last >= number(&report, "/first_delivered_ms/p50"), "the last comes after the first: {report}");
+    assert_eq!((&report["lost"], &report["duplicates"]), (&0.into(), &0.into()), "nothing is lost or comes twice");
+    assert!(report.get("nodes_cpu_ms").is_some(), "the figure is there, or null where the system does not tell");
+}
+
+#[test]
 fn idle_tells_memory_by_connection() {
     if !std::path::Path::new("/proc/self/status").exists() {
         eprintln!("SKIPPED: this system does not tell a process's memory");

@@ -9,15 +9,18 @@ pub struct Args {
     /// What is measured
     #[arg(value_enum)]
     bench: Which,
-    /// Organisations, a node each (latency, throughput, resume: 2)
+    /// Organisations, a node each (latency, throughput, resume: 2, group: 10)
     #[arg(long)]
     orgs: Option<usize>,
-    /// Messages (latency 1,000, throughput 20,000, resume 10,000, start 100,000)
+    /// Messages (latency 1,000, group 200, throughput 20,000, resume 10,000, start 100,000)
     #[arg(long)]
     messages: Option<usize>,
     /// Pairs of devices (throughput: 8)
     #[arg(long)]
     pairs: Option<usize>,
+    /// Accounts of the conversation (group: 100)
+    #[arg(long)]
+    members: Option<usize>,
     /// Idle connections (idle: 10,000)
     #[arg(long)]
     connections: Option<usize>,
@@ -32,6 +35,8 @@ enum Which {
     Latency,
     /// Many pairs at once between nodes, until all is delivered and in custody
     Throughput,
+    /// One message at a time to a conversation of many: accepted, first and last arrival
+    Group,
     /// What a node's memory pays for a connection that says nothing
     Idle,
     /// What finding an account costs among so many nodes
@@ -53,6 +58,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
     let bench = match args.bench {
         Which::Latency => Bench::Latency,
         Which::Throughput => Bench::Throughput,
+        Which::Group => Bench::Group,
         Which::Idle => Bench::Idle,
         Which::Lookup => Bench::Lookup,
         Which::Resume => Bench::Resume,
@@ -65,6 +71,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         orgs: args.orgs,
         messages: args.messages,
         pairs: args.pairs,
+        members: args.members,
         connections: args.connections,
         nodes: args.nodes,
     };

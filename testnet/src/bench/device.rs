@@ -6,7 +6,7 @@ use super::BenchError;
 use super::machine::{instant, now_ms};
 use super::wire::{READ_TALKING, Socket};
 use roost_crypto::group::{Credential, GroupEngine as _, OpenMlsEngine};
-use roost_crypto::identity_log::{Operation, Signer};
+use roost_crypto::identity_log::{IdentityLog, Operation, Signer};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{ConversationId, GroupId, Incarnation, MessageId, OperationId};
@@ -60,6 +60,22 @@ impl Identity {
         let signer = Signer::Device(DeviceId::of(&device_key.public_key()));
         let log = log.and_then(|log| log.append(handle, signer, &device_key)).map_err(BenchError::wire)?;
         Ok(Self { log, key })
+    }
+
+    /// Its log.
+    pub(super) fn log(&self) -> &IdentityLog {
+        self.log.log()
+    }
+
+    /// Its handle.
+    pub(super) fn handle(&self) -> Result<String, BenchError> {
+        let (handle, _) = self.log.handle().ok_or_else(|| BenchError::wire("no handle"))?;
+        Ok(handle.to_owned())
+    }
+
+    /// Its home.
+    pub(super) fn home(&self) -> Result<NodeId, BenchError> {
+        self.log.homes().first().copied().ok_or_else(|| BenchError::wire("an account without a home"))
     }
 
     /// Its account.
@@ -141,8 +157,8 @@ pub(super) struct Device {
     /// The inbox position that it holds, and the life of the store that it belongs to.
     pub(super) held: (Incarnation, u64),
     web: String,
-    engine: OpenMlsEngine,
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) engine: OpenMlsEngine,
+    pub(super) rows: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Device {
@@ -226,7 +242,7 @@ impl Device {
         }
     }
 
-    async fn find(&mut self, handle: &str) -> Result<VerifiedLog, BenchError> {
+    pub(super) async fn find(&mut self, handle: &str) -> Result<VerifiedLog, BenchError> {
         let handle: roost_protocol::handle::Handle = handle.parse().map_err(BenchError::wire)?;
         let start = instant();
         loop {
@@ -241,14 +257,29 @@ impl Device {
         }
     }
 
+    /// Takes a key package of each device of an account that was found.
+    pub(super) async fn packages_of(&mut self, account: AccountId) -> Result<Vec<Bytes>, BenchError> {
+        match ask(&mut self.socket, &ClientFrame::FetchKeyPackages { id: 6, account }).await? {
+            ServerFrame::KeyPackages { packages, .. } => Ok(packages.into_iter().map(|(_, package)| package).collect()),
+            other => Err(unexpected("key_packages", &other)),
+        }
+    }
+
+    /// Seals a text and encodes the frame that submits it as the request `number`.
+    pub(super) fn seal_text(&mut self, group: GroupId, number: u64, text: &str) -> Result<Submission, BenchError> {
+        let text = format!("{text:>TEXT_BYTES$}");
+        let (sealed, writes) = self.engine.seal(&self.rows, group.as_bytes(), text.as_bytes())?;
+        writes.apply_to(&mut self.rows);
+        let message = MessageId::of(now_ms(), text.as_bytes());
+        let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
+        let frame = ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload };
+        Ok(Submission { message, frame: codec::encode(&frame) })
+    }
+
     /// Finds `handle`, takes a key package, creates the conversation at its hub.
     async fn create(&mut self, handle: &str) -> Result<GroupId, BenchError> {
         let peer = self.find(handle).await?;
-        let fetch = ClientFrame::FetchKeyPackages { id: 6, account: peer.account() };
-        let ServerFrame::KeyPackages { packages, .. } = ask(&mut self.socket, &fetch).await? else {
-            return Err(BenchError::wire("no key packages"));
-        };
-        let packages: Vec<Bytes> = packages.into_iter().map(|(_, package)| package).collect();
+        let packages = self.packages_of(peer.account()).await?;
         let mut sides = [(self.identity.account(), &self.identity.log), (peer.account(), &peer)];
         sides.sort_by_key(|(account, _)| *account);
         let [(low, hub), (high, _)] = sides;
@@ -303,8 +334,7 @@ impl Pair {
         let mut sender = Device::sign_up(2 * number, &format!("sender{number}"), from).await?;
         let local = format!("recipient{number}");
         let mut recipient = Device::sign_up(2 * number + 1, &local, to).await?;
-        let (handle, _) = recipient.identity.log.handle().ok_or_else(|| BenchError::wire("no handle"))?;
-        let handle = handle.to_owned();
+        let handle = recipient.identity.handle()?;
         let group = sender.create(&handle).await?;
         let contact = recipient.entry().await?.first_contact().map_err(BenchError::wire)?;
         let (welcome, tree) = (contact.creation.welcome.as_slice(), contact.creation.tree.as_slice());
@@ -346,21 +376,10 @@ impl Pair {
 
     /// Seals the next message and encodes its frame.
     pub(super) fn seal(&mut self) -> Result<Submission, BenchError> {
-        let text =
-            format!("{:>width$}", format!("message {} of pair {}", self.sealed, self.number), width = TEXT_BYTES);
-        let (sealed, writes) = self.sender.engine.seal(&self.sender.rows, self.group.as_bytes(), text.as_bytes())?;
-        writes.apply_to(&mut self.sender.rows);
-        let message = MessageId::of(now_ms(), text.as_bytes());
-        let frame = ClientFrame::Submit {
-            id: 1000 + self.sealed,
-            group: self.group,
-            epoch: sealed.epoch,
-            message,
-            attempt: 0,
-            payload: sealed.ciphertext,
-        };
+        let text = format!("message {} of pair {}", self.sealed, self.number);
+        let submission = self.sender.seal_text(self.group, self.sealed, &text)?;
         self.sealed += 1;
-        Ok(Submission { message, frame: codec::encode(&frame) })
+        Ok(submission)
     }
 
     /// Seals many.

@@ -5,6 +5,7 @@
 
 mod device;
 mod fsync;
+mod group;
 mod idle;
 mod latency;
 mod lookup;
@@ -17,6 +18,7 @@ mod swarms;
 mod throughput;
 mod wire;
 
+pub use group::Group;
 pub use idle::Idle;
 pub use latency::Latency;
 pub use lookup::Lookup;
@@ -43,6 +45,8 @@ pub enum Bench {
     Latency,
     /// Many pairs at once between nodes.
     Throughput,
+    /// One message at a time to a conversation of many.
+    Group,
     /// Memory of idle connections.
     Idle,
     /// Finding an account among many nodes.
@@ -66,6 +70,8 @@ pub struct BenchConfig {
     pub messages: Option<usize>,
     /// Pairs of devices.
     pub pairs: Option<usize>,
+    /// Accounts of a conversation.
+    pub members: Option<usize>,
     /// Idle connections.
     pub connections: Option<usize>,
     /// Nodes of a lookup.
@@ -102,6 +108,8 @@ pub enum Figures {
     Latency(Latency),
     /// Of [`Bench::Throughput`].
     Throughput(Throughput),
+    /// Of [`Bench::Group`].
+    Group(Group),
     /// Of [`Bench::Idle`].
     Idle(Idle),
     /// Of [`Bench::Lookup`].
@@ -201,6 +209,7 @@ pub async fn bench(bench: Bench, config: &BenchConfig) -> Result<Report, BenchEr
     let measured = match bench {
         Bench::Latency => latency::run(config).await,
         Bench::Throughput => throughput::run(config).await,
+        Bench::Group => group::run(config).await,
         Bench::Idle => idle::run(config).await,
         Bench::Lookup => lookup::run(config).await,
         Bench::Resume => resume::run(config).await,
@@ -257,6 +266,17 @@ impl fmt::Display for Figures {
                 throughput.seconds,
                 throughput.lost,
                 throughput.duplicates
+            ),
+            Self::Group(group) => write!(
+                formatter,
+                "accepted         ms  {}\nfirst delivered  ms  {}\nlast delivered   ms  {}\n\
+                 {} ms of processor time a message in all nodes; {} lost, {} twice",
+                group.accepted_ms,
+                group.first_delivered_ms,
+                group.last_delivered_ms,
+                group.nodes_cpu_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.2}")),
+                group.lost,
+                group.duplicates
             ),
             Self::Idle(idle) => write!(
                 formatter,
