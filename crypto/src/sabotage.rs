@@ -49,12 +49,20 @@ pub enum Defect {
     ForgottenAtAccepted,
     /// Node and device wait for a time that a clock set back will show again only much later.
     ClockBelieved,
+    /// The hub says yes to a second commit of an epoch.
+    SecondCommit,
+    /// The writer takes a custody for one of everything that its feed holds by now.
+    CustodyOfHead,
+    /// The node goes on delivering to an account that was removed.
+    RemovedServed,
+    /// The device merges its commit before the entry has come.
+    MergedEarly,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -68,6 +76,10 @@ impl Defect {
         Self::EarlierLifeBelieved,
         Self::ForgottenAtAccepted,
         Self::ClockBelieved,
+        Self::SecondCommit,
+        Self::CustodyOfHead,
+        Self::RemovedServed,
+        Self::MergedEarly,
     ];
 }
 

@@ -97,6 +97,32 @@ fn a_home_that_lost_its_store_and_is_written_to_by_nobody_gets_back_what_was_not
     }
 }
 
+/// Every seed has groups here, and much happens in them.
+fn groups() -> Options {
+    let text = "accounts = 7\ngroups = 2\ngroup_messages = 12\nchanges = 16\n";
+    Options { scenario: Some((text.into(), "groups.toml".into())), ..Options::default() }
+}
+
+macro_rules! twenty_networks_with_groups {
+    ($($name:ident: $part:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            hold($part * 20..($part + 1) * 20, &groups());
+        })+
+    };
+}
+
+twenty_networks_with_groups! {
+    twenty_networks_with_groups_keep_their_promises_0: 0;
+    twenty_networks_with_groups_keep_their_promises_1: 1;
+    twenty_networks_with_groups_keep_their_promises_2: 2;
+}
+
+#[test]
+fn four_networks_with_groups_and_real_mls_keep_their_promises() {
+    hold(0..4, &Options { engine: Engine::Mls, ..groups() });
+}
+
 #[test]
 fn a_home_that_forgot_where_a_contact_lives_is_asked_to_look_it_up_again() {
     for seed in [1366, 3398, 6249, 14_131, 15_071] {

@@ -249,8 +249,9 @@ impl Device {
             }
             _ => Some(None),
         };
-        if let Some(conversation) = entered {
-            self.gap(conversation, &entry.header, "the conversation cannot be entered");
+        match entered {
+            Some(conversation) => self.gap(conversation, &entry.header, "the conversation cannot be entered"),
+            None => self.read_early(&entry.header.feed.group, now_ms)?,
         }
         Ok(())
     }
@@ -269,6 +270,8 @@ impl Device {
             None => self.conversation(&of_many)?.map(|_| Place::of_many(of_many)),
         };
         let Some(place) = known else {
+            // What leads into it may come behind: then it is read after all.
+            self.park_early(entry)?;
             self.gap(None, header, "the conversation is not known");
             return Ok(());
         };
@@ -281,6 +284,11 @@ impl Device {
             }
             Err(GroupError::AlreadyOpened | GroupError::OwnMessage) => return Ok(()),
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
+            Err(GroupError::WrongEpoch { .. } | GroupError::Removed)
+                if place.peer.is_none() && self.is_ahead(header)? && self.park_early(entry)? =>
+            {
+                return Ok(());
+            }
             Err(_) => {
                 self.gap(Some(conversation), header, "the message cannot be opened");
                 return Ok(());
@@ -321,6 +329,12 @@ impl Device {
             return self.answer_receipt(&place, header.account, header.message);
         }
         self.received(&Arrived { header, place }, &content.body, now_ms)
+    }
+
+    /// Whether a message is of an epoch whose commit has not come.
+    fn is_ahead(&self, header: &EntryHeader) -> Result<bool, DeviceError> {
+        let known = self.conversation(&ConversationId::of_group(&header.feed.group))?;
+        Ok(known.is_some_and(|row| header.epoch > row.epoch))
     }
 
     /// A receipt, unless the author must not hear of us.

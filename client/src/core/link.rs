@@ -5,7 +5,7 @@ use super::{Device, DeviceError, Output, Random};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{GroupId, Incarnation, MessageId};
+use roost_protocol::ids::{GroupId, Incarnation, MessageId, OperationId};
 use roost_protocol::records::{HandleRecord, SignedOrgRecord};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
@@ -33,7 +33,7 @@ pub(super) enum Pending {
     IntroduceGroup,
     FetchForIntent(u64, AccountId),
     CreateGroup(u64, GroupId),
-    Commit(u64, GroupId),
+    Commit(u64, GroupId, OperationId),
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
     Submit(MessageId),
@@ -144,7 +144,7 @@ impl Device {
                 _ => {}
             },
             ServerFrame::Committed { id, head } => {
-                if let Some(Pending::Commit(_, group)) = self.answered(id) {
+                if let Some(Pending::Commit(_, group, _)) = self.answered(id) {
                     self.committed(group, &head)?;
                 }
             }
@@ -340,11 +340,20 @@ impl Device {
                 }
             }
             Pending::IntroduceGroup => {}
-            Pending::FetchForIntent(number, _) => self.intent_failed(number, error, random, now_ms),
-            Pending::CreateGroup(number, group) | Pending::Commit(number, group) => {
-                self.change_refused(number, group, error, random, now_ms)?;
+            Pending::FetchForIntent(number, account) => {
+                let resolve = matches!(error.code, Code::NotFound | Code::NotHome);
+                self.intent_failed(number, error, random, now_ms);
+                if resolve {
+                    self.ask_for_handle_of_intent(number, &account)?;
+                }
             }
-            Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => self.joining_refused(group, now_ms),
+            Pending::CreateGroup(number, group) => self.creation_refused(number, group, error, random, now_ms),
+            Pending::Commit(number, group, operation) => {
+                self.commit_refused(number, group, operation, error, random, now_ms)?;
+            }
+            Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => {
+                self.joining_refused(group, &error, now_ms)?;
+            }
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }

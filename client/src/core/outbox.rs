@@ -328,6 +328,13 @@ impl Device {
             row.state = State::Accepted;
             row.accepted_at = Some(now_ms);
             row.error = None;
+            if matches!(row.target, Target::Conversation(_)) && row.waiting.is_empty() {
+                // Nobody else takes part: there is no home whose custody could come.
+                row.state = State::Custody;
+                row.custody_at = Some(now_ms);
+                self.close(id, row);
+                return Ok(());
+            }
             if planted!(self.engine.sabotage, ForgottenAtAccepted) {
                 self.close(id, row);
                 return Ok(());
@@ -527,10 +534,15 @@ impl Device {
         let account = match target {
             Target::Conversation(id) => {
                 // Until it stands, and while a commit of ours is under way, what is written waits.
-                return match self.group_of(id)? {
-                    Some(row) if !self.collects_marks(target, now_ms) => self.pump_queue(target, None, row.group),
-                    Some(_) => Ok(()),
-                    None => Ok(()),
+                return match self.conversation(id)? {
+                    Some(row) if row.over => {
+                        self.refuse_unsealed(target)?;
+                        self.pump_queue(target, None, row.group)
+                    }
+                    Some(row) if row.head.is_some() && !self.collects_marks(target, now_ms) => {
+                        self.pump_queue(target, None, row.group)
+                    }
+                    Some(_) | None => Ok(()),
                 };
             }
             Target::Account(account) => *account,
@@ -547,6 +559,22 @@ impl Device {
         }
         let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
         self.pump_queue(target, Some(account), group)
+    }
+
+    /// We take no part any more: what was not sealed never will be. The rest may have been admitted, and asks about that.
+    fn refuse_unsealed(&mut self, target: &Target) -> Result<(), DeviceError> {
+        let waiting: Vec<MessageId> =
+            self.outbox.queues.get(target).map(|queue| queue.values().copied().collect()).unwrap_or_default();
+        for id in waiting {
+            let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(&id))? else { continue };
+            if row.sealed.is_none() {
+                let message = "you take no part in the conversation any more";
+                row.state = State::Refused;
+                row.error = Some(Refusal::never(Code::NotMember, message, "ask a member to add you"));
+                self.close(&id, row);
+            }
+        }
+        Ok(())
     }
 
     /// Whether only receipts wait for a conversation of many, and more may join them.

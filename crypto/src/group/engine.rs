@@ -278,6 +278,11 @@ impl GroupEngine for OpenMlsEngine {
         open::open(rows, group_id, ciphertext)
     }
 
+    fn authenticator(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        let group = load_as_member(&Provider::new(rows), rows, group_id)?;
+        Ok(Bytes(group.epoch_authenticator().as_slice().to_vec()))
+    }
+
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
         if let Some(former) = Former::read(rows, group_id)? {
             return Ok(former.members);

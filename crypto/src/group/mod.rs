@@ -336,6 +336,12 @@ pub trait GroupEngine {
     /// [`GroupError::NotApplication`], [`GroupError::Malformed`], [`GroupError::TooLong`].
     fn open(&mut self, rows: &dyn Rows, group_id: &[u8], ciphertext: &[u8]) -> Result<(Opened, WriteSet), GroupError>;
 
+    /// The epoch authenticator (RFC 9420 section 8.7): equal on two devices if and only if they are in the same state.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`].
+    fn authenticator(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError>;
+
     /// Members in leaf order.
     ///
     /// # Errors

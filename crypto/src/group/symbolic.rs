@@ -302,6 +302,12 @@ impl GroupEngine for SymbolicEngine {
         Ok((opened, writes))
     }
 
+    fn authenticator(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        let Group { secret, public, .. } = Group::read_as_member(rows, group_id)?;
+        let parts: [&[u8]; 3] = [b"authenticator", secret.as_slice(), &codec::encode(&public)];
+        Ok(Bytes(labels::hash(LABEL, &parts).to_vec()))
+    }
+
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
         match Former::read(rows, group_id)? {
             Some(former) => Ok(former.members),

@@ -8,8 +8,8 @@ use super::{Relay, feeds, rows};
 use crate::store::{Overlay, Read, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::conversation::ConversationHead;
-use roost_protocol::feed::{Entry, FeedHead};
-use roost_protocol::ids::{FeedId, MessageId};
+use roost_protocol::feed::{Entry, EntryHeader, FeedHead};
+use roost_protocol::ids::{FeedId, GroupId, MessageId};
 use std::collections::BTreeMap;
 
 /// What the rows of a node say.
@@ -71,11 +71,9 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
                 audit.messages.insert(entry.header.message, (entry.header.account, entry.header.device));
                 let feed = entry.header.feed;
                 let continues = match &chain {
-                    Some(last) if last.feed == feed => {
-                        (entry.header.seq == last.seq + 1 && entry.header.prev == last.hash)
-                            || starts(&view, &feed)? == Some(entry.header.seq)
-                    }
-                    _ => entry.header.seq == 1 || starts(&view, &feed)? == Some(entry.header.seq),
+                    Some(last) if last.feed == feed && entry.header.seq == last.seq + 1 => entry.header.prev == last.hash,
+                    // Before its last beginning a feed is held as far as it concerns somebody here.
+                    _ => entry.header.seq == 1 || starts(&view, &feed)?.is_some_and(|start| entry.header.seq <= start),
                 };
                 audit.broken_entries += usize::from(!continues || entry.check().is_err());
                 chain = Some(FeedHead { feed, seq: entry.header.seq, hash: entry.header.hash() });
@@ -117,10 +115,18 @@ pub fn held(store: &dyn Read, account: &AccountId, feed: &FeedId) -> Result<u64,
     Ok(rows::get(&Overlay::new(store), &rows::held(account, feed))?.unwrap_or(0))
 }
 
-/// The message at a position of a feed.
+/// The header at a position of a feed.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn message_at(store: &dyn Read, feed: &FeedId, seq: u64) -> Result<Option<MessageId>, StoreError> {
-    Ok(feeds::get(&Overlay::new(store), feed, seq)?.map(|entry| entry.header.message))
+pub fn header_at(store: &dyn Read, feed: &FeedId, seq: u64) -> Result<Option<EntryHeader>, StoreError> {
+    Ok(feeds::get(&Overlay::new(store), feed, seq)?.map(|entry| entry.header))
+}
+
+/// What a node knows of a group.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn group_head(store: &dyn Read, group: &GroupId) -> Result<Option<ConversationHead>, StoreError> {
+    rows::get(&Overlay::new(store), &rows::group(group))
 }

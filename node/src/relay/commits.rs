@@ -15,6 +15,7 @@ use roost_crypto::codec;
 use roost_crypto::group::{CommitView, Member};
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, NodeId};
+use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Leave, Participant};
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
@@ -84,6 +85,10 @@ impl Relay {
             let message = "the hub has lost the group's state";
             return Err(Refusal::later(Code::Sealed, message, "wait for a successor").into());
         };
+        if commit.epoch == head.epoch && planted!(self.identity.sabotage, SecondCommit) {
+            let second = ConversationHead { made_by: commit.hash(), ..head };
+            return Ok(Ok(second.sign(&self.identity.node_key)));
+        }
         let verdict = match self.judge(step, &head, &state, commit) {
             Ok(judged) => Verdict::Yes(self.take_commit(step, &head, judged, commit)?),
             // What may be otherwise later is not recorded: it is asked again.
@@ -205,6 +210,7 @@ impl Relay {
             return Err(never(Code::Malformed, "the commit is of another conversation than the delivery"));
         }
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(&head.group))?;
+        let earlier = |step: &Step<'_, '_>| participants_at(step, &head.group, head.epoch.saturating_sub(1));
         let before = match &known {
             None => {
                 self.may_begin(step, &peer, &head.group, &deliver.accounts)?;
@@ -213,10 +219,9 @@ impl Relay {
             Some(known) if known.state.hub != peer => {
                 return Err(never(Code::NotHub, "the conversation has another hub"));
             }
+            // Followed already, or shown a later epoch after a loss: then this is how the epochs before it are learnt.
             Some(known) if head.epoch <= known.epoch => {
-                let earlier = participants_at(step, &head.group, head.epoch.saturating_sub(1))?;
-                let before = ConversationState { participants: earlier, ..head.state.clone() };
-                return Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state });
+                ConversationState { participants: earlier(step)?, ..head.state.clone() }
             }
             Some(known) if head.epoch == known.epoch + 1 || deliver.begins => known.state.clone(),
             Some(_) => {
@@ -230,9 +235,16 @@ impl Relay {
                 self.learn_log(step, log)?;
             }
         }
-        let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
-        self.follow(step, &before, &head, &next.head, (own + 1, own))?;
-        self.ask_participants(step, &head)?;
+        if known.is_some_and(|known| head.epoch <= known.epoch) {
+            let row = rows::participants(&head.group, head.epoch);
+            if step.rows.get(&row)?.is_none() && before.participants != head.state.participants {
+                rows::put(step.rows, row, &head.state.participants);
+            }
+        } else {
+            let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
+            self.follow(step, &before, &head, &next.head, (own + 1, own))?;
+            self.ask_participants(step, &head)?;
+        }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })
     }
 
@@ -261,7 +273,7 @@ impl Relay {
             }
         }
         for Participant { account, .. } in &before.participants {
-            if !head.state.has(account) {
+            if !head.state.has(account) && !planted!(self.identity.sabotage, RemovedServed) {
                 spans::end(step.rows, &feed, account, until)?;
             }
         }
@@ -300,6 +312,8 @@ impl Relay {
             let account = super::accounts::verified(log)?.account();
             if head.state.has(&account) && known_log(step, &account)?.is_none() {
                 self.learn_log(step, log)?;
+                let home = home_of(step, &account)?;
+                self.must_meet(step, home)?;
                 learnt = true;
             }
         }
@@ -345,7 +359,9 @@ impl Relay {
         (group, epoch, offset): (GroupId, u64, u64),
     ) -> Result<(), Failure> {
         let head = group_head(step, &group)?;
-        if !head.state.has(&account) {
+        // Who joined and is removed again meanwhile still joins the epoch that it was added in.
+        let joined = participants_at(step, &group, epoch)?;
+        if !head.state.has(&account) && joined.iter().all(|participant| participant.account != account) {
             return Err(not_member());
         }
         if head.state.hub == self.node {

@@ -1,7 +1,7 @@
 //! Conversations: created once at their hub, known to the homes of their participants, and the admission of messages.
 
-use super::accounts::{home_of, verified};
-use super::commits::is_home_of_one;
+use super::accounts::{home_of, known_log, verified};
+use super::commits::{is_home_of_one, participants_at};
 use super::feeds::{self, Author};
 use super::inbox::Reference;
 use super::requests::Pending;
@@ -202,8 +202,11 @@ impl Relay {
         }
         self.must_meet(step, head.state.hub)?;
         for participant in &head.state.participants {
-            let home = home_of(step, &participant.account)?;
-            self.must_meet(step, home)?;
+            // Of whom nothing is known here the hub is asked; that must not keep the conversation out.
+            if known_log(step, &participant.account)?.is_some() {
+                let home = home_of(step, &participant.account)?;
+                self.must_meet(step, home)?;
+            }
         }
         Ok(())
     }
@@ -219,12 +222,18 @@ impl Relay {
         for log in &creation.logs {
             self.learn_log(step, log)?;
         }
+        // A node that was led in by a later epoch's commit, or shown one, learns how the conversation began.
+        if step.rows.get(&rows::creation(&head.group))?.is_none() {
+            let row = CreationRow { signed: signed.clone(), creation: creation.clone() };
+            rows::put(step.rows, rows::creation(&head.group), &row);
+        }
+        let participants = rows::participants(&head.group, head.epoch);
+        if step.rows.get(&participants)?.is_none() {
+            rows::put(step.rows, participants, &head.state.participants);
+        }
         let key = rows::group(&head.group);
         if step.rows.get(&key)?.is_none() {
             rows::put(step.rows, key, head);
-            let row = CreationRow { signed: signed.clone(), creation: creation.clone() };
-            rows::put(step.rows, rows::creation(&head.group), &row);
-            rows::put(step.rows, rows::participants(&head.group, head.epoch), &head.state.participants);
             if head.epoch > FIRST_EPOCH {
                 rows::put(step.rows, rows::signed_head(&head.group), signed);
                 self.ask_participants(step, head)?;
@@ -286,15 +295,15 @@ impl Relay {
         let feed = self.own_feed(&group);
         let dedupe = rows::submitted(&author.device, &author.message, author.attempt);
         let head = group_head(step, &group)?;
-        if !head.state.has(&author.account) {
-            return Err(not_member());
-        }
-        let seq = match rows::get::<u64>(step.rows, &dedupe)? {
-            Some(seq) if !planted!(self.identity.sabotage, NoSubmitDedupe) => {
+        let known = rows::get::<u64>(step.rows, &dedupe)?;
+        let seq = match known.filter(|_| !planted!(self.identity.sabotage, NoSubmitDedupe)) {
+            // Also for whoever takes part no more: what was admitted is said again.
+            Some(seq) => {
                 self.notes.push(Note::Repeated);
                 seq
             }
-            _ => {
+            None if !head.state.has(&author.account) => return Err(not_member()),
+            None => {
                 if epoch != head.epoch {
                     let message = format!("the conversation is at epoch {}, the message at {epoch}", head.epoch);
                     return Err(
@@ -313,7 +322,8 @@ impl Relay {
             }
         };
         self.send(connection, ServerFrame::Accepted { id, feed, seq });
-        for participant in head.state.participants.iter().map(|participant| participant.account) {
+        let readers = participants_at(step, &group, epoch.min(head.epoch))?;
+        for participant in readers.iter().map(|participant| participant.account) {
             if participant != author.account && self.custody_of(step, &feed, &participant)? >= seq {
                 let frame = ServerFrame::Custody { account: participant, group, messages: vec![author.message] };
                 self.send(connection, frame);

@@ -95,20 +95,6 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether somebody else at `node` still lacks a position of a feed before `from`: then the node is about to hold it.
-    fn has_earlier(&self, step: &Step<'_, '_>, feed: &FeedId, node: &NodeId, from: u64) -> Result<bool, StoreError> {
-        let prefix = rows::key(rows::OUTBOX, &[&rows::feed(feed)]);
-        for (key, value) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
-            let Some((_, account)) = parse_outbox_key(&key) else { continue };
-            let custody: u64 = rows::decode(&key, &value)?;
-            let lacks = spans::due(step.rows, feed, &account, custody)?.is_some_and(|due| due.from < from);
-            if lacks && matches!(accounts::home_of(step, &account), Ok(home) if home == *node) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Sends what may be sent now.
     pub(super) fn pump_deliveries(&mut self, step: &mut Step<'_, '_>) -> Result<(), StoreError> {
         let mut ready = Vec::new();
@@ -147,10 +133,7 @@ impl Relay {
                 life = Some(met);
             }
             let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
-            let begins = match due {
-                Some(due) if due.begins => !self.has_earlier(step, &feed, &node, due.from)?,
-                _ => false,
-            };
+            let begins = due.is_some_and(|due| due.begins);
             let deliver = Deliver { conversation, entries, accounts: vec![account], begins, log: None };
             let asked = Asked { peer: node, account, feed, last, life };
             self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
@@ -200,6 +183,10 @@ impl Relay {
                 // A receipt for what was not sent is no receipt.
                 .map(|custody| custody.seq.min(last)),
             Some(_) => None,
+        };
+        let custody = match custody {
+            Some(_) if planted!(self.identity.sabotage, CustodyOfHead) => Some(feeds::head(step.rows, &feed)?.seq),
+            custody => custody,
         };
         match custody {
             _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
@@ -277,13 +264,18 @@ impl Relay {
             }
             feeds::hold(step, entry, deliver.begins)?;
         }
-        let mut custodies = Vec::new();
+        let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
+        let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
+        let mut places = Vec::new();
         for account in deliver.accounts {
-            let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
-            let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
-            let mut held: u64 = rows::get(step.rows, &rows::held(&account, &feed))?.unwrap_or(0);
+            let held: u64 = rows::get(step.rows, &rows::held(&account, &feed))?.unwrap_or(0);
             // The writer says where what concerns the account begins; what it withholds shows in the heads that members have seen.
-            held = held.max(if held == 0 || deliver.begins { first.saturating_sub(1) } else { 0 });
+            let held = held.max(if held == 0 || deliver.begins { first.saturating_sub(1) } else { 0 });
+            check_whole(step, &feed, held, first)?;
+            places.push((account, held));
+        }
+        let mut custodies = Vec::new();
+        for (account, mut held) in places {
             let mut room = self.inbox_room(step, &account)?;
             while held < last && !room.is_none() {
                 held += 1;
@@ -338,6 +330,10 @@ impl Relay {
                 let state = ConversationState { participants, ..head.state };
                 if state.conversation != deliver.conversation || !state.has(&entry.header.account) {
                     return Err(not_member());
+                }
+                if accounts::known_log(step, &entry.header.account)?.is_none() {
+                    // Whoever it is takes part by the hub's word: it is asked where that is, until it has answered.
+                    self.ask_participants(step, &group_head(step, &entry.header.feed.group)?)?;
                 }
                 if accounts::home_of(step, &entry.header.account)? != peer {
                     return Err(Refusal::later(
@@ -401,6 +397,17 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// Nothing may lead from an inbox to where nothing is: what lies behind `held` and before `first` must be here.
+fn check_whole(step: &Step<'_, '_>, feed: &FeedId, held: u64, first: u64) -> Result<(), Failure> {
+    for seq in held.saturating_add(1)..first {
+        if feeds::get(step.rows, feed, seq)?.is_none() {
+            let message = format!("position {seq} is neither held here nor brought");
+            return Err(Refusal::later(Code::OutOfOrder, message, "send the missing entries first").into());
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn parse_outbox_key(key: &[u8]) -> Option<(FeedId, AccountId)> {

@@ -61,7 +61,8 @@ pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry, begins: bool) -> Resu
         let held = get(step.rows, &entry.header.feed, entry.header.seq)?;
         return match held {
             Some(held) if held.header != entry.header => Err(rolled_back()),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => fill(step, entry),
         };
     }
     if begins && entry.header.seq > head.seq + 1 {
@@ -77,6 +78,21 @@ pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry, begins: bool) -> Resu
         return Err(rolled_back());
     }
     put(step.rows, entry);
+    Ok(())
+}
+
+/// Holds an entry of the part that a beginning had left out: it concerns somebody else here. It must fit what lies on either side.
+fn fill(step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), Failure> {
+    let EntryHeader { feed, seq, prev, .. } = entry.header;
+    let before = seq.checked_sub(1).map(|seq| get(step.rows, &feed, seq)).transpose()?.flatten();
+    let after = get(step.rows, &feed, seq.saturating_add(1))?;
+    if before.is_some_and(|before| before.header.hash() != prev)
+        || after.is_some_and(|after| after.header.prev != entry.header.hash())
+    {
+        return Err(rolled_back());
+    }
+    step.rows.require_absent(rows::entry(&feed, seq));
+    rows::put(step.rows, rows::entry(&feed, seq), entry);
     Ok(())
 }
 
@@ -169,6 +185,30 @@ mod tests {
             assert!(matches!(found, Err(StoreError::Corrupt { .. })), "the hole is noticed from {from}: {found:?}");
         }
         assert_eq!(read(&Overlay::new(&store), &feed(), 3, 9).unwrap().len(), 1, "behind it the feed is read");
+    }
+
+    #[test]
+    fn what_a_beginning_left_out_is_held_when_it_comes_for_somebody_else() {
+        let written = with_three();
+        let entry = |seq| get(&Overlay::new(&written), &feed(), seq).unwrap().unwrap();
+        let mut store = MemoryStore::new([0; 16]);
+        let memo = std::sync::Mutex::default();
+        let mut take = |entry: &Entry, begins: bool| {
+            let mut rows = Overlay::new(&store);
+            let held = hold(&mut Step { rows: &mut rows, now_ms: 0, memo: &memo }, entry, begins);
+            let batch = rows.into_batch();
+            store.commit(batch).unwrap();
+            held.is_ok()
+        };
+        assert!(take(&entry(3), true), "somebody here begins at the third");
+        let mut other = entry(2);
+        other.header.attempt += 1;
+        assert!(!take(&other, false), "what does not fit the third is refused");
+        assert!(take(&entry(2), false) && take(&entry(1), true), "somebody else here is brought what lies before");
+        assert!(take(&entry(2), false), "and brought it again");
+        let rows = Overlay::new(&store);
+        assert!((1..=3).all(|seq| get(&rows, &feed(), seq).unwrap() == Some(entry(seq))), "all of it is held");
+        assert_eq!(super::head(&rows, &feed()).unwrap().seq, 3, "and the head is where it was");
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl Relay {
                     Err(Failure::Refused(error)) => {
                         self.notes.clear();
                         // Whatever the cause: a message behind this one must not pass it.
-                        if let Some((group, message)) = submitted.filter(|_| error.later) {
+                        if let Some((group, message)) = submitted.filter(|_| error.later || error.code == Code::WrongEpoch) {
                             self.hold_turn(connection, group, message, now_ms);
                         }
                         self.send(connection, ServerFrame::Refused { id, error });
@@ -420,9 +420,12 @@ impl Relay {
                 self.fetch_tree(step, connection, id, account, (group, epoch, offset))
             }
             ClientFrame::FetchParticipants { id, group, behind } => {
-                if !conversations::group_head(step, &group)?.state.has(&account) {
+                let head = conversations::group_head(step, &group)?;
+                if !head.state.has(&account) {
                     return Err(conversations::not_member());
                 }
+                // An answer of the hub that never came must not keep a joiner out: it is asked again with each question.
+                self.ask_participants(step, &head)?;
                 let logs = self.participants_page(step, &group, behind)?;
                 self.send(connection, ServerFrame::Participants { id, logs });
                 Ok(())

@@ -1,6 +1,6 @@
 //! Requests between nodes: what others ask of us, and what the answers to our own questions are for.
 
-use super::commits::part_of;
+use super::commits::{is_home_of_one, part_of, participants_at};
 use super::delivery::Asked;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
@@ -85,7 +85,10 @@ impl Relay {
                 })
             }
             NodeRequest::Tree { group, epoch } => {
-                self.check_member_node(step, &group, &peer)?;
+                // Who joined then may be removed again before its device has asked.
+                if !is_home_of_one(step, &participants_at(step, &group, epoch)?, &peer)? {
+                    self.check_member_node(step, &group, &peer)?;
+                }
                 self.tree_of(step, &group, epoch).map(NodeResponse::Tree)
             }
             NodeRequest::Participants { group, behind } => {

@@ -8,6 +8,7 @@ use super::world::World;
 use roost_client::core::message::{ReceivedMessage, State};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_node::relay::{ConnectionId, audit};
+use roost_protocol::feed::EntryHeader;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{FeedId, MessageId};
 use roost_protocol::limits;
@@ -39,13 +40,38 @@ pub struct Violation {
     pub repeat: String,
 }
 
+/// Whom a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum To {
+    Person(usize),
+    /// Whoever takes part in the epochs in which it is sealed.
+    Group(usize),
+}
+
+impl std::fmt::Display for To {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Person(person) => write!(formatter, "{person}"),
+            Self::Group(group) => write!(formatter, "group {group}"),
+        }
+    }
+}
+
+/// What a device is told to send to.
+pub(super) enum Wanted {
+    Person(Handle),
+    Group(usize),
+}
+
 /// A message of a person.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub from: usize,
-    pub to: usize,
-    handle: Handle,
+    pub to: To,
+    handle: Option<Handle>,
     text: String,
+    /// Epochs in which nodes have admitted it: one, unless a store was lost. Of a group only.
+    pub epochs: BTreeSet<u64>,
     /// Once it is durable in the outbox of its device.
     pub id: Option<MessageId>,
     /// Its place in the order of writing.
@@ -54,9 +80,10 @@ pub(super) struct Message {
     /// The sender's device does not keep it any more.
     dropped: bool,
     refused: Option<String>,
-    pub shown: u32,
-    /// A disk was lost that was the only one to hold it: promised to nobody.
-    excused: bool,
+    /// How often, by reader.
+    pub shown: BTreeMap<usize, u32>,
+    /// A disk was lost that was the only one to hold it for these readers: promised to them no more.
+    excused: BTreeSet<usize>,
 }
 
 /// What was written and shown.
@@ -64,8 +91,8 @@ pub(super) struct Message {
 pub(super) struct Ledger {
     pub messages: Vec<Message>,
     by_id: BTreeMap<MessageId, usize>,
-    /// Last message shown of each sender to each reader.
-    order: BTreeMap<(usize, usize), usize>,
+    /// Last message shown of each sender to each reader, in each conversation.
+    order: BTreeMap<(usize, usize, To), usize>,
     /// Messages written so far.
     written: usize,
     /// Position at which each message was admitted, by feed.
@@ -75,26 +102,33 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub fn plan(&mut self, from: usize, to: usize, handle: Handle) -> usize {
+    /// `handle` is the name of a person that a message is for.
+    pub fn plan(&mut self, from: usize, to: To, handle: Option<Handle>) -> usize {
         let number = self.messages.len();
         self.messages.push(Message {
             from,
             to,
             handle,
             text: format!("message {number} from {from} to {to}"),
+            epochs: BTreeSet::new(),
             id: None,
             order: 0,
             accepted: false,
             dropped: false,
             refused: None,
-            shown: 0,
-            excused: false,
+            shown: BTreeMap::new(),
+            excused: BTreeSet::new(),
         });
         number
     }
 
-    pub fn wanted(&self, number: usize) -> Option<(Handle, String)> {
-        self.messages.get(number).map(|message| (message.handle.clone(), message.text.clone()))
+    pub fn wanted(&self, number: usize) -> Option<(Wanted, String)> {
+        let message = self.messages.get(number)?;
+        let to = match message.to {
+            To::Person(_) => Wanted::Person(message.handle.clone()?),
+            To::Group(group) => Wanted::Group(group),
+        };
+        Some((to, message.text.clone()))
     }
 
     pub fn written(&mut self, number: usize, id: MessageId) {
@@ -108,6 +142,13 @@ impl Ledger {
 
     fn get_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
         self.by_id.get(id).and_then(|number| self.messages.get_mut(*number))
+    }
+
+    /// A node has admitted a message of a group in an epoch.
+    pub fn admitted_in(&mut self, id: &MessageId, epoch: u64) {
+        if let Some(message) = self.get_mut(id).filter(|message| matches!(message.to, To::Group(_))) {
+            message.epochs.insert(epoch);
+        }
     }
 
     pub fn accepted(&mut self, id: &MessageId) {
@@ -140,12 +181,32 @@ impl World {
         }
     }
 
-    /// Whether a liar is the home of one of the two: then messages may be withheld.
-    fn is_tainted(&self, from: usize, to: usize) -> bool {
-        [from, to].iter().any(|person| {
-            let home = self.people.get(*person).map(|person| person.home);
+    /// Whether a liar is the home of one of those concerned: then messages may be withheld.
+    fn is_tainted(&self, from: usize, to: To) -> bool {
+        let is_at_liar = |person: usize| {
+            let home = self.people.get(person).map(|person| person.home);
             home.and_then(|home| self.nodes.get(home)).is_some_and(|node| node.lie.is_some())
-        })
+        };
+        match to {
+            To::Person(to) => is_at_liar(from) || is_at_liar(to),
+            To::Group(group) => is_at_liar(from) || self.is_tainted_group(group),
+        }
+    }
+
+    /// Who is to see a message and did not yet.
+    fn lacking(&self, message: &Message) -> Vec<usize> {
+        let mut readers = match message.to {
+            To::Person(to) => vec![to],
+            To::Group(group) => self.readers(group, &message.epochs, message.from),
+        };
+        readers.retain(|reader| !message.shown.contains_key(reader) && !message.excused.contains(reader));
+        readers
+    }
+
+    /// Whether a message is promised to be shown: a liar withholds what it will, a hub without its store decides nothing.
+    fn is_promised(&self, message: &Message) -> bool {
+        let sealed = matches!(message.to, To::Group(group) if self.is_sealed(group));
+        message.id.is_some() && !sealed && !self.is_tainted(message.from, message.to)
     }
 
     /// A message is on the screen of a person, and marked so on disk.
@@ -154,15 +215,27 @@ impl World {
             return self.violated("I6", format!("person {person} is shown a message that nobody wrote"));
         };
         let Some(entry) = self.ledger.messages.get_mut(number) else { return };
-        entry.shown += 1;
-        let (from, to, shown, order) = (entry.from, entry.to, entry.shown, entry.order);
+        let shown = entry.shown.entry(person).or_default();
+        *shown += 1;
+        let (from, to, shown, order) = (entry.from, entry.to, *shown, entry.order);
         let author_fits = self.people.get(from).is_some_and(|author| {
             author.device_id == message.device
                 && (message.from == author.handle.to_string() || message.from == author.account.to_string())
         });
         let text_fits = self.ledger.messages.get(number).is_some_and(|entry| entry.text == message.text);
-        if to != person {
-            self.violated("I6", format!("message {number} is for person {to} and shown to person {person}"));
+        match to {
+            To::Person(to) if to != person => {
+                self.violated("I6", format!("message {number} is for person {to} and shown to person {person}"));
+            }
+            To::Group(group) => {
+                let epochs = self.ledger.messages.get(number).map(|entry| entry.epochs.clone()).unwrap_or_default();
+                self.counters.reach("shown_in_groups");
+                if !self.may_see(group, &epochs, person) {
+                    let detail = format!("message {number} of epochs {epochs:?} of group {group} is shown to {person}");
+                    self.violated("I7", detail);
+                }
+            }
+            To::Person(_) => {}
         }
         if !author_fits || !text_fits {
             self.violated("I6", format!("message {number} is shown with another author or text"));
@@ -170,7 +243,7 @@ impl World {
         if shown > 1 {
             self.violated("I2", format!("message {number} is shown {shown} times to person {person}"));
         }
-        let last = self.ledger.order.insert((from, to), order);
+        let last = self.ledger.order.insert((from, person, to), order);
         if last.is_some_and(|last| last > order) && !self.is_tainted(from, to) {
             self.violated("I3", format!("message {number} of person {from} is shown after a later one"));
         }
@@ -178,10 +251,20 @@ impl World {
 
     /// A frame leaves an honest node: what it says must be durable there.
     pub(super) fn check_frame(&mut self, node: usize, connection: ConnectionId, frame: &ServerFrame) {
+        match frame {
+            ServerFrame::Entry { entry, .. } => {
+                let account = self.person_at(connection).and_then(|person| self.people.get(person));
+                let accounts: Vec<AccountId> = account.map(|person| person.account).into_iter().collect();
+                self.check_entry_leaves(node, entry, &accounts);
+            }
+            ServerFrame::Committed { head, .. } | ServerFrame::Created { head, .. } => self.check_signed_head(head),
+            _ => {}
+        }
         let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
         match frame {
-            ServerFrame::Accepted { feed, seq, .. } => match audit::message_at(&target.disk.durable, feed, *seq) {
-                Ok(Some(message)) => {
+            ServerFrame::Accepted { feed, seq, .. } => match audit::header_at(&target.disk.durable, feed, *seq) {
+                Ok(Some(EntryHeader { message, epoch, .. })) => {
+                    self.ledger.admitted_in(&message, epoch);
                     let before = *self.ledger.admitted.entry((*feed, message)).or_insert(*seq);
                     if before != *seq {
                         let detail = format!("node {node} admitted one message at {before} and at {seq}");
@@ -193,15 +276,15 @@ impl World {
                 }
                 Err(error) => self.violated("I9", format!("node {node}: {error}")),
             },
-            ServerFrame::Entry { inbox: Some(position), .. } => {
-                let _ = (connection, position);
-            }
             _ => {}
         }
     }
 
     /// An answer leaves an honest node: custody must be durable there.
     pub(super) fn check_answer(&mut self, node: usize, what: &NodeResponse) {
+        if let NodeResponse::Committed(head) | NodeResponse::Created { head, .. } = what {
+            self.check_signed_head(head);
+        }
         let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
         let NodeResponse::Custody(custodies) = what else { return };
         let mut short = None;
@@ -223,7 +306,7 @@ impl World {
         let ServerFrame::Entry { entry, .. } = frame else { return };
         let Some(number) = self.ledger.by_id.get(&entry.header.message) else { return };
         let Some(message) = self.ledger.messages.get(*number) else { return };
-        if message.to != person && message.from != person {
+        if matches!(message.to, To::Person(to) if to != person) && message.from != person {
             self.violated("I6", format!("message {number} reaches person {person}, who takes no part"));
         }
     }
@@ -242,11 +325,20 @@ impl World {
     /// A store was lost: what only it held, by our own rules, is promised to nobody any more.
     pub(super) fn store_was_lost(&mut self, node: usize) {
         self.ledger.emptied.insert(node);
-        let homes: Vec<usize> = self.people.iter().map(|person| person.home).collect();
-        for message in &mut self.ledger.messages {
-            let lost = |person: usize| homes.get(person).is_some_and(|home| self.ledger.emptied.contains(home));
-            if message.dropped && message.shown == 0 && lost(message.from) && lost(message.to) {
-                message.excused = true;
+        let lost = |person: usize| {
+            self.people.get(person).is_some_and(|person| self.ledger.emptied.contains(&person.home))
+        };
+        let excused: Vec<(usize, Vec<usize>)> = self
+            .ledger
+            .messages
+            .iter()
+            .enumerate()
+            .filter(|(_, message)| message.dropped && lost(message.from))
+            .map(|(number, message)| (number, self.lacking(message).into_iter().filter(|to| lost(*to)).collect()))
+            .collect();
+        for (number, readers) in excused {
+            if let Some(message) = self.ledger.messages.get_mut(number) {
+                message.excused.extend(readers);
             }
         }
     }
@@ -261,15 +353,14 @@ impl World {
         }
         let mut lost = Vec::new();
         for (number, message) in self.ledger.messages.iter().enumerate() {
-            let Some(id) = message.id.filter(|_| message.accepted && message.shown == 0 && !message.excused) else {
-                continue;
-            };
+            let promised = message.accepted && self.is_promised(message) && !self.lacking(message).is_empty();
+            let Some(id) = message.id.filter(|_| promised) else { continue };
             let device = self.people.get(message.from).and_then(|person| person.device.as_ref());
             // A device that is not running keeps what its disk holds; it is looked at when it runs.
             let in_outbox = device.is_none_or(|device| {
                 matches!(device.report(&id), Ok(Some(report)) if matches!(report.state, State::Queued | State::Accepted))
             });
-            if !in_outbox && !held.contains_key(&id) && !self.is_tainted(message.from, message.to) {
+            if !in_outbox && !held.contains_key(&id) {
                 lost.push(number);
             }
         }
@@ -281,13 +372,9 @@ impl World {
     /// Whether everybody has seen everything and nothing waits.
     pub(super) fn is_at_rest(&self) -> bool {
         let all_shown = self.ledger.messages.iter().all(|message| {
-            message.id.is_none()
-                || message.shown > 0
-                || message.excused
-                || message.refused.is_some()
-                || self.is_tainted(message.from, message.to)
+            !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
         });
-        let lies = self.nodes.iter().any(|node| node.lie.is_some());
+        let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
         all_shown
             && self.nodes.iter().all(|node| {
                 lies || node.queue.is_empty()
@@ -297,19 +384,24 @@ impl World {
                     })
             })
             && self.people.iter().all(|person| person.device.as_ref().is_some_and(|device| device.status().outbox == 0))
+            && self.groups_rest()
     }
 
     /// At the end: everything was shown, nothing waits, nothing is held that should not be.
     pub(super) fn check_end(&mut self) {
         let mut found = Vec::new();
         for (number, message) in self.ledger.messages.iter().enumerate() {
-            if message.id.is_none() || message.excused || self.is_tainted(message.from, message.to) {
+            if !self.is_promised(message) {
                 continue;
             }
             let (from, to) = (message.from, message.to);
+            let lacking = self.lacking(message);
+            let never = matches!(to, To::Group(_)) && message.epochs.is_empty();
             match &message.refused {
+                // Whoever takes part no more is told so, of what no node had admitted.
+                Some(_) if never => {}
                 Some(why) => found.push(("L1", format!("message {number} of {from} to {to} is refused: {why}"))),
-                None if message.shown == 0 => {
+                None if never || !lacking.is_empty() => {
                     let state = self
                         .people
                         .get(from)
@@ -317,13 +409,16 @@ impl World {
                         .and_then(|device| device.report(&message.id?).ok().flatten())
                         .map(|report| format!("{:?} {:?}", report.state, report.error.map(|error| error.message)));
                     let state = state.unwrap_or_default();
-                    found.push(("L1", format!("message {number} of {from} to {to} is never shown: {state}")));
+                    let detail = format!("message {number} of {from} to {to} is never shown to {lacking:?}: {state}");
+                    found.push(("L1", detail));
                 }
                 None => {}
             }
         }
-        let lies = self.nodes.iter().any(|node| node.lie.is_some());
-        let written = self.ledger.messages.len();
+        let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
+        // What is said in a group is said to each of its members.
+        let of_groups = self.ledger.messages.iter().filter(|message| matches!(message.to, To::Group(_))).count();
+        let written = self.ledger.messages.len() + (of_groups + self.scenario.changes * 4) * self.people.len();
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.lie.is_none()) {
             let audit = match audit::audit(&node.disk.durable) {
                 Ok(audit) => audit,
@@ -360,5 +455,6 @@ impl World {
         for (invariant, detail) in found {
             self.violated(invariant, detail);
         }
+        self.check_groups_end();
     }
 }

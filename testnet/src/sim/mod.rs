@@ -5,10 +5,12 @@
 //! engine. Never touches a socket, a file, a clock or the system's randomness; with OpenMLS, which draws its own, only
 //! outcomes can be compared.
 
+mod agreement;
 mod dice;
 mod directory;
 mod disk;
 mod faults;
+mod groups;
 mod invariants;
 mod liar;
 mod links;

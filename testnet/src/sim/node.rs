@@ -377,10 +377,15 @@ impl World {
                     self.transmit(Parcel { from: node, to: from, connection, stale: false, body });
                 }
             }
-            Output::Ask(token, peer, request) => match self.nodes.iter().position(|other| other.id == peer) {
-                Some(to) if to != node => self.ask(node, token, to, request),
-                _ => self.feed(node, Input::Answered { token, response: None }),
-            },
+            Output::Ask(token, peer, request) => {
+                if let NodeRequest::Deliver(deliver) = &request {
+                    self.check_deliver(node, deliver);
+                }
+                match self.nodes.iter().position(|other| other.id == peer) {
+                    Some(to) if to != node => self.ask(node, token, to, request),
+                    _ => self.feed(node, Input::Answered { token, response: None }),
+                }
+            }
             Output::Resolve(token, handle) => self.look_up(node, token, &handle),
             Output::Publish { log, handle_record, changed } => self.publish(node, &log, &handle_record, changed),
         }

@@ -1,18 +1,20 @@
 //! A person with one device: the real device core, and around it a model of the runner that owns it.
 
 use super::disk::DeviceDisk;
+use super::groups::Wish;
+use super::invariants::Wanted;
 use super::scenario::Engine;
 use super::schedule::{Event, Millis};
 use super::world::World;
 use roost_client::core::message::{ReceivedMessage, State};
-use roost_client::core::{Device, Engine as DeviceEngine, Input, Output};
+use roost_client::core::{Device, Engine as DeviceEngine, Extras, GroupChange, Input, Output};
 use roost_crypto::group::{OpenMlsEngine, SymbolicEngine, inspect_key_package, symbolic};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
 use roost_node::relay::ConnectionId;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::MessageId;
+use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,12 +35,21 @@ pub(super) enum Task {
     Write(usize),
     /// The screen has it.
     Shown(MessageId),
+    /// The person begins group number so-and-so with these people.
+    Begin(usize, Vec<Handle>),
+    /// The person changes a group.
+    Change(usize, GroupChange, Wish),
+    /// The person leaves a group.
+    Leave(usize),
 }
 
 /// What is true once the batch is on disk.
 #[derive(Default)]
 struct Told {
     written: Vec<(usize, MessageId)>,
+    begun: Vec<(usize, u64, ConversationId)>,
+    wished: Vec<(usize, u64, Wish)>,
+    leaving: Vec<(usize, u64)>,
     shown: Vec<ReceivedMessage>,
     outputs: Vec<Output>,
 }
@@ -151,7 +162,7 @@ impl World {
     pub(super) fn device_batch(&mut self, person: usize, process: u64) {
         let now_ms = self.device_clock(person);
         let sabotage = self.options.sabotage();
-        let World { people, dice, ledger, .. } = self;
+        let World { people, dice, ledger, agreement, .. } = self;
         let Some(target) = people.get_mut(person).filter(|target| target.process == process) else { return };
         target.batch_planned = false;
         if target.syncing {
@@ -169,8 +180,15 @@ impl World {
                     Task::Frame(frame) => device.handle(Input::Frame(frame), &mut random, now_ms)?,
                     Task::Tick => device.handle(Input::Tick, &mut random, now_ms)?,
                     Task::Write(number) => {
-                        let Some((to, text)) = ledger.wanted(number) else { continue };
-                        match device.send(&to, &text, &mut random, now_ms) {
+                        let written = match ledger.wanted(number) {
+                            Some((Wanted::Person(to), text)) => device.send(&to, &text, &mut random, now_ms),
+                            Some((Wanted::Group(group), text)) => {
+                                let Some(conversation) = agreement.conversation_of(group) else { continue };
+                                device.send_with(&conversation.into(), &text, Extras::default(), &mut random, now_ms)
+                            }
+                            None => continue,
+                        };
+                        match written {
                             Ok(id) => told.written.push((number, id)),
                             Err(roost_client::Error::Device(error)) => return Err(error),
                             Err(_) => {}
@@ -179,6 +197,30 @@ impl World {
                     Task::Shown(id) => {
                         device.mark_shown(&id)?;
                         told.shown.extend(screen.remove(&id));
+                    }
+                    Task::Begin(group, handles) => match device.create_group(handles, &mut random) {
+                        Ok((intent, conversation)) => told.begun.push((group, intent, conversation)),
+                        Err(roost_client::Error::Device(error)) => return Err(error),
+                        Err(_) => {}
+                    },
+                    Task::Change(group, change, wish) => {
+                        let Some(conversation) = agreement.conversation_of(group) else { continue };
+                        match device.change_group(conversation, change) {
+                            Ok(intent) => told.wished.push((group, intent, wish)),
+                            Err(roost_client::Error::Device(error)) => return Err(error),
+                            Err(_) => {}
+                        }
+                    }
+                    Task::Leave(group) => {
+                        let Some(conversation) = agreement.conversation_of(group) else { continue };
+                        let reports = device.conversations()?;
+                        let epoch = reports.iter().find(|report| report.conversation == conversation);
+                        let epoch = epoch.map_or(0, |report| report.epoch);
+                        match device.leave_group(conversation, &mut random, now_ms) {
+                            Ok(()) => told.leaving.push((group, epoch)),
+                            Err(roost_client::Error::Device(error)) => return Err(error),
+                            Err(_) => {}
+                        }
                     }
                 }
             }
@@ -238,7 +280,20 @@ impl World {
 
     /// What a durable batch says goes into the ledger.
     fn believe(&mut self, person: usize, told: Told) -> Vec<Output> {
-        let Told { written, shown, outputs } = told;
+        let Told { written, begun, wished, leaving, shown, outputs } = told;
+        for (group, intent, conversation) in begun {
+            self.note(format_args!("person {person} begins group {group}"), conversation.as_bytes());
+            self.agreement.begun(group, conversation);
+            self.agreement.wished(person, intent, group, Wish::Begin);
+        }
+        for (group, intent, wish) in wished {
+            self.note(format_args!("person {person} wants {wish:?} of group {group}"), &[]);
+            self.agreement.wished(person, intent, group, wish);
+        }
+        for (group, epoch) in leaving {
+            self.note(format_args!("person {person} wishes to leave group {group}"), &[]);
+            self.agreement.leaves(person, group, epoch);
+        }
         for (number, id) in written {
             self.ledger.written(number, id);
             self.note(format_args!("person {person} wrote {number}"), &id.0);
@@ -277,10 +332,15 @@ impl World {
                         self.ledger.refused(&report.id, why);
                     }
                 },
-                Output::Intent(_) | Output::Membership(_) | Output::Named(_) => {}
+                Output::Named(_) => {}
+                Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
-                Output::BadArchive { .. } => self.counters.reach("bad_archive"),
+                Output::Intent(report) => self.wish_ended(person, &report),
+                Output::Membership(report) => {
+                    self.counters.reach(if report.over { "memberships_over" } else { "memberships" });
+                    self.check_device(person);
+                }
                 Output::Gap { reason, .. } => {
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",
@@ -347,6 +407,7 @@ impl World {
                 target.process += 1;
                 target.device = Some(device);
                 target.pause_ms = RECONNECT_MS_MIN;
+                self.check_device(person);
                 // The runner settles once before it waits for anything.
                 self.give(person, Task::Tick);
                 self.plan_connect(person, 0);

@@ -93,15 +93,22 @@ const EXPECTED_FAULTS: [&str; 23] = [
     "survived_unsynced_write",
     "torn_write",
 ];
-const EXPECTED_STATES: [&str; 8] = [
-    "early_pushes",
-    "custodies",
+const EXPECTED_STATES: [&str; 15] = [
+    "changes_at_once",
     "connections",
+    "custodies",
+    "early_pushes",
+    "epochs_of_groups",
     "lookups_found",
     "lookups_not_found",
+    "memberships_over",
     "older_records_refused",
+    "removals",
     "requests_unanswered",
     "shown_after_heal",
+    "shown_in_groups",
+    "wishes_fulfilled",
+    "wishes_refused",
 ];
 /// A range of so many seeds must have seen all of them.
 const LONG_RANGE: u64 = 100;

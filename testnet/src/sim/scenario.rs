@@ -109,6 +109,12 @@ pub struct Scenario {
     pub accounts: usize,
     /// Messages that people write.
     pub messages: usize,
+    /// Conversations of many.
+    pub groups: usize,
+    /// Times at which somebody writes to one of them, once or in a burst.
+    pub group_messages: usize,
+    /// Changes of their people.
+    pub changes: usize,
     /// Length of the safety phase, virtual seconds.
     pub safety_s: u64,
     /// After the heal everything accepted is shown within this, virtual seconds.
@@ -141,7 +147,8 @@ impl Scenario {
         let nodes = dice.between(2, if big { 8 } else { 4 });
         let accounts = dice.between(2, if big { 20 } else { 5 });
         let messages = dice.between(4, if big { 60 } else { 24 });
-        let (nodes, accounts) = (usize::try_from(nodes).unwrap_or(2), usize::try_from(accounts).unwrap_or(2));
+        let size = |drawn: u64| usize::try_from(drawn).unwrap_or(2);
+        let (nodes, accounts) = (size(nodes), size(accounts));
         let calm = dice.chance(50);
         let mut some = |per_mille: u32, from: u64, to: u64| {
             let drawn = u32::try_from(dice.between(from, to)).unwrap_or(0);
@@ -170,12 +177,21 @@ impl Scenario {
         let liar = some(350, 0, Lie::ALL.len() as u64 - 1);
         let lies = some(350, 1, 1) == 1 && faults.lost_stores == 0;
         let lie = if lies { Lie::ALL.get(usize::try_from(liar).unwrap_or(0)).copied() } else { None };
+        let safety_s = dice.between(600, 5400);
+        // Drawn last: what a seed without groups is made of stays as it is.
+        let groups = if dice.chance(400) { dice.between(1, 2) } else { 0 };
+        let (group_messages, changes) = (dice.between(4, 16), dice.between(2, 16));
+        let accounts = if groups > 0 { accounts.max(size(dice.between(4, 9))) } else { accounts };
+        let of_groups = |count: u64| if groups > 0 { size(count) } else { 0 };
         Self {
             name: format!("seed-{seed}"),
             nodes,
             accounts,
-            messages: usize::try_from(messages).unwrap_or(4),
-            safety_s: dice.between(600, 5400),
+            messages: size(messages),
+            groups: of_groups(groups),
+            group_messages: of_groups(group_messages),
+            changes: of_groups(changes),
+            safety_s,
             liveness_s: 900,
             faults: Faults { lie, ..faults },
         }
@@ -199,8 +215,13 @@ impl Scenario {
 
     fn checked(self) -> Result<Self, ScenarioError> {
         let size = |expected, got| Err(ScenarioError::Size { expected, got });
+        let of_groups = self.groups.max(self.group_messages).max(self.changes);
         match (self.nodes, self.accounts, self.messages) {
-            (2..=8, 2..=20, 0..=1000) => Ok(self),
+            (2..=8, 2..=20, 0..=1000) if self.groups > 0 && self.accounts < 3 => {
+                size("at least 3 accounts for a group", self.accounts)
+            }
+            (2..=8, 2..=20, 0..=1000) if of_groups <= 1000 => Ok(self),
+            (2..=8, 2..=20, 0..=1000) => size("at most 1000 of anything in groups", of_groups),
             (2..=8, 2..=20, got) => size("at most 1000 messages", got),
             (2..=8, got, _) => size("2 to 20 accounts", got),
             (got, ..) => size("2 to 8 nodes", got),

@@ -48,6 +48,10 @@ pub(super) enum Event {
     DeviceHangup { connection: ConnectionId },
     /// A person writes a message.
     Write { message: usize },
+    /// A person begins a conversation of many.
+    Begin { group: usize },
+    /// Somebody changes the people of one.
+    Change { group: usize },
     /// A fault begins.
     Fault { fault: usize },
     /// A fault ends.

@@ -23,6 +23,11 @@ pub(super) struct Socket {
 }
 
 impl World {
+    /// Whose device is at the other end of a connection.
+    pub(super) fn person_at(&self, connection: ConnectionId) -> Option<usize> {
+        self.sockets.get(&connection).map(|socket| socket.person)
+    }
+
     /// A device tries to connect.
     pub(super) fn connect(&mut self, person: usize, process: u64, attempt: u64) {
         let Some(target) = self.people.get(person) else { return };

@@ -1,9 +1,10 @@
 //! The world: nodes, people, what connects them, and the loop that moves time from one event to the next.
 
+use super::agreement::Agreement;
 use super::dice::Dice;
 use super::directory::Lookup;
 use super::faults::Fault;
-use super::invariants::{Ledger, VIOLATIONS_MAX, Violation};
+use super::invariants::{Ledger, To, VIOLATIONS_MAX, Violation};
 use super::liar::Told;
 use super::links::Links;
 use super::node::Node;
@@ -41,6 +42,7 @@ pub(super) struct World {
     pub trace: Trace,
     pub counters: Counters,
     pub ledger: Ledger,
+    pub agreement: Agreement,
     pub violations: Vec<Violation>,
     pub nodes: Vec<Node>,
     pub people: Vec<Person>,
@@ -66,6 +68,7 @@ impl World {
             dice: Dice::new(seed),
             counters: Counters::default(),
             ledger: Ledger::default(),
+            agreement: Agreement::default(),
             violations: Vec::new(),
             nodes: Vec::new(),
             people: Vec::new(),
@@ -105,6 +108,8 @@ impl World {
         world.plan_faults();
         let heal = world.now + world.scenario.safety_s * 1000;
         world.schedule.at(heal, Event::Heal);
+        // Last, so that a seed without groups draws what it always drew.
+        world.plan_groups();
         Ok(world)
     }
 
@@ -120,7 +125,7 @@ impl World {
             }
             self.now = self.now.max(at);
             if matches!(event, Event::Heal) {
-                unseen_at_heal = self.ledger.messages.iter().filter(|message| message.shown == 0).count();
+                unseen_at_heal = self.unseen();
             }
             self.happen(event);
             if self.healed && self.schedule.next_at() != Some(self.now) {
@@ -137,7 +142,7 @@ impl World {
         if self.violations.is_empty() {
             self.check_end();
         }
-        let unseen = self.ledger.messages.iter().filter(|message| message.shown == 0).count();
+        let unseen = self.unseen();
         self.counters.reached.insert("shown_after_heal", unseen_at_heal.saturating_sub(unseen) as u64);
         self.counters.reached.retain(|_, count| *count > 0);
         let count = |test: &dyn Fn(&super::invariants::Message) -> bool| {
@@ -150,12 +155,16 @@ impl World {
             virtual_seconds: (self.now - BEGIN_MS) / 1000,
             operations: self.trace.steps(),
             accepted: count(&|message| message.accepted),
-            shown: count(&|message| message.shown > 0),
+            shown: count(&|message| !message.shown.is_empty()),
             ok: self.violations.is_empty(),
             faults: self.counters.faults,
             reached: self.counters.reached,
             violations: self.violations,
         }
+    }
+
+    fn unseen(&self) -> usize {
+        self.ledger.messages.iter().filter(|message| message.shown.is_empty()).count()
     }
 
     /// Time that a message between two processes takes.
@@ -208,6 +217,8 @@ impl World {
                     self.schedule.at(self.now + 5_000, Event::Write { message });
                 }
             }
+            Event::Begin { group } => self.begin_group(group),
+            Event::Change { group } => self.change_group(group),
             Event::Fault { fault } => {
                 let kind = self.faults.get(fault).copied();
                 self.trace.step(self.now, format_args!("fault {fault} {kind:?}"));
@@ -288,7 +299,7 @@ impl World {
             let (from, to) = pairs.get(self.dice.index(pairs.len())).copied().unwrap_or((0, 1));
             let (from, to) = if self.dice.chance(500) { (from, to) } else { (to, from) };
             let Some(handle) = self.people.get(to).map(|person| person.handle.clone()) else { continue };
-            let message = self.ledger.plan(from, to, handle);
+            let message = self.ledger.plan(from, To::Person(to), Some(handle));
             self.schedule.at(at, Event::Write { message });
         }
     }

@@ -14,7 +14,7 @@ use roost_crypto::signed::Signed;
 use roost_protocol::content::Body;
 use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Creation, Leave};
 use roost_protocol::feed::Entry;
-use roost_protocol::ids::{ConversationId, GroupId};
+use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
 use roost_protocol::membership;
 use roost_protocol::refusal::{Code, Refusal};
@@ -47,7 +47,7 @@ impl Device {
 
     pub(super) fn submit_commit(&mut self, PendingRow { intent, commit, .. }: PendingRow) {
         if self.intents.submitted.insert(commit.group) {
-            self.request(Pending::Commit(intent, commit.group), |id| ClientFrame::Commit { id, commit });
+            self.request(Pending::Commit(intent, commit.group, commit.operation), |id| ClientFrame::Commit { id, commit });
         }
     }
 
@@ -101,19 +101,37 @@ impl Device {
         Ok(())
     }
 
-    /// The hub or a home refused a creation or a commit. Only a recorded no drops what is pending.
-    pub(in super::super) fn change_refused(
+    /// The hub or a home refused a creation: it is submitted again.
+    pub(in super::super) fn creation_refused(
         &mut self,
         number: u64,
         group: GroupId,
         error: Refusal,
         random: Random<'_>,
         now_ms: u64,
+    ) {
+        self.intents.submitted.remove(&group);
+        self.intent_failed(number, error, random, now_ms);
+    }
+
+    /// The hub or a home refused a commit. Only a recorded no drops what is pending.
+    pub(in super::super) fn commit_refused(
+        &mut self,
+        number: u64,
+        group: GroupId,
+        operation: OperationId,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
     ) -> Result<(), DeviceError> {
+        let pending: Option<PendingRow> = self.table.get(&rows::pending(&group))?;
+        if pending.is_none_or(|pending| pending.commit.operation != operation) {
+            // The entry of another's commit was here before the hub's no: the next one may be under way already.
+            return Ok(());
+        }
         self.intents.submitted.remove(&group);
         let no = !error.later && matches!(error.code, Code::WrongEpoch | Code::Malformed | Code::TooLarge);
-        let pending: Option<PendingRow> = self.table.get(&rows::pending(&group))?;
-        if !no || pending.is_none() {
+        if !no {
             self.intent_failed(number, error, random, now_ms);
             return Ok(());
         }
@@ -141,10 +159,9 @@ impl Device {
         };
         let conversation = head.state.conversation;
         match self.conversation(&conversation)? {
+            // A home in a new life is brought all of it again, also how we joined before we were removed.
+            Some(row) if row.group == head.group && head.epoch <= row.epoch => Ok(()),
             Some(row) if row.group == head.group && !row.over => {
-                if head.epoch <= row.epoch {
-                    return Ok(());
-                }
                 if head.epoch != row.epoch + 1 || head.state.hub != row.state.hub {
                     return self.no_commit(Some(conversation), entry, "the commit does not follow the epoch here");
                 }
@@ -215,7 +232,7 @@ impl Device {
             over: row.over,
         };
         self.staged.push(Output::Membership(report));
-        Ok(())
+        self.read_early(&head.group, now_ms)
     }
 
     /// Looks up who takes part and was never named.

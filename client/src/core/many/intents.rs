@@ -74,6 +74,8 @@ pub(super) struct Fetched {
 pub(super) struct Attempt {
     /// Answers that are awaited.
     pub awaited: usize,
+    /// A handle is being looked up, for whoever asked for it first.
+    pub resolving: bool,
     pub fetched: BTreeMap<AccountId, Fetched>,
     pub failures: u32,
     pub not_before_ms: u64,
@@ -118,7 +120,7 @@ impl Intents {
     }
 
     pub fn wake_at(&self) -> Option<u64> {
-        let attempts = self.open.values().filter(|attempt| attempt.awaited == 0).map(|attempt| attempt.not_before_ms);
+        let attempts = self.open.values().filter(|attempt| attempt.awaited == 0 && !attempt.resolving).map(|attempt| attempt.not_before_ms);
         attempts.chain(self.joining_at_ms.values().copied()).filter(|at| *at > 0).min()
     }
 }

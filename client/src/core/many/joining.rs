@@ -3,7 +3,7 @@
 //! What comes in the conversation meanwhile is parked on disk and read after it.
 
 use super::super::link::Pending;
-use super::super::rows::{self, JOINING};
+use super::super::rows::{self, JOINING, PARKED};
 use super::super::{Device, DeviceError, Output};
 use super::ConversationRow;
 use super::commits::MembershipReport;
@@ -14,12 +14,13 @@ use roost_protocol::conversation::{ConversationHead, Creation, Role};
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::{ConversationId, GroupId};
 use roost_protocol::membership::{self, admits};
+use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ClientFrame;
 
 /// Pause before what the home did not have is asked for again, milliseconds.
 const PAUSE_MS: u64 = 1_000;
-/// Entries parked for a group that is being joined.
-const PARKED_MAX: u64 = 10_000;
+/// Entries that are kept for groups that are being joined, or whose commits have not come.
+const PARKED_MAX: usize = 10_000;
 
 impl Device {
     /// Enters a group by its first contact; `false` if anything of it does not verify.
@@ -120,12 +121,32 @@ impl Device {
         if !self.table.has(&rows::joining(&group)) {
             return Ok(false);
         }
-        let parked = self.table.scan::<Entry>(&rows::parked_of(&group))?.len() as u64;
-        if parked >= PARKED_MAX {
+        self.park_early(entry)
+    }
+
+    /// Keeps an entry until the commit that it needs has come: the home may have heard of that through somebody else who lives
+    /// there, and put the entry before it. `false` if too much is kept already.
+    pub(in super::super) fn park_early(&mut self, entry: &Entry) -> Result<bool, DeviceError> {
+        if self.table.count(&[PARKED]) >= PARKED_MAX {
             return Ok(false);
         }
-        self.table.put(rows::parked(&group, parked), entry);
+        let group = entry.header.feed.group;
+        let last = self.table.scan::<Entry>(&rows::parked_of(&group))?.pop();
+        let last = last.and_then(|(key, _)| key.last_chunk().copied().map(u64::from_be_bytes));
+        self.table.put(rows::parked(&group, last.map_or(0, |last| last.saturating_add(1))), entry);
         Ok(true)
+    }
+
+    /// Reads what came before the commit that led here.
+    pub(in super::super) fn read_early(&mut self, group: &GroupId, now_ms: u64) -> Result<(), DeviceError> {
+        let epoch = self.conversation(&ConversationId::of_group(group))?.map_or(u64::MAX, |row| row.epoch);
+        for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(group))? {
+            if entry.header.kind == EntryKind::Message && entry.header.epoch <= epoch {
+                self.table.delete(key);
+                self.message(&entry, now_ms)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn pump_joining(&mut self, now_ms: u64) -> Result<(), DeviceError> {
@@ -142,7 +163,7 @@ impl Device {
 
     /// Asks for what is missing, or joins.
     fn join_on(&mut self, group: GroupId, next: &NextEpoch, now_ms: u64) -> Result<(), DeviceError> {
-        let Ok(head) = ConversationHead::verify(&next.head) else { return self.join_failed(group, next) };
+        let Ok(head) = ConversationHead::verify(&next.head) else { return self.join_failed(group, next, now_ms) };
         let mut behind = None;
         for participant in &head.state.participants {
             if self.log_of(&participant.account)?.is_none() {
@@ -212,9 +233,30 @@ impl Device {
         Ok(())
     }
 
-    pub(in super::super) fn joining_refused(&mut self, group: GroupId, now_ms: u64) {
+    /// The home or the hub lacks what is needed, or we were removed again before we had joined.
+    pub(in super::super) fn joining_refused(
+        &mut self,
+        group: GroupId,
+        error: &Refusal,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
         self.intents.asked.remove(&group);
+        if error.code == Code::NotMember
+            && let Some(next) = self.table.get::<NextEpoch>(&rows::joining(&group))?
+            && self.is_removed_again(&group)?
+        {
+            return self.join_failed(group, &next, now_ms);
+        }
         self.intents.joining_at_ms.insert(group, now_ms + PAUSE_MS);
+        Ok(())
+    }
+
+    /// Whether a commit that removes us waits behind the one that added us.
+    fn is_removed_again(&self, group: &GroupId) -> Result<bool, DeviceError> {
+        let parked = self.table.scan::<Entry>(&rows::parked_of(group))?;
+        let heads = parked.iter().filter_map(|(_, entry)| entry.next_epoch().ok());
+        let states = heads.filter_map(|next| ConversationHead::verify(&next.head).ok());
+        Ok(states.into_iter().any(|head| head.group == *group && !head.state.has(&self.me.account)))
     }
 
     fn join_now(
@@ -225,24 +267,19 @@ impl Device {
         tree: &[u8],
         now_ms: u64,
     ) -> Result<(), DeviceError> {
-        let Some(welcome) = &next.commit.welcome else { return self.join_failed(group, next) };
-        // What was left of an earlier membership goes: its epochs are another life.
-        if let Ok(writes) = self.engine.groups.forget(&self.table, group.as_bytes()) {
-            self.table.apply_mls(writes);
-        }
+        let Some(welcome) = &next.commit.welcome else { return self.join_failed(group, next, now_ms) };
         if !self.join_by(head, &next.head, (welcome.as_slice(), tree), None)? {
-            return self.join_failed(group, next);
+            return self.join_failed(group, next, now_ms);
         }
         self.unpark(group, now_ms)
     }
 
     /// Reads what came meanwhile, in its order.
     fn unpark(&mut self, group: GroupId, now_ms: u64) -> Result<(), DeviceError> {
-        self.table.delete(rows::joining(&group));
-        self.intents.trees.retain(|(of, _), _| *of != group);
-        for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(&group))? {
-            self.table.delete(key);
+        for entry in self.end_joining(group)? {
             match entry.header.kind {
+                // A commit among it may have removed us, and another one added us again.
+                _ if self.park(&entry)? => {}
                 EntryKind::Creation => {}
                 EntryKind::Message => self.message(&entry, now_ms)?,
                 EntryKind::Commit => self.commit_entry(&entry, now_ms)?,
@@ -251,14 +288,26 @@ impl Device {
         Ok(())
     }
 
-    /// The Welcome leads nowhere: told once, and what waited for it becomes gaps.
-    fn join_failed(&mut self, group: GroupId, next: &NextEpoch) -> Result<(), DeviceError> {
+    /// What was parked, in its order; nothing waits for the group any more.
+    fn end_joining(&mut self, group: GroupId) -> Result<Vec<Entry>, DeviceError> {
         self.table.delete(rows::joining(&group));
         self.intents.trees.retain(|(of, _), _| *of != group);
+        let parked = self.table.scan::<Entry>(&rows::parked_of(&group))?;
+        for (key, _) in &parked {
+            self.table.delete(key.clone());
+        }
+        Ok(parked.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// The Welcome leads nowhere: told once, and what waited for it becomes gaps, unless another Welcome is among it.
+    fn join_failed(&mut self, group: GroupId, next: &NextEpoch, now_ms: u64) -> Result<(), DeviceError> {
         let conversation = ConversationHead::verify(&next.head).ok().map(|head| head.state.conversation);
-        for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(&group))? {
-            self.table.delete(key);
-            self.gap(conversation, &entry.header, "the conversation cannot be entered");
+        for entry in self.end_joining(group)? {
+            match entry.header.kind {
+                _ if self.park(&entry)? => {}
+                EntryKind::Commit => self.commit_entry(&entry, now_ms)?,
+                _ => self.gap(conversation, &entry.header, "the conversation cannot be entered"),
+            }
         }
         Ok(())
     }

@@ -15,8 +15,9 @@ pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};
 
-use super::rows::{self, CONVERSATION};
+use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};
 use super::{Device, DeviceError};
+use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationState, Creation, Role};
@@ -95,6 +96,22 @@ impl Device {
             reports.push(self.conversation_report(&row)?);
         }
         Ok(reports)
+    }
+
+    /// What of conversations of many is under way: intents, commits and joins that have not ended, and entries that wait for
+    /// them. None is left where nothing happens any more.
+    pub fn unsettled(&self) -> usize {
+        [INTENT, PENDING, JOINING, PARKED].iter().map(|kind| self.table.count(&[*kind])).sum()
+    }
+
+    /// The epoch authenticator of a conversation of many (RFC 9420 section 8.7): equal on devices that are in the same state.
+    /// `None` where this device takes no part, or not yet.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn authenticator(&self, conversation: &ConversationId) -> Result<Option<Bytes>, DeviceError> {
+        let Some(row) = self.group_of(conversation)? else { return Ok(None) };
+        Ok(Some(self.engine.groups.authenticator(&self.table, row.group.as_bytes())?))
     }
 
     fn conversation_report(&self, row: &ConversationRow) -> Result<ConversationReport, DeviceError> {

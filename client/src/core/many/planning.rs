@@ -10,6 +10,7 @@ use roost_crypto::codec;
 use roost_crypto::group::Change;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{Commit, ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::handle::Handle;
@@ -49,6 +50,7 @@ impl Device {
         for number in numbers {
             if let Some(attempt) = self.intents.open.get_mut(&number) {
                 attempt.not_before_ms = 0;
+                attempt.resolving = false;
             }
             self.advance(number, &mut *random, now_ms)?;
         }
@@ -96,7 +98,7 @@ impl Device {
                 .intents
                 .open
                 .get(&number)
-                .is_some_and(|attempt| attempt.awaited > 0 || attempt.not_before_ms > 0) =>
+                .is_some_and(|attempt| attempt.awaited > 0 || attempt.resolving || attempt.not_before_ms > 0) =>
             {
                 Ok(())
             }
@@ -128,15 +130,30 @@ impl Device {
                         attempt.not_before_ms = not_before_ms;
                         attempt.error = error;
                     }
-                    if let Some(attempt) = self.intents.open.get_mut(&number)
-                        && attempt.not_before_ms == 0
-                    {
-                        attempt.not_before_ms = now_ms + 1;
+                    if let Some(attempt) = self.intents.open.get_mut(&number) {
+                        attempt.resolving |= attempt.not_before_ms == 0;
                     }
                 }
             }
         }
         Ok((!missing).then_some(found))
+    }
+
+    /// Lets the home look up an account again whose key packages it does not find, by the handle that the intent names.
+    pub(in super::super) fn ask_for_handle_of_intent(
+        &mut self,
+        number: u64,
+        account: &AccountId,
+    ) -> Result<(), DeviceError> {
+        let Some(row) = self.table.get::<IntentRow>(&rows::intent(number))? else { return Ok(()) };
+        let (GroupChange::Create(handles) | GroupChange::Add(handles)) = row.change else { return Ok(()) };
+        for handle in handles {
+            let busy = self.outbox.route(&Target::Handle(handle.clone())).busy;
+            if !busy && self.account_of(&handle)?.as_ref() == Some(account) {
+                self.ask_for(&handle);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the key packages of all are there; until then they are fetched.
@@ -383,6 +400,12 @@ impl Device {
             leaves: plan.leaves,
         };
         self.table.apply_mls(writes);
+        if planted!(self.engine.sabotage, MergedEarly)
+            && let Ok((_, writes)) =
+                self.engine.groups.merge(&self.table, row.group.as_bytes(), commit.commit.as_slice(), now_ms)
+        {
+            self.table.apply_mls(writes);
+        }
         let pending = PendingRow { intent: number, commit, stands: false };
         self.table.put(rows::pending(&row.group), &pending);
         self.put_intent(number, &IntentRow { operation: Some(operation), ..row });

@@ -212,6 +212,11 @@ fn a_home_follows_its_hub_and_nobody_else() {
         "a feed does not begin in its middle by itself"
     );
     assert_eq!(delivered(2, entry(4, 9, 2), true), Ok(9), "who was added begins there");
+    let (mut earlier, mut begun) = (entry(3, 8, 2), entry(4, 9, 2));
+    earlier.header.prev = Hash([1; 32]);
+    assert_eq!(delivered(2, earlier, true), Err(Code::OutOfOrder), "what lies before must lead to it");
+    begun.header.attempt += 1;
+    assert_eq!(delivered(2, begun, true), Err(Code::OutOfOrder), "and what is held stays what it is");
     let mut skipped = entry(6, 10, 2);
     skipped.header.prev = entry(4, 9, 2).header.hash();
     assert_eq!(delivered(2, skipped, false), Err(Code::WrongEpoch), "an epoch is missing between");
@@ -219,4 +224,60 @@ fn a_home_follows_its_hub_and_nobody_else() {
     foreign.header.feed.node = node(3);
     assert_eq!(delivered(3, foreign, true), Err(Code::NotHub), "only the hub's feed holds commits");
     assert!(asked, "the hub is asked where the others live");
+}
+
+#[test]
+fn who_was_removed_is_told_again_what_it_had_sent_before_and_no_more() {
+    let mut world = hub();
+    let alice = world.alice();
+    let bob = log_of(30, node(2));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let seq = world.submit(group, 9).expect("alice takes part");
+    let feed = world.relay.own_feed(&group);
+    world.write(|rows| {
+        let mut head: ConversationHead = rows::get(rows, &rows::group(&group)).unwrap().unwrap();
+        head.epoch = 2;
+        head.state.participants.retain(|participant| participant.account != alice);
+        rows::put(rows, rows::group(&group), &head);
+        rows::put(rows, rows::outbox(&feed, &bob.account()), &seq);
+    });
+    let payload = Bytes(vec![9; 100]);
+    let frame = ClientFrame::Submit { id: 9, group, epoch: 1, message: MessageId([9; 16]), attempt: 0, payload };
+    let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let told = |of: AccountId| {
+        outputs.iter().any(
+            |output| matches!(output, Output::Send(1, ServerFrame::Custody { account, .. }) if *account == of),
+        )
+    };
+    let again = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { seq: at, .. }) if *at == seq);
+    assert!(outputs.iter().any(again), "what was admitted stays admitted");
+    assert!(told(bob.account()), "and she hears that bob's home has it");
+    assert_eq!(world.submit(group, 10).unwrap_err().code, Code::NotMember, "nothing new is taken");
+}
+
+#[test]
+fn what_comes_behind_a_message_of_a_past_epoch_waits_for_it() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
+    let mut submit = |number: u8, epoch: u64, attempt: u32| {
+        let (id, message) = (u64::from(number), MessageId([number; 16]));
+        let frame = ClientFrame::Submit { id, group, epoch, message, attempt, payload: Bytes(vec![number; 100]) };
+        let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Send(1, ServerFrame::Accepted { .. }) => Some(Ok(())),
+            Output::Send(1, ServerFrame::Refused { error, .. }) => Some(Err(error.code)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    assert_eq!(submit(11, 1, 0), Err(Code::WrongEpoch), "sealed before carol came");
+    assert_eq!(submit(12, 2, 0), Err(Code::Busy), "the next, sealed after, must not pass it");
+    assert_eq!(submit(11, 2, 1), Ok(()), "sealed again it is taken");
+    assert_eq!(submit(12, 2, 0), Ok(()), "and then the next");
 }
