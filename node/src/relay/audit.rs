@@ -71,7 +71,9 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
                 audit.messages.insert(entry.header.message, (entry.header.account, entry.header.device));
                 let feed = entry.header.feed;
                 let continues = match &chain {
-                    Some(last) if last.feed == feed && entry.header.seq == last.seq + 1 => entry.header.prev == last.hash,
+                    Some(last) if last.feed == feed && entry.header.seq == last.seq + 1 => {
+                        entry.header.prev == last.hash
+                    }
                     // Before its last beginning a feed is held as far as it concerns somebody here.
                     _ => entry.header.seq == 1 || starts(&view, &feed)?.is_some_and(|start| entry.header.seq <= start),
                 };

@@ -5,6 +5,7 @@
 
 use super::commits::participants_at;
 use super::conversations::{group_head, not_member};
+use super::destination::Item;
 use super::feeds;
 use super::inbox::Reference;
 use super::quotas::busy;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 /// A `Deliver` on its way.
 pub(super) struct Asked {
     peer: NodeId,
-    account: AccountId,
+    accounts: Vec<AccountId>,
     feed: FeedId,
     /// The last entry that it holds: a receipt for more is none.
     last: u64,
@@ -103,41 +104,65 @@ impl Relay {
                 ready.push((*node, item));
             }
         }
-        for (node, (feed, account)) in ready {
+        for (node, (feed, accounts)) in ready {
+            self.deliver(step, node, feed, accounts)?;
+        }
+        Ok(())
+    }
+
+    /// Asks a node to hold what is next of a feed for those of the accounts for whom the same is next.
+    fn deliver(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        node: NodeId,
+        feed: FeedId,
+        accounts: Vec<AccountId>,
+    ) -> Result<(), StoreError> {
+        let (mut together, mut next) = (Vec::new(), None);
+        for account in accounts {
             let custody: u64 = rows::get(step.rows, &rows::outbox(&feed, &account))?.unwrap_or(0);
             let due = spans::due(step.rows, &feed, &account, custody)?;
-            let entries = match due {
-                Some(Due { from, until, .. }) => {
-                    let mut entries = feeds::read(step.rows, &feed, from, limits::DELIVER_ENTRIES_MAX)?;
-                    entries.retain(|entry| entry.header.seq <= until);
-                    entries
+            if due.is_some() && (next.is_none() || next == due) {
+                next = due;
+                together.push(account);
+            } else if let Some(destination) = self.destinations.get_mut(&node) {
+                match due {
+                    Some(_) => destination.left_behind((feed, account), step.now_ms),
+                    None => drop(destination.in_flight.remove(&(feed, account))),
                 }
-                None => Vec::new(),
-            };
-            let conversation = match group_head(step, &feed.group) {
-                Ok(head) if !entries.is_empty() => head.state.conversation,
-                Ok(_) | Err(Failure::Refused(_)) => {
-                    if let Some(destination) = self.destinations.get_mut(&node) {
-                        destination.in_flight.remove(&(feed, account));
-                    }
-                    continue;
-                }
-                Err(Failure::Store(error)) => return Err(error),
-            };
-            let mut life = rows::get(step.rows, &rows::peer_life(&node))?;
-            if life.is_none()
-                && let Some(met) = self.strangers.remove(&node)
-            {
-                rows::put(step.rows, rows::peer_life(&node), &met);
-                self.contacts.met(node, step.now_ms);
-                life = Some(met);
             }
-            let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
-            let begins = due.is_some_and(|due| due.begins);
-            let deliver = Deliver { conversation, entries, accounts: vec![account], begins, log: None };
-            let asked = Asked { peer: node, account, feed, last, life };
-            self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
         }
+        let entries = match next {
+            Some(Due { from, until, .. }) => {
+                let mut entries = feeds::read(step.rows, &feed, from, limits::DELIVER_ENTRIES_MAX)?;
+                entries.retain(|entry| entry.header.seq <= until);
+                entries
+            }
+            None => Vec::new(),
+        };
+        let conversation = match group_head(step, &feed.group) {
+            Ok(head) if !entries.is_empty() => head.state.conversation,
+            Ok(_) | Err(Failure::Refused(_)) => {
+                if let Some(destination) = self.destinations.get_mut(&node) {
+                    destination.answered(&items_of(feed, &together));
+                }
+                return Ok(());
+            }
+            Err(Failure::Store(error)) => return Err(error),
+        };
+        let mut life = rows::get(step.rows, &rows::peer_life(&node))?;
+        if life.is_none()
+            && let Some(met) = self.strangers.remove(&node)
+        {
+            rows::put(step.rows, rows::peer_life(&node), &met);
+            self.contacts.met(node, step.now_ms);
+            life = Some(met);
+        }
+        let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
+        let begins = next.is_some_and(|due| due.begins);
+        let deliver = Deliver { conversation, entries, accounts: together.clone(), begins, log: None };
+        let asked = Asked { peer: node, accounts: together, feed, last, life };
+        self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
         Ok(())
     }
 
@@ -147,47 +172,76 @@ impl Relay {
         asked: Asked,
         response: Option<NodeResponse>,
     ) -> Result<(), StoreError> {
-        let Asked { peer, account, feed, last, life } = asked;
-        let item = (feed, account);
-        if let Ok(home) = accounts::home_of(step, &account)
-            && home != peer
-        {
-            // The account moved while this was on its way: only its present home's custody counts.
-            self.destinations.entry(peer).or_default().in_flight.remove(&item);
-            if home != self.node {
-                self.destinations.entry(home).or_default().enqueue(item, step.now_ms);
+        let Asked { peer, accounts, feed, last, life } = asked;
+        let destination = self.destinations.entry(peer).or_default();
+        destination.answered(&items_of(feed, &accounts));
+        let mut here = Vec::new();
+        for account in accounts {
+            match accounts::home_of(step, &account) {
+                // The account moved while this was on its way: only its present home's custody counts.
+                Ok(home) if home != peer => {
+                    if home != self.node {
+                        self.destinations.entry(home).or_default().enqueue((feed, account), step.now_ms);
+                    }
+                }
+                _ => here.push(account),
             }
+        }
+        if here.is_empty() {
             return Ok(());
         }
+        let items = items_of(feed, &here);
+        let salt = self.next_token;
+        let destination = self.destinations.entry(peer).or_default();
+        let custodies = match response {
+            None => {
+                destination.silent(&items, step.now_ms, salt);
+                self.notes.push(Note::Silent);
+                return Ok(());
+            }
+            Some(NodeResponse::Custody(custodies)) => custodies,
+            Some(NodeResponse::Refused(_)) if items.len() > 1 => {
+                destination.part(&items, step.now_ms);
+                self.notes.push(Note::Refused);
+                return Ok(());
+            }
+            Some(NodeResponse::Refused(refusal)) => {
+                let asked_ms = refusal.retry_after_ms.unwrap_or(0);
+                items.iter().for_each(|item| destination.refused(*item, asked_ms, step.now_ms, salt));
+                self.notes.push(Note::Refused);
+                let unknown = refusal.code == Code::UnknownConversation;
+                return if unknown { self.show_conversation(step, peer, &feed.group) } else { Ok(()) };
+            }
+            Some(_) => Vec::new(),
+        };
+        for account in here {
+            let custody = custodies.iter().find(|custody| custody.account == account && custody.feed == feed);
+            // A receipt for what was not sent is no receipt.
+            let custody = custody.map(|custody| custody.seq.min(last));
+            self.took_custody(step, peer, (feed, account), custody, life)?;
+        }
+        Ok(())
+    }
+
+    /// A home answered with its custody of a feed for an account, or without one.
+    fn took_custody(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        peer: NodeId,
+        (feed, account): (FeedId, AccountId),
+        custody: Option<u64>,
+        life: Option<Incarnation>,
+    ) -> Result<(), StoreError> {
+        let item = (feed, account);
         let key = rows::outbox(&feed, &account);
         let before: u64 = rows::get(step.rows, &key)?.unwrap_or(0);
         let life_now: Option<Incarnation> = rows::get(step.rows, &rows::peer_life(&peer))?;
         let salt = self.next_token;
-        let destination = self.destinations.entry(peer).or_default();
-        destination.in_flight.remove(&item);
-        let asked_ms = match &response {
-            Some(NodeResponse::Refused(refusal)) => refusal.retry_after_ms.unwrap_or(0),
-            _ => 0,
-        };
-        let unknown =
-            matches!(&response, Some(NodeResponse::Refused(refusal)) if refusal.code == Code::UnknownConversation);
-        let custody = match response {
-            None => {
-                destination.silent(item, step.now_ms, salt);
-                self.notes.push(Note::Silent);
-                return Ok(());
-            }
-            Some(NodeResponse::Custody(custodies)) => custodies
-                .into_iter()
-                .find(|custody| custody.account == account && custody.feed == feed)
-                // A receipt for what was not sent is no receipt.
-                .map(|custody| custody.seq.min(last)),
-            Some(_) => None,
-        };
         let custody = match custody {
             Some(_) if planted!(self.identity.sabotage, CustodyOfHead) => Some(feeds::head(step.rows, &feed)?.seq),
             custody => custody,
         };
+        let destination = self.destinations.entry(peer).or_default();
         match custody {
             _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
@@ -200,11 +254,11 @@ impl Relay {
                 self.tell_custody(step, &feed, &account, before + 1, custody)?;
             }
             _ => {
-                destination.refused(item, asked_ms, step.now_ms, salt);
+                destination.refused(item, 0, step.now_ms, salt);
                 self.notes.push(Note::Refused);
             }
         }
-        if unknown { self.show_conversation(step, peer, &feed.group) } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn moved(
@@ -397,6 +451,10 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+fn items_of(feed: FeedId, accounts: &[AccountId]) -> Vec<Item> {
+    accounts.iter().map(|account| (feed, *account)).collect()
 }
 
 /// Nothing may lead from an inbox to where nothing is: what lies behind `held` and before `first` must be here.

@@ -62,7 +62,7 @@ fn what_waits_for_an_account_goes_to_the_home_that_its_newer_log_names() {
     let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();
     assert_eq!(custody, Some(0), "which has custody of nothing yet");
 
-    let asked = Asked { peer: node(2), account, feed, last: 9, life: None };
+    let asked = Asked { peer: node(2), accounts: vec![account], feed, last: 9, life: None };
     let late = NodeResponse::Custody(vec![Custody { account, feed, seq: 9 }]);
     relay.delivery_answered(&mut step, asked, Some(late)).unwrap();
     let custody: Option<u64> = rows::get(step.rows, &rows::outbox(&feed, &account)).unwrap();
@@ -94,11 +94,12 @@ fn a_refused_feed_waits_as_long_as_the_node_asks_at_most_ten_minutes_and_holds_b
         let feed = FeedId { group: GroupId([number; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
         (feed, AccountId([9; 32]))
     };
+    let alone = |number: u8| (item(number).0, vec![AccountId([9; 32])]);
     let due_after = |asked_ms: u64| {
         let mut destination = Destination::default();
         destination.enqueue(item(1), 1_000);
-        assert_eq!(destination.next(1_000), Some(item(1)), "it is due");
-        destination.in_flight.remove(&item(1));
+        assert_eq!(destination.next(1_000), Some(alone(1)), "it is due");
+        destination.answered(&[item(1)]);
         destination.refused(item(1), asked_ms, 1_000, 7);
         destination.wake_at().unwrap() - 1_000
     };
@@ -110,19 +111,19 @@ fn a_refused_feed_waits_as_long_as_the_node_asks_at_most_ten_minutes_and_holds_b
 
     let mut destination = Destination::default();
     destination.enqueue(item(1), 0);
-    assert_eq!(destination.next(1_000), Some(item(1)), "it is due");
-    destination.in_flight.remove(&item(1));
+    assert_eq!(destination.next(1_000), Some(alone(1)), "it is due");
+    destination.answered(&[item(1)]);
     destination.refused(item(1), 90_000, 1_000, 7);
     // More is written meanwhile, to this feed and to another.
     destination.enqueue(item(1), 2_000);
     destination.enqueue(item(2), 2_000);
-    assert_eq!(destination.next(2_000), Some(item(2)), "another feed goes at once");
+    assert_eq!(destination.next(2_000), Some(alone(2)), "another feed goes at once");
     assert_eq!(destination.next(90_999), None, "what is behind the refused entry waits with it");
-    assert_eq!(destination.next(91_000), Some(item(1)), "and goes from it on, in the order of the feed");
-    destination.in_flight.remove(&item(1));
+    assert_eq!(destination.next(91_000), Some(alone(1)), "and goes from it on, in the order of the feed");
+    destination.answered(&[item(1)]);
     destination.refused(item(1), 90_000, 91_000, 7);
     destination.due_at_once();
-    assert_eq!(destination.next(91_000), Some(item(1)), "a Hello of the node ends every pause");
+    assert_eq!(destination.next(91_000), Some(alone(1)), "a Hello of the node ends every pause");
 }
 
 #[test]
@@ -139,7 +140,30 @@ fn what_a_peer_says_in_retry_after_ms_reaches_the_pause() {
     let memo = Mutex::default();
     let mut step = Step { rows: &mut rows, now_ms: 1_000, memo: &memo };
     let refusal = Refusal { retry_after_ms: Some(77_000), ..Refusal::later(Code::Busy, "too many", "later") };
-    let asked = Asked { peer: node(2), account, feed, last: 1, life: None };
+    let asked = Asked { peer: node(2), accounts: vec![account], feed, last: 1, life: None };
     relay.delivery_answered(&mut step, asked, Some(NodeResponse::Refused(refusal))).unwrap();
     assert_eq!(relay.destinations[&node(2)].wake_at(), Some(78_000), "it is asked again when it was told to");
+}
+
+#[test]
+fn a_feed_goes_to_all_of_its_accounts_at_a_node_in_one_request_and_to_each_alone_once_refused() {
+    let feed = |number: u8| FeedId { group: GroupId([number; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
+    let people: Vec<AccountId> = (1..=3).map(|number| AccountId([number; 32])).collect();
+    let mut destination = Destination::default();
+    people.iter().for_each(|account| destination.enqueue((feed(1), *account), 0));
+    destination.enqueue((feed(2), people[0]), 0);
+    assert_eq!(destination.next(1), Some((feed(1), people.clone())), "one request for the three");
+    assert_eq!(destination.next(1), Some((feed(2), vec![people[0]])), "another feed is another request");
+    let items = items_of(feed(1), &people);
+    destination.answered(&items);
+    destination.part(&items, 1);
+    for account in &people {
+        assert_eq!(destination.next(1), Some((feed(1), vec![*account])), "refused as one, each goes alone");
+    }
+    items.iter().for_each(|item| destination.answered(&[*item]));
+    destination.refused(items[0], 0, 1, 7);
+    destination.took(items[1]);
+    destination.took(items[2]);
+    people.iter().for_each(|account| destination.enqueue((feed(1), *account), 2));
+    assert_eq!(destination.next(2), Some((feed(1), people[1..].to_vec())), "who was not refused goes together again");
 }

@@ -260,7 +260,9 @@ impl Relay {
                     Err(Failure::Refused(error)) => {
                         self.notes.clear();
                         // Whatever the cause: a message behind this one must not pass it.
-                        if let Some((group, message)) = submitted.filter(|_| error.later || error.code == Code::WrongEpoch) {
+                        if let Some((group, message)) =
+                            submitted.filter(|_| error.later || error.code == Code::WrongEpoch)
+                        {
                             self.hold_turn(connection, group, message, now_ms);
                         }
                         self.send(connection, ServerFrame::Refused { id, error });

@@ -313,7 +313,8 @@ impl World {
             match report {
                 Some(report) if member && (report.over || report.epoch != last.epoch) => {
                     let over = if report.over { ", which it takes for the last" } else { "" };
-                    found.push(format!("person {person} is in epoch {}{over}, the hub in {}", report.epoch, last.epoch));
+                    found
+                        .push(format!("person {person} is in epoch {}{over}, the hub in {}", report.epoch, last.epoch));
                 }
                 Some(report) if member && !is_membership(&report, &last.state.participants) => {
                     found.push(format!("person {person} sees other people than the hub"));

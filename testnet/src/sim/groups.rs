@@ -162,12 +162,10 @@ impl World {
                 let role = if role == Role::Admin && choice == 1 { Role::Member } else { Role::Admin };
                 Task::Change(group, GroupChange::Role(account, role), Wish::Role(account, role))
             }),
-            4..=6 if others.len() > 1 => some(&mut self.dice, &others).map(|(account, _)| {
-                Task::Change(group, GroupChange::Remove(vec![account]), Wish::Remove(account))
-            }),
-            _ => some(&mut self.dice, &strangers).map(|(account, handle)| {
-                Task::Change(group, GroupChange::Add(vec![handle]), Wish::Add(account))
-            }),
+            4..=6 if others.len() > 1 => some(&mut self.dice, &others)
+                .map(|(account, _)| Task::Change(group, GroupChange::Remove(vec![account]), Wish::Remove(account))),
+            _ => some(&mut self.dice, &strangers)
+                .map(|(account, handle)| Task::Change(group, GroupChange::Add(vec![handle]), Wish::Add(account))),
         };
         if let Some(task) = task {
             self.counters.reach(if *admin { "changes_by_admins" } else { "changes_by_others" });

@@ -325,9 +325,8 @@ impl World {
     /// A store was lost: what only it held, by our own rules, is promised to nobody any more.
     pub(super) fn store_was_lost(&mut self, node: usize) {
         self.ledger.emptied.insert(node);
-        let lost = |person: usize| {
-            self.people.get(person).is_some_and(|person| self.ledger.emptied.contains(&person.home))
-        };
+        let lost =
+            |person: usize| self.people.get(person).is_some_and(|person| self.ledger.emptied.contains(&person.home));
         let excused: Vec<(usize, Vec<usize>)> = self
             .ledger
             .messages
@@ -371,9 +370,10 @@ impl World {
 
     /// Whether everybody has seen everything and nothing waits.
     pub(super) fn is_at_rest(&self) -> bool {
-        let all_shown = self.ledger.messages.iter().all(|message| {
-            !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
-        });
+        let all_shown =
+            self.ledger.messages.iter().all(|message| {
+                !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
+            });
         let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
         all_shown
             && self.nodes.iter().all(|node| {

@@ -47,7 +47,10 @@ impl Device {
 
     pub(super) fn submit_commit(&mut self, PendingRow { intent, commit, .. }: PendingRow) {
         if self.intents.submitted.insert(commit.group) {
-            self.request(Pending::Commit(intent, commit.group, commit.operation), |id| ClientFrame::Commit { id, commit });
+            self.request(Pending::Commit(intent, commit.group, commit.operation), |id| ClientFrame::Commit {
+                id,
+                commit,
+            });
         }
     }
 

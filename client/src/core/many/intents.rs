@@ -120,7 +120,11 @@ impl Intents {
     }
 
     pub fn wake_at(&self) -> Option<u64> {
-        let attempts = self.open.values().filter(|attempt| attempt.awaited == 0 && !attempt.resolving).map(|attempt| attempt.not_before_ms);
+        let attempts = self
+            .open
+            .values()
+            .filter(|attempt| attempt.awaited == 0 && !attempt.resolving)
+            .map(|attempt| attempt.not_before_ms);
         attempts.chain(self.joining_at_ms.values().copied()).filter(|at| *at > 0).min()
     }
 }

@@ -247,11 +247,12 @@ fn who_was_removed_is_told_again_what_it_had_sent_before_and_no_more() {
     let frame = ClientFrame::Submit { id: 9, group, epoch: 1, message: MessageId([9; 16]), attempt: 0, payload };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let told = |of: AccountId| {
-        outputs.iter().any(
-            |output| matches!(output, Output::Send(1, ServerFrame::Custody { account, .. }) if *account == of),
-        )
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::Send(1, ServerFrame::Custody { account, .. }) if *account == of))
     };
-    let again = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { seq: at, .. }) if *at == seq);
+    let again =
+        |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { seq: at, .. }) if *at == seq);
     assert!(outputs.iter().any(again), "what was admitted stays admitted");
     assert!(told(bob.account()), "and she hears that bob's home has it");
     assert_eq!(world.submit(group, 10).unwrap_err().code, Code::NotMember, "nothing new is taken");
