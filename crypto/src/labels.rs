@@ -59,6 +59,8 @@ pub const DERIVE_ARCHIVE_KEY: &str = "roost/1/derive/archive-key";
 pub const DERIVE_STORE_KEY: &str = "roost/1/derive/store-key";
 /// Derivation of the key of a sealed box (X25519).
 pub const DERIVE_SEALED_BOX: &str = "roost/1/derive/sealed-box";
+/// Export of the key of a group's whispers from the MLS exporter.
+pub const EXPORT_WHISPER: &str = "roost/1/export/whisper";
 /// Hash of a salt and a passphrase: the secret that a store's key is derived from.
 pub const STORE_PASSPHRASE: &str = "roost/1/store-passphrase";
 /// Hash of a handle or a name: the key of its row in a device's store.
@@ -98,6 +100,7 @@ pub const ALL: &[&str] = &[
     DERIVE_ARCHIVE_KEY,
     DERIVE_STORE_KEY,
     DERIVE_SEALED_BOX,
+    EXPORT_WHISPER,
     STORE_PASSPHRASE,
     CONTACT_ROW,
     ARCHIVE,

@@ -35,4 +35,4 @@ pub const SOCKET_CBOR: &str = "roost.v1.cbor";
 /// WebSocket sub-protocol of people and scripts: one JSON frame a text message.
 pub const SOCKET_JSON: &str = "roost.v1.json";
 /// What this version can do beyond the bare protocol, told in `Hello`; unknown names are ignored.
-pub const FEATURES: &[&str] = &["direct"];
+pub const FEATURES: &[&str] = &["direct", "whispers"];

@@ -104,5 +104,23 @@ pub const WAITING_CHANGES_MAX: usize = 256;
 pub const REQUEST_MESSAGES_MAX: usize = 32;
 /// Text of a stranger that is shown with the request, bytes: enough to say who one is.
 pub const REQUEST_TEXT_BYTES_MAX: usize = 1024;
+/// A sealed whisper, bytes: what is said in passing is short, and all are padded to this.
+pub const WHISPER_BYTES_MAX: usize = 256;
+/// How old a whisper may be, or how far ahead its author's clock, milliseconds: bounds what a node that repeats it can pretend.
+pub const WHISPER_AGE_MS_MAX: u64 = 5 * 60 * 1000;
+/// Pause between two whispers that say that somebody still types, milliseconds: below the time that one is believed.
+pub const TYPING_AGAIN_MS: u64 = 4_000;
+/// How long somebody is shown as typing after the last word of it, milliseconds: a lost `off` is over soon.
+pub const TYPING_MS: u64 = 6_000;
+/// Pause between two `watch` of a conversation that is shown, milliseconds: two thirds of the time that one counts.
+pub const WATCH_AGAIN_MS: u64 = 120_000;
+/// How long a `watch` counts, milliseconds: who looks away is told nothing more after three minutes.
+pub const WATCH_MS: u64 = 180_000;
+/// Pause between two `presence` for one who watches, milliseconds.
+pub const PRESENCE_AGAIN_MS: u64 = 60_000;
+/// Longest time that a `presence` is believed, milliseconds: one and a half pauses, so that a late one changes nothing.
+pub const PRESENCE_MS_MAX: u64 = 90_000;
+/// Time without input of the person after which a device says `away`, milliseconds: five minutes.
+pub const AWAY_AFTER_MS: u64 = 5 * 60 * 1000;
 /// Messages of a report, the newest: evidence that a person can read.
 pub const REPORT_MESSAGES_MAX: usize = 256;

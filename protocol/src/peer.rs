@@ -69,6 +69,19 @@ pub enum NodeRequest {
         /// Whose.
         account: AccountId,
     },
+    /// Something said in passing, for devices of the receiver that are there. Nobody keeps or repeats it.
+    Whisper {
+        /// The group.
+        group: GroupId,
+        /// For whom, at most [`crate::limits::MARKS_ACCOUNTS_MAX`]: participants whose home is the receiver.
+        accounts: Vec<AccountId>,
+        /// The epoch it is sealed in.
+        epoch: u64,
+        /// Whose device it was: its home is the sender.
+        account: AccountId,
+        /// At most [`crate::limits::WHISPER_BYTES_MAX`].
+        payload: Bytes,
+    },
 }
 
 /// Who speaks, in which version, in which life of its store.
@@ -125,7 +138,7 @@ pub enum NodeResponse {
     Tree(Bytes),
     /// To `Participants`: none behind the last.
     Participants(Vec<IdentityLog>),
-    /// To `Introduce`.
+    /// To `Introduce` and `Whisper`.
     Done,
     /// To `KeyPackages`.
     KeyPackages {
@@ -165,6 +178,7 @@ impl NodeRequest {
             Self::Introduce { .. } => "introduce",
             Self::KeyPackages { .. } => "key_packages",
             Self::Log { .. } => "log",
+            Self::Whisper { .. } => "whisper",
         }
     }
 }

@@ -174,6 +174,15 @@ pub enum ClientFrame {
         /// Inbox position.
         inbox: u64,
     },
+    /// Says something in passing to who takes part and is there. Nobody keeps or answers it.
+    Whisper {
+        /// The group.
+        group: GroupId,
+        /// The epoch it is sealed in.
+        epoch: u64,
+        /// At most [`crate::limits::WHISPER_BYTES_MAX`].
+        payload: Bytes,
+    },
 }
 
 /// From a home to a device.
@@ -350,6 +359,17 @@ pub enum ServerFrame {
         /// Which messages.
         messages: Vec<MessageId>,
     },
+    /// Somebody said something in passing.
+    Whisper {
+        /// The group.
+        group: GroupId,
+        /// The epoch it is sealed in.
+        epoch: u64,
+        /// Whose device it was, by its home's word.
+        account: AccountId,
+        /// At most [`crate::limits::WHISPER_BYTES_MAX`].
+        payload: Bytes,
+    },
 }
 
 /// A chunk of an account's archive.
@@ -410,6 +430,7 @@ impl ClientFrame {
             Self::FetchArchive { .. } => "fetch_archive",
             Self::TrimArchive { .. } => "trim_archive",
             Self::Ack { .. } => "ack",
+            Self::Whisper { .. } => "whisper",
         }
     }
 
@@ -432,7 +453,7 @@ impl ClientFrame {
             | Self::FetchArchive { id, .. }
             | Self::TrimArchive { id, .. }
             | Self::Resume { id, .. } => Some(*id),
-            Self::Ack { .. } => None,
+            Self::Ack { .. } | Self::Whisper { .. } => None,
         }
     }
 }

@@ -16,6 +16,7 @@ mod nodes;
 mod observe;
 mod people;
 mod power;
+mod presence;
 mod production;
 mod race;
 mod refusals;

@@ -2,6 +2,7 @@
 
 mod history;
 mod people;
+mod presence;
 
 use super::group;
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
@@ -161,6 +162,15 @@ enum Command {
         #[arg(value_name = "TO")]
         to: Whom,
     },
+    /// Whether somebody is there now, if that is told to you
+    Presence {
+        /// Like bob@birch, or an account id
+        #[arg(value_name = "TO")]
+        to: Recipient,
+        /// How long to wait for an answer
+        #[arg(long, default_value = "10s", value_parser = duration)]
+        wait: Duration,
+    },
     /// What you want to be called
     Profile {
         /// Tell it to everybody you know
@@ -240,6 +250,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::Block { to } => people::block(&session, to, true, out).await,
         Command::Unblock { to } => people::block(&session, to, false, out).await,
         Command::Report { to } => people::report(&session, to, out).await,
+        Command::Presence { to, wait } => presence::run(&session, to, wait, out).await,
         Command::Profile { name } => people::profile(&session, name, out).await,
         Command::Settings(args) => people::settings(&session, args, out).await,
         Command::Backup { switch } => people::backup(&session, switch, out).await,

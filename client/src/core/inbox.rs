@@ -365,6 +365,7 @@ impl Device {
         self.table.put(rows::received(order), &row);
         self.inbox.unemitted.insert(order, Waiting { account, direct, conversation });
         self.inbox.unshown.insert((id, device), order);
+        self.said_it(conversation, account, now_ms);
         self.answer_receipt(place, account, id)?;
         self.verify_name(account, now_ms)
     }

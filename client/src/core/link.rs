@@ -1,7 +1,7 @@
 //! The connection to the home: hello, sign-in, bringing the account back to an emptied home, key packages, resuming.
 
 use super::rows::{self, CursorRow, GroupRow};
-use super::{Device, DeviceError, Output, Random};
+use super::{Device, DeviceError, Output, Random, whispers};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
@@ -47,6 +47,8 @@ struct Hello {
     node: NodeId,
     challenge: Vec<u8>,
     incarnation: Incarnation,
+    /// It passes on what is said in passing.
+    hears_whispers: bool,
 }
 
 /// The state of the connection; nothing of it outlives one.
@@ -69,6 +71,11 @@ impl Link {
         self.ready
     }
 
+    /// Whether the home knows us and passes on what is said in passing.
+    pub fn hears_whispers(&self) -> bool {
+        self.ready && self.hello.as_ref().is_some_and(|hello| hello.hears_whispers)
+    }
+
     /// Whether the home also holds the key packages that it lacked: others can begin a conversation with us.
     pub fn is_reachable(&self) -> bool {
         self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages))
@@ -87,17 +94,19 @@ impl Device {
         self.archive.disconnected();
         self.inbox.disconnected();
         self.intents.disconnected();
+        self.whispers.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
         match frame {
-            ServerFrame::Hello { versions, node, challenge, incarnation, .. } => {
+            ServerFrame::Hello { versions, features, node, challenge, incarnation, .. } => {
                 if !versions.contains(&roost_protocol::VERSION) {
                     self.disconnect("the home speaks no protocol version of ours");
                 } else if !self.me.log.homes().contains(&node) {
                     self.disconnect("the node is none of the account's homes");
                 } else {
-                    self.link.hello = Some(Hello { node, challenge: challenge.0, incarnation });
+                    let hears_whispers = features.iter().any(|feature| feature == whispers::FEATURE);
+                    self.link.hello = Some(Hello { node, challenge: challenge.0, incarnation, hears_whispers });
                     self.sign_in();
                 }
             }
@@ -165,6 +174,8 @@ impl Device {
             }
             ServerFrame::Refused { id, error } => match id.and_then(|id| self.answered(id)) {
                 Some(pending) => self.refused(pending, error, random, now_ms)?,
+                // A whisper has no id. It was lost, and that harms nothing.
+                None if id.is_none() && is_of_whisper(error.code) => {}
                 None => self.disconnect(&error.message),
             },
             ServerFrame::Archived { id, seq, bytes } => {
@@ -185,6 +196,9 @@ impl Device {
             ServerFrame::ArchiveGrew { last } => self.archive_grew(last),
             ServerFrame::Entry { inbox, entry } => self.entry(inbox, entry, now_ms)?,
             ServerFrame::Placed { feed, seq, inbox, count } => self.placed(feed, seq, inbox, count)?,
+            ServerFrame::Whisper { group, epoch, account, payload } => {
+                self.whispered(group, epoch, account, &payload, random, now_ms)?;
+            }
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
         }
         Ok(())
@@ -359,4 +373,9 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// Whether a home refuses a whisper so: the conversation is none that it would pass it on in, any more or yet.
+fn is_of_whisper(code: Code) -> bool {
+    matches!(code, Code::UnknownConversation | Code::NotMember | Code::TooLarge)
 }

@@ -24,12 +24,14 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod whispers;
 
 pub use changes::Extras;
 pub use many::{ConversationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport};
 pub use recipient::Recipient;
 pub use rows::AccountRow;
 pub use verification::KeyChange;
+pub use whispers::{PresenceReport, Seen};
 
 use self::message::{MessageReport, ReceivedMessage, Status};
 use self::rows::Table;
@@ -106,6 +108,17 @@ pub enum Output {
         /// Its position.
         seq: u64,
     },
+    /// Somebody types in a conversation, or stopped.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// Who.
+        account: AccountId,
+        /// Whether it goes on.
+        on: bool,
+    },
+    /// What is known of somebody who is watched has changed.
+    Presence(PresenceReport),
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -170,6 +183,7 @@ pub struct Device {
     history: history::History,
     archive: archive::Archive,
     people: people::People,
+    whispers: whispers::Whispers,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
@@ -221,6 +235,7 @@ impl Device {
             history: history::History::default(),
             archive: archive::Archive::default(),
             people: people::People::default(),
+            whispers: whispers::Whispers::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
             wanted: BTreeSet::new(),
@@ -272,7 +287,8 @@ impl Device {
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
-        self.pump_archive(random, now_ms)?;
+        self.pump_archive(&mut *random, now_ms)?;
+        self.pump_whispers(random, now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
     }
@@ -284,6 +300,7 @@ impl Device {
             self.outbox.due_at_once();
             self.inbox.name_no_longer();
             self.intents.due_at_once();
+            self.whispers.due_at_once(now_ms);
         }
         self.last_now_ms = now_ms;
     }
@@ -302,6 +319,7 @@ impl Device {
             self.intents_wake_at(),
             self.history_wake_at(),
             self.archive_wake_at(),
+            self.whispers_wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -213,6 +213,10 @@ impl Device {
         let body = extras.body(text);
         body.check()?;
         let account = address.account();
+        self.active(now_ms);
+        if let Some(place) = &address.place {
+            self.stops_typing(&place.conversation);
+        }
         match (&account, &address.place) {
             (Some(account), _) => self.accept(account)?,
             (None, Some(place)) => self.accept_conversation(&place.conversation).map(|_| ())?,

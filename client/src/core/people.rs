@@ -47,11 +47,13 @@ pub struct Settings {
     pub profile: Option<String>,
     /// Whether an archive is kept at the home, sealed, for devices to come.
     pub backup: bool,
+    /// Whether others hear that we are there or type, and we of them.
+    pub presence: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { accept_strangers: false, read_receipts: true, profile: None, backup: true }
+        Self { accept_strangers: false, read_receipts: true, profile: None, backup: true, presence: true }
     }
 }
 
@@ -123,6 +125,9 @@ impl Device {
                     self.accept_conversation(&conversation)?;
                 }
             }
+        }
+        if self.people.settings.presence && !settings.presence {
+            self.presence_ends();
         }
         let opened = settings.accept_strangers && !self.people.settings.accept_strangers;
         let renew = settings.backup != self.people.settings.backup;
@@ -209,6 +214,7 @@ impl Device {
     pub fn block(&mut self, account: &AccountId) -> Result<(), DeviceError> {
         let person = PersonRow { blocked: true, ..self.person(account)? };
         self.put_person(account, person);
+        self.presence_ends_with(account);
         self.drop_waiting(account)?;
         self.drop_receipts(account)
     }

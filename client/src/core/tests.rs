@@ -7,6 +7,7 @@ mod kinds;
 mod many;
 mod people;
 mod refusals;
+mod whispers;
 
 use super::account::NewAccount;
 use super::message::State;
@@ -57,6 +58,12 @@ struct Home {
     archives: BTreeMap<AccountId, Vec<ArchiveChunk>>,
     /// Chunks that were put, also those that are gone.
     archived: u64,
+    /// What it says that it can.
+    features: Vec<String>,
+    /// What was said in passing: by whom, and how many bytes.
+    whispers: Vec<(AccountId, usize)>,
+    /// Nothing of that is passed on.
+    loses_whispers: bool,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -77,6 +84,10 @@ struct World {
     /// Gaps that were told; a story that expects none fails at the first.
     gaps: Vec<&'static str>,
     gaps_are_fine: bool,
+    /// Who was told that somebody types, or stopped.
+    typing: Vec<(usize, bool)>,
+    /// What was told of who is there.
+    presences: Vec<super::Seen>,
 }
 
 const ALICE: usize = 0;
@@ -217,6 +228,15 @@ impl Home {
                 self.archives.entry(from).or_default().retain(|chunk| chunk.seq > up_to);
                 tell(ServerFrame::ArchiveTrimmed { id, removed: up_to });
             }
+            ClientFrame::Whisper { group, epoch, payload } => {
+                self.whispers.push((from, payload.len()));
+                let standing = self.standing.values().find(|(_, creation)| creation.group == group);
+                let others = standing.iter().flat_map(|(_, creation)| &creation.state.participants);
+                for one in others.filter(|one| one.account != from && !self.loses_whispers) {
+                    let payload = payload.clone();
+                    out.push((one.account, ServerFrame::Whisper { group, epoch, account: from, payload }));
+                }
+            }
             ClientFrame::Ack { inbox } => self.acks.push((from, inbox)),
             other => panic!("unexpected {other:?}"),
         }
@@ -294,6 +314,9 @@ impl World {
             swaps: false,
             archives: BTreeMap::new(),
             archived: 0,
+            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            whispers: Vec::new(),
+            loses_whispers: false,
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {
@@ -313,13 +336,22 @@ impl World {
             let (arrived, shown) = (VecDeque::new(), Vec::new());
             sides.push(Side { account: new.account(), disk, device, arrived, online: false, shown });
         }
-        Self { home, sides, now_ms: NOW_MS, draws: 0, gaps: Vec::new(), gaps_are_fine: false }
+        Self {
+            home,
+            sides,
+            now_ms: NOW_MS,
+            draws: 0,
+            gaps: Vec::new(),
+            gaps_are_fine: false,
+            typing: Vec::new(),
+            presences: Vec::new(),
+        }
     }
 
     fn connect(&mut self, side: usize) {
         let hello = ServerFrame::Hello {
             versions: vec![1],
-            features: vec![],
+            features: self.home.features.clone(),
             node: NodeId::of(self.home.node.public_key()),
             org: OrgId::of(&self.home.org.public_key()),
             name: "acme".into(),
@@ -413,6 +445,8 @@ impl World {
                     self.sides[number].shown.push((message.from, message.text));
                     self.sides[number].device.mark_shown(&message.id).expect("marked");
                 }
+                Output::Typing { on, .. } => self.typing.push((number, on)),
+                Output::Presence(report) => self.presences.push(report.state),
                 Output::Disconnect(reason) => panic!("disconnected: {reason}"),
                 Output::Gap { reason, .. } if self.gaps_are_fine => self.gaps.push(reason),
                 Output::Gap { reason, .. } => panic!("a gap: {reason}"),

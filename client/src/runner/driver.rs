@@ -290,9 +290,12 @@ impl Driver {
                 Output::Send(frame) => frames.push(*frame),
                 Output::Disconnect(why) => reason = Some(Error::BadAnswer(why)),
                 Output::Message(message) => self.backlog.push_back(message),
-                Output::Report(_) | Output::KeyPackagesHeld | Output::Membership(_) | Output::Named(_) => {
-                    changed = true
-                }
+                Output::Report(_)
+                | Output::KeyPackagesHeld
+                | Output::Membership(_)
+                | Output::Named(_)
+                | Output::Typing { .. }
+                | Output::Presence(_) => changed = true,
                 Output::Intent(IntentReport { intent, error, .. }) => {
                     self.ended.insert(intent, error);
                     changed = true;

@@ -7,6 +7,7 @@ mod groups;
 mod people;
 mod sign_up;
 mod socket;
+mod whispers;
 
 pub use sign_up::{Created, create_account};
 
@@ -111,7 +112,7 @@ impl Session {
         self.ask(|reply| Command::Send { to, text, reply }).await
     }
 
-    /// Waits until something about a message, an intent or a conversation has changed.
+    /// Waits until something about a message, an intent, a conversation or who is there has changed.
     ///
     /// # Errors
     /// [`Error::Closed`].

@@ -7,6 +7,7 @@ use super::former::Former;
 use super::overlay::Provider;
 use super::past_epochs::{self, Bounds};
 use super::public::{self, SUITE};
+use super::whisper::{self, WHISPER_NONCE_BYTES, Whisper, WhisperKey};
 use super::{
     CIPHERTEXT_MAX_BYTES, Change, CommitView, Committed, Created, Credential, GROUP_ID_MAX_BYTES, GroupEngine,
     GroupError, Joined, KEY_PACKAGES_MAX, Member, Merged, Opened, PLAINTEXT_MAX_BYTES, Part, Rows, Sealed,
@@ -15,6 +16,7 @@ use super::{
 use crate::bytes::Bytes;
 use crate::codec;
 use crate::keys::SecretKey;
+use crate::labels;
 use configuration::{PADDING_BYTES, capabilities, context_extensions, join_configuration, ratchet_configuration};
 use openmls::prelude::{
     BasicCredential, CredentialWithKey, GroupId, KeyPackage, MlsGroup, MlsMessageBodyIn, MlsMessageOut, NewGroupError,
@@ -26,6 +28,7 @@ use openmls_traits::types::SignatureScheme;
 use refusals::refused_welcome;
 use rejoin::PendingRejoin;
 use tls_codec::Serialize as _;
+use zeroize::Zeroizing;
 
 mod commit;
 mod configuration;
@@ -283,6 +286,33 @@ impl GroupEngine for OpenMlsEngine {
         Ok(Bytes(group.epoch_authenticator().as_slice().to_vec()))
     }
 
+    fn seal_whisper(
+        &self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        nonce: [u8; WHISPER_NONCE_BYTES],
+        plaintext: &[u8],
+    ) -> Result<Sealed, GroupError> {
+        let provider = Provider::new(rows);
+        let group = load_as_member(&provider, rows, group_id)?;
+        let epoch = group.epoch().as_u64();
+        let key = whisper_key(&provider, &group)?;
+        let ciphertext = key.seal((group_id, epoch), &self.credential.device, nonce, plaintext)?;
+        Ok(Sealed { epoch, ciphertext })
+    }
+
+    fn open_whisper(&self, rows: &dyn Rows, group_id: &[u8], epoch: u64, sealed: &[u8]) -> Result<Whisper, GroupError> {
+        whisper::check_length(sealed)?;
+        let provider = Provider::new(rows);
+        let group = load_as_member(&provider, rows, group_id)?;
+        let expected = group.epoch().as_u64();
+        if epoch != expected {
+            return Err(GroupError::WrongEpoch { expected, got: epoch });
+        }
+        let opened = whisper_key(&provider, &group)?.open((group_id, epoch), sealed)?;
+        whisper::of_member(public::members(group.members())?, &self.credential.device, opened)
+    }
+
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
         if let Some(former) = Former::read(rows, group_id)? {
             return Ok(former.members);
@@ -320,6 +350,14 @@ fn load(provider: &Provider<'_>, group_id: &[u8]) -> Result<MlsGroup, GroupError
 
 fn encode(message: &MlsMessageOut) -> Result<Bytes, GroupError> {
     message.to_bytes().map(Bytes).map_err(|_| GroupError::Engine)
+}
+
+/// The key of the group's whispers, in its epoch.
+fn whisper_key(provider: &Provider<'_>, group: &MlsGroup) -> Result<WhisperKey, GroupError> {
+    let exported = group
+        .export_secret(provider.crypto(), labels::EXPORT_WHISPER, whisper::CONTEXT, whisper::KEY_BYTES)
+        .map_err(|_| GroupError::Engine)?;
+    WhisperKey::new(&Zeroizing::new(exported))
 }
 
 /// As [`load`], of a group that we were not removed from.

@@ -26,6 +26,8 @@ pub enum Part {
     Commit,
     /// A hub's public state of a group.
     State,
+    /// What is said in passing.
+    Whisper,
 }
 
 /// Why an engine or a check refuses.
@@ -130,7 +132,7 @@ pub enum GroupError {
     /// We are no member any more.
     #[error("we were removed from the group")]
     Removed,
-    /// A device that is no member cannot be removed.
+    /// The device is no member: it cannot be removed, and a whisper cannot be its.
     #[error("the device is no member")]
     NotMember,
     /// Nobody removes the own leaf by its own commit (RFC 9420 section 12.2).

@@ -34,6 +34,8 @@ mod public_state;
 pub mod symbolic;
 #[cfg(all(test, feature = "device"))]
 mod tests;
+#[cfg(feature = "device")]
+mod whisper;
 
 pub use change::{Change, CommitView, Committed, Merged};
 #[cfg(feature = "device")]
@@ -45,6 +47,8 @@ pub use past_epochs::{PAST_EPOCH_MS, PAST_EPOCHS_BYTES_MAX, PAST_EPOCHS_MAX};
 pub use public::{KeyPackageInfo, PublicView, inspect_creation, inspect_key_package};
 #[cfg(feature = "device")]
 pub use symbolic::SymbolicEngine;
+#[cfg(feature = "device")]
+pub use whisper::{WHISPER_BYTES, WHISPER_NONCE_BYTES, WHISPER_PLAINTEXT_MAX_BYTES, Whisper};
 
 /// A key package, in bytes. An honest one has about 700.
 pub const KEY_PACKAGE_MAX_BYTES: usize = 8 * 1024;
@@ -341,6 +345,28 @@ pub trait GroupEngine {
     /// # Errors
     /// [`GroupError::UnknownGroup`], [`GroupError::Removed`].
     fn authenticator(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError>;
+
+    /// Seals what is said in passing, at most [`WHISPER_PLAINTEXT_MAX_BYTES`], in the group's epoch. Moves no ratchet and writes
+    /// nothing. `nonce` is random and used once.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::TooLong`].
+    fn seal_whisper(
+        &self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        nonce: [u8; WHISPER_NONCE_BYTES],
+        plaintext: &[u8],
+    ) -> Result<Sealed, GroupError>;
+
+    /// Opens a whisper of the group's epoch, as often as it comes. That a member sealed it is certain; which one is that
+    /// member's word.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::WrongEpoch`] (any other one),
+    /// [`GroupError::OwnMessage`], [`GroupError::NotMember`], [`GroupError::Undecryptable`], [`GroupError::Malformed`],
+    /// [`GroupError::TooLong`].
+    fn open_whisper(&self, rows: &dyn Rows, group_id: &[u8], epoch: u64, sealed: &[u8]) -> Result<Whisper, GroupError>;
 
     /// Members in leaf order.
     ///

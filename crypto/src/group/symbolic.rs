@@ -6,6 +6,7 @@
 
 use super::former::Former;
 use super::past_epochs::{self, Bounds};
+use super::whisper::{self, WHISPER_NONCE_BYTES, Whisper, WhisperKey};
 use super::{
     CIPHERTEXT_MAX_BYTES, CONV_STATE_MAX_BYTES, Change, CommitView, Committed, Created, Credential, GROUP_ID_MAX_BYTES,
     GroupEngine, GroupError, Joined, KEY_PACKAGES_MAX, KeyPackageInfo, Member, Merged, Opened, PLAINTEXT_MAX_BYTES,
@@ -21,6 +22,7 @@ use group::{Group, PendingRejoin, copy_row, delete_copy, group_row, key_package_
 use objects::{KeyPackage, Message, NO_KEY, Tagged, Welcome, read_tree, reference, tag, tree, untag};
 use public::Public;
 use std::collections::BTreeMap;
+use zeroize::Zeroizing;
 
 mod commit;
 mod group;
@@ -308,6 +310,31 @@ impl GroupEngine for SymbolicEngine {
         Ok(Bytes(labels::hash(LABEL, &parts).to_vec()))
     }
 
+    fn seal_whisper(
+        &self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        nonce: [u8; WHISPER_NONCE_BYTES],
+        plaintext: &[u8],
+    ) -> Result<Sealed, GroupError> {
+        let group = Group::read_as_member(rows, group_id)?;
+        let epoch = group.public.context.epoch;
+        let key = whisper_key(&group)?;
+        let ciphertext = key.seal((group_id, epoch), &self.me.credential.device, nonce, plaintext)?;
+        Ok(Sealed { epoch, ciphertext })
+    }
+
+    fn open_whisper(&self, rows: &dyn Rows, group_id: &[u8], epoch: u64, sealed: &[u8]) -> Result<Whisper, GroupError> {
+        whisper::check_length(sealed)?;
+        let group = Group::read_as_member(rows, group_id)?;
+        let expected = group.public.context.epoch;
+        if epoch != expected {
+            return Err(GroupError::WrongEpoch { expected, got: epoch });
+        }
+        let opened = whisper_key(&group)?.open((group_id, epoch), sealed)?;
+        whisper::of_member(group.public.members(), &self.me.credential.device, opened)
+    }
+
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
         match Former::read(rows, group_id)? {
             Some(former) => Ok(former.members),
@@ -331,6 +358,11 @@ impl GroupEngine for SymbolicEngine {
         }
         Ok(writes)
     }
+}
+
+/// What stands for the exporter: all of an epoch have one secret.
+fn whisper_key(group: &Group) -> Result<WhisperKey, GroupError> {
+    WhisperKey::new(&Zeroizing::new(labels::hash(LABEL, &[whisper::CONTEXT, group.secret.as_slice()]).to_vec()))
 }
 
 fn refuse_known(rows: &dyn Rows, group_id: &[u8]) -> Result<(), GroupError> {

@@ -230,6 +230,7 @@ mod hub;
 mod late;
 mod membership;
 mod rejoin;
+mod whispers;
 
 #[test]
 fn the_symbolic_twin_repeats_byte_by_byte() {

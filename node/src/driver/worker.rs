@@ -15,6 +15,7 @@ use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::{HandleRecord, RecordKey};
+use roost_protocol::socket::ServerFrame;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -213,6 +214,7 @@ impl Worker {
 
     fn leave(&mut self, output: Output) {
         match output {
+            Output::Send(connection, ServerFrame::Whisper { .. }) if self.is_half_full(connection) => {}
             Output::Send(connection, frame) | Output::Early(connection, frame) => {
                 self.metrics.frame_leaves(&frame);
                 way::leaves(&frame);
@@ -253,6 +255,11 @@ impl Worker {
         }
     }
 
+    /// Whether more than half of what may wait for a connection does: then it gets nothing that is only said in passing.
+    fn is_half_full(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(|sender| sender.capacity() < CONNECTION_QUEUE / 2)
+    }
+
     /// Hands the two records of an account to the publisher; `changed` is told to others once both are out.
     fn publish(&self, log: IdentityLog, handle_record: Signed, changed: bool, news: bool) {
         let account = VerifiedLog::verify(&log).map(|log| log.account());
@@ -275,6 +282,7 @@ impl Worker {
     fn ask(&self, token: u64, peer: NodeId, request: NodeRequest) {
         let (network, commands) = (self.network.clone(), self.commands.clone());
         let span = way::deliver(&request);
+        let in_passing = matches!(request, NodeRequest::Whisper { .. });
         let flight = matches!(request, NodeRequest::Deliver(_)).then(|| self.metrics.in_flight());
         let asked = network.ask(peer, request);
         let asked = async move {
@@ -293,7 +301,8 @@ impl Worker {
             };
             let silent = response.is_none();
             let _ = commands.send(Command::Input(Input::Answered { token, response })).await;
-            if silent {
+            // Nobody is looked for in the directory over a whisper.
+            if silent && !in_passing {
                 network.find_again(peer).await;
             }
         };

@@ -37,6 +37,10 @@ const GRACE_TICKS: u64 = 10;
 const GRACE_TICKS_MAX: u64 = 60;
 /// Ticks before a `Hello` that was refused for now is repeated: 2 s.
 const HELLO_RETRY_TICKS: u64 = 4;
+/// Whispers that wait for one peer: the one that it is dialled for.
+const WHISPERS_WAITING_MAX: usize = 1;
+/// The feature of nodes that pass on what is said in passing.
+const WHISPERS: &str = "whispers";
 /// Ticks that a refusal has to reach the peer before it is disconnected: 1 s.
 const FAREWELL_TICKS: u64 = 2;
 
@@ -137,7 +141,9 @@ impl SwarmTask {
             tell(reply, Err(NetworkError::Busy));
         } else {
             let link = self.links.peers.entry(peer).or_default();
-            if link.waiting.len() >= WAITING_MAX {
+            // What is said in passing waits behind nothing, not even its like.
+            let waiting_max = if is_whisper(&request) { WHISPERS_WAITING_MAX } else { WAITING_MAX };
+            if link.waiting.len() >= waiting_max {
                 return tell(reply, Err(NetworkError::Busy));
             }
             link.waiting.push_back((request, reply));
@@ -454,6 +460,11 @@ impl SwarmTask {
             if reply.is_closed() {
                 continue;
             }
+            let hears = |hello: &NodeHello| hello.features.iter().any(|feature| feature == WHISPERS);
+            if is_whisper(&request) && !link.greeted.as_ref().is_some_and(hears) {
+                tell(reply, Err(NetworkError::Unreachable));
+                continue;
+            }
             link.in_flight += 1;
             let id = self.swarm.behaviour_mut().requests.send_request(&peer, request.into());
             self.links.sent.insert(id, (peer, Sent::Request(reply)));
@@ -494,6 +505,10 @@ fn superfluous(link: &Link, peer: PeerId, local: PeerId, now: u64) -> Vec<Connec
     } else {
         by_us(true).skip(1).map(|(id, _)| *id).collect()
     }
+}
+
+fn is_whisper(request: &NodeRequest) -> bool {
+    matches!(request, NodeRequest::Whisper { .. })
 }
 
 /// Whoever asked may have given up; then the answer has no reader.

@@ -44,6 +44,11 @@ impl Destination {
         self.due.is_empty() && self.in_flight.is_empty()
     }
 
+    /// Whether something waits that is not on its way, or the node was silent.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.due.is_empty() || self.silences > 0
+    }
+
     /// A node that is silent is tried with one batch; one that answers gets the window.
     fn window(&self) -> usize {
         if self.silences > 0 { 1 } else { limits::DELIVER_WINDOW }

@@ -92,6 +92,7 @@ impl Input {
                 NodeRequest::Introduce { .. } => "asked_introduce",
                 NodeRequest::KeyPackages { .. } => "asked_key_packages",
                 NodeRequest::Log { .. } => "asked_log",
+                NodeRequest::Whisper { .. } => "asked_whisper",
             },
             Self::Answered { .. } => "answered",
             Self::Resolved { .. } => "resolved",

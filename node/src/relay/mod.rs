@@ -25,6 +25,7 @@ mod quotas;
 mod requests;
 mod rows;
 mod spans;
+mod whispers;
 
 pub use accounts::AccountRow;
 pub use destination::Destination;
@@ -154,6 +155,8 @@ pub struct Relay {
     contacts: contact::Contacts,
     /// Groups whose hub is being asked who takes part.
     asking_participants: BTreeSet<GroupId>,
+    /// Whispers of this batch.
+    passing: Vec<whispers::Passing>,
 }
 
 /// One input's view of time and store.
@@ -197,6 +200,7 @@ impl Relay {
             voiding: BTreeMap::new(),
             contacts: contact::Contacts::default(),
             asking_participants: BTreeSet::new(),
+            passing: Vec::new(),
             identity,
             node,
             org,
@@ -316,6 +320,7 @@ impl Relay {
         self.keep_in_touch(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
+        self.let_whispers_pass(now_ms);
         Ok(std::mem::take(&mut self.outputs))
     }
 
@@ -456,6 +461,9 @@ impl Relay {
             ClientFrame::TrimArchive { id, up_to } => {
                 self.may_archive(step, &account)?;
                 self.archive_trim(step, connection, account, (id, up_to))
+            }
+            ClientFrame::Whisper { group, epoch, payload } => {
+                self.whisper(step, connection, &device, whispers::Whisper { group, epoch, account, payload })
             }
             ClientFrame::Ack { inbox } => Ok(self.ack(step, connection, account, device, inbox)?),
             ClientFrame::SignUp { .. } | ClientFrame::Restore { .. } | ClientFrame::SignIn { .. } => Ok(()),

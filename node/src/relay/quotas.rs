@@ -4,7 +4,7 @@
 //! forgotten, and of too many the one that owes least. Implements `docs/protocol.md`, section "Rates".
 
 use super::{Code, Failure, Refusal};
-use roost_crypto::ids::{AccountId, NodeId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that one quota remembers: about 2 MiB. Whoever floods it with new keys owes little under each, so what is
@@ -161,6 +161,10 @@ pub struct Limits {
     pub conversations_pair: Rate,
     /// New lives of one node's store.
     pub lives: Rate,
+    /// Whispers of a device: typing in one conversation, and a hundred who watch.
+    pub whisper: Rate,
+    /// Whispers of one node, and to it: a quarter of the requests that it may send.
+    pub whispers_node: Rate,
 }
 
 impl Limits {
@@ -183,6 +187,8 @@ impl Limits {
         conversations_node: Rate::new(300, 10, MINUTE),
         conversations_pair: Rate::new(5, 5, HOUR),
         lives: Rate::new(3, 1, MINUTE),
+        whisper: Rate::new(60, 2, SECOND),
+        whispers_node: Rate::new(100, 50, SECOND),
     };
 
     /// For programs on one machine: the same sizes, ten thousand times the rates.
@@ -205,6 +211,8 @@ impl Limits {
             conversations_node,
             conversations_pair,
             lives,
+            whisper,
+            whispers_node,
         } = Self::PRODUCTION;
         Self {
             submit: submit.raised(TESTNET_FACTOR),
@@ -224,6 +232,8 @@ impl Limits {
             conversations_node: conversations_node.raised(TESTNET_FACTOR),
             conversations_pair: conversations_pair.raised(TESTNET_FACTOR),
             lives: lives.raised(TESTNET_FACTOR),
+            whisper: whisper.raised(TESTNET_FACTOR),
+            whispers_node: whispers_node.raised(TESTNET_FACTOR),
         }
     };
 }
@@ -251,6 +261,9 @@ pub(super) struct Quotas {
     pub conversations_node: Quota<NodeId>,
     pub conversations_pair: Quota<(NodeId, AccountId)>,
     pub lives: Quota<NodeId>,
+    pub whisper: Quota<DeviceId>,
+    pub whispers_from: Quota<NodeId>,
+    pub whispers_to: Quota<NodeId>,
 }
 
 impl Quotas {
@@ -273,6 +286,9 @@ impl Quotas {
             conversations_node: Quota::new(limits.conversations_node),
             conversations_pair: Quota::new(limits.conversations_pair),
             lives: Quota::new(limits.lives),
+            whisper: Quota::new(limits.whisper),
+            whispers_from: Quota::new(limits.whispers_node),
+            whispers_to: Quota::new(limits.whispers_node),
         }
     }
 

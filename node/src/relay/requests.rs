@@ -2,6 +2,7 @@
 
 use super::commits::{is_home_of_one, part_of, participants_at};
 use super::delivery::Asked;
+use super::whispers::Whisper;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
 use roost_crypto::ids::NodeId;
@@ -22,6 +23,8 @@ pub(super) enum Pending {
     /// A node that lost its store was shown a conversation, so that it takes what is delivered in it.
     Introduction,
     Greeting(NodeId),
+    /// Whatever comes of it.
+    Whisper,
     Commit {
         connection: ConnectionId,
         id: u64,
@@ -104,6 +107,9 @@ impl Relay {
                 let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
                 Ok(NodeResponse::KeyPackages { log, packages })
             }
+            NodeRequest::Whisper { group, accounts, epoch, account, payload } => {
+                self.whispered(step, peer, &accounts, Whisper { group, epoch, account, payload })
+            }
             NodeRequest::Log { account } => Ok(NodeResponse::Log(accounts::home_log(step, &account)?)),
         }
     }
@@ -132,7 +138,7 @@ impl Relay {
                 Ok(())
             }
             // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::Introduction, _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Introduction | Pending::Whisper, _) | (Pending::Greeting(_), None) => Ok(()),
             (Pending::Greeting(node), Some(_)) => {
                 self.greeted(node, step.now_ms);
                 Ok(())

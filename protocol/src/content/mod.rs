@@ -5,8 +5,10 @@
 mod kinds;
 #[cfg(test)]
 mod tests;
+mod whisper;
 
 pub use kinds::{About, Delete, Edit, KindError, Profile, Reaction, Read, RichText};
+pub use whisper::{Presence, PresenceState, Typing, Watch, Whisper, WhisperBody};
 
 use crate::feed::FeedHead;
 use crate::ids::MessageId;

@@ -138,7 +138,10 @@ pub(super) async fn ask(socket: &mut Socket, request: &ClientFrame) -> Result<Se
     loop {
         match socket.frame().await? {
             ServerFrame::Refused { error, .. } => return Err(BenchError::Refused(error)),
-            ServerFrame::Entry { .. } | ServerFrame::Placed { .. } | ServerFrame::Custody { .. } => {}
+            ServerFrame::Entry { .. }
+            | ServerFrame::Placed { .. }
+            | ServerFrame::Custody { .. }
+            | ServerFrame::Whisper { .. } => {}
             answer => return Ok(answer),
         }
     }

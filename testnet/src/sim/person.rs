@@ -332,7 +332,7 @@ impl World {
                         self.ledger.refused(&report.id, why);
                     }
                 },
-                Output::Named(_) => {}
+                Output::Named(_) | Output::Typing { .. } | Output::Presence(_) => {}
                 Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),

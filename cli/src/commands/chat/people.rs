@@ -24,6 +24,9 @@ pub struct SettingsArgs {
     /// Whether anybody may write without being accepted first
     #[arg(long, value_enum)]
     accept_strangers: Option<Switch>,
+    /// Whether contacts hear that you are there or type, and you of them
+    #[arg(long, value_enum)]
+    presence: Option<Switch>,
 }
 
 pub(super) async fn read(session: &Session, of: Recipient, out: Printer) -> Result<(), Failure> {
@@ -92,15 +95,22 @@ pub(super) async fn settings(session: &Session, args: SettingsArgs, out: Printer
         if let Some(switch) = args.accept_strangers {
             settings.accept_strangers = switch == Switch::On;
         }
+        if let Some(switch) = args.presence {
+            settings.presence = switch == Switch::On;
+        }
     };
     let settings = session.change_settings(change).await?;
     let word = |on: bool| if on { "on" } else { "off" };
     let value = json!({
         "read_receipts": settings.read_receipts, "accept_strangers": settings.accept_strangers,
-        "profile": settings.profile,
+        "presence": settings.presence, "profile": settings.profile,
     });
     let (receipts, strangers) = (word(settings.read_receipts), word(settings.accept_strangers));
-    out.print(&value, format_args!("read receipts     {receipts}\naccept strangers  {strangers}"))
+    let presence = word(settings.presence);
+    out.print(
+        &value,
+        format_args!("read receipts     {receipts}\naccept strangers  {strangers}\npresence          {presence}"),
+    )
 }
 
 /// Turns the archive on or off, and gives what is to be put the time to arrive.
