@@ -64,8 +64,8 @@ pub enum GossipError {
     /// It carries nothing.
     #[error("expected a record, got none")]
     Empty,
-    /// An identity log that does not begin with a genesis.
-    #[error("expected a genesis first")]
+    /// An identity log that begins with neither a genesis nor a reset.
+    #[error("expected a genesis or a reset first")]
     GenesisMissing,
     /// Two records of two accounts, or of two organisations.
     #[error("the two records are not of one owner")]
@@ -156,7 +156,7 @@ pub fn message_id(topic: &str, data: &[u8]) -> [u8; 20] {
 }
 
 /// Whether a value claims to be newer than the one that is held under the same key, by what both say and without a
-/// signature: entries of a log, `(seq, expires)` of the others. Says which of many messages are worth verifying; it proves
+/// signature: resets and entries of a log, `(seq, expires)` of the others. Says which of many messages are worth verifying; it proves
 /// nothing.
 pub fn claims_newer(key: &RecordKey, held: &[u8], offered: &[u8]) -> bool {
     match key {
@@ -172,12 +172,12 @@ pub fn claims_newer(key: &RecordKey, held: &[u8], offered: &[u8]) -> bool {
     }
 }
 
-/// The age that a value claims: entries of a log, `(seq, expires)` of a handle or organisation record. Names have one for
+/// The age that a value claims: resets and entries of a log, `(seq, expires)` of a handle or organisation record. Names have one for
 /// each claimant, so none.
 pub fn age(key: &RecordKey, value: &[u8]) -> Option<(u64, u64)> {
     let max = limits::DHT_VALUE_BYTES_MAX;
     match key {
-        RecordKey::Account(_) => codec::decode::<IdentityLog>(value, max).ok().map(|log| (log.0.len() as u64, 0)),
+        RecordKey::Account(_) => codec::decode::<IdentityLog>(value, max).ok().map(|log| age_of_log(&log)),
         RecordKey::Handle(_) => {
             let record: HandleRecord = codec::decode::<Signed>(value, max).ok()?.peek(max).ok()?;
             Some((record.seq, record.expires))
@@ -188,6 +188,11 @@ pub fn age(key: &RecordKey, value: &[u8]) -> Option<(u64, u64)> {
         }
         RecordKey::Name(_) => None,
     }
+}
+
+/// Of two logs of an account the one with more resets is newer, then the longer one.
+pub fn age_of_log(log: &IdentityLog) -> (u64, u64) {
+    (log.claimed_count(), log.0.len() as u64)
 }
 
 fn claims(value: &[u8]) -> Vec<(OrgId, (u64, u64))> {
@@ -208,7 +213,7 @@ fn claimed(key: RecordKey, value: Vec<u8>) -> Result<ClaimedRecord, GossipError>
 fn claimed_account(log: &IdentityLog) -> Result<AccountId, GossipError> {
     let genesis = log.0.first().ok_or(GossipError::GenesisMissing)?;
     match genesis.peek::<LogEntry>(LOG_BYTES_MAX)?.op {
-        Operation::Genesis { root, .. } => Ok(AccountId::of(&root)),
+        Operation::Genesis { root, .. } | Operation::Reset { root, .. } => Ok(AccountId::of(&root)),
         _ => Err(GossipError::GenesisMissing),
     }
 }

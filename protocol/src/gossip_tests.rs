@@ -101,6 +101,12 @@ fn newer_is_claimed_by_a_longer_log_a_higher_seq_or_a_claimant_not_seen_before()
     assert!(claims_newer(&account, &log.encoded(), &longer.encoded()), "a longer log");
     assert!(!claims_newer(&account, &longer.encoded(), &log.encoded()), "not a shorter one");
     assert!(!claims_newer(&account, &log.encoded(), &log.encoded()), "not the same");
+    let reset = longer.reset(&key(12), vec![key(2).public_key()], log.homes().to_vec()).unwrap();
+    assert!(claims_newer(&account, &longer.encoded(), &reset.encoded()), "a log that was reset, however short");
+    assert!(!claims_newer(&account, &reset.encoded(), &longer.encoded()), "not what it ended");
+    let change = DirectoryChange::Account { log: Some(reset.log().clone()), handle: None };
+    let records = DirectoryChange::read(ACCOUNTS_TOPIC, &change.encoded()).unwrap();
+    assert_eq!(records[0].key, account, "a reset names its account");
     let key_of_org = RecordKey::Org(OrgId::of(&key(4).public_key()));
     assert!(claims_newer(&key_of_org, &codec::encode(&org(1)), &codec::encode(&org(2))), "a higher seq");
     assert!(!claims_newer(&key_of_org, &codec::encode(&org(2)), &codec::encode(&org(1))), "not a lower one");

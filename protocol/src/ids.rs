@@ -32,6 +32,11 @@ fixed_bytes! {
     MessageId, 16
 }
 
+fixed_bytes! {
+    /// A device's try to be linked to an account: random, drawn by the new device.
+    LinkSession, 16
+}
+
 impl ConversationId {
     /// The 1:1 conversation of two accounts, whoever asks.
     pub fn direct(one: &AccountId, other: &AccountId) -> Self {

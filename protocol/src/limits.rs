@@ -28,7 +28,7 @@ pub const DELIVER_BYTES_MAX: usize = 512 * 1024;
 pub const DELIVER_WINDOW: usize = 4;
 /// Key packages kept for a device: one is used up by each new conversation.
 pub const KEY_PACKAGES_MAX: usize = 100;
-/// Devices of an account.
+/// Active devices of an account.
 pub const DEVICES_MAX: usize = 5;
 /// Accounts of a conversation.
 pub const PARTICIPANTS_MAX: usize = 100;
@@ -52,6 +52,19 @@ pub const INBOX_ENTRIES_MAX: u64 = 10_000;
 pub const INBOX_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// When what a node refused for want of disk space may be sent again, milliseconds: room is made by people, not by waiting.
 pub const LOW_SPACE_RETRY_MS: u64 = 10_000;
+/// After how long a device that was not seen no longer holds back what its account's inbox keeps, milliseconds: 30 days, as long
+/// as a writer keeps what it has sent.
+pub const DEVICE_UNSEEN_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Sealed bytes by which a new device asks to be linked: its keys and a name.
+pub const LINK_REQUEST_BYTES_MAX: usize = 2 * 1024;
+/// Sealed bytes by which a device answers: the log, a key, and what the new device begins with.
+pub const LINK_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long a request to be linked waits for an answer, milliseconds: two minutes, so that a person can look at both screens.
+pub const LINK_MS: u64 = 2 * 60 * 1000;
+/// Requests to be linked that wait at a node: each is a connection and some 100 bytes.
+pub const LINKS_MAX: usize = 1024;
+/// Requests to be linked that wait for one account: whoever knows its id can ask its devices.
+pub const LINKS_OF_ACCOUNT_MAX: usize = 4;
 /// Inbox entries sent to a device before it must acknowledge: bounds what a slow reader costs.
 pub const INBOX_WINDOW: u64 = 256;
 /// Longest life of a signed record, seconds: 30 days. A node renews at half of it.

@@ -5,6 +5,7 @@
 
 use crate::conversation::{ConversationState, Leave, Participant, Policy, Role};
 use crate::limits;
+use crate::refusal::Code;
 use roost_crypto::group::{CommitView, Member};
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -40,6 +41,9 @@ pub enum MembershipError {
     /// A device whose key or entry is not in the account's log.
     #[error("a device is not admitted by its account's identity log")]
     NotAdmitted,
+    /// A device of somebody else is added that takes the place of no device that its account revoked.
+    #[error("a device is added by another account, and not in the place of a revoked one")]
+    NotOwn,
     /// A device of somebody else that its account has not revoked.
     #[error("a device is removed that its account did not revoke")]
     NotRevoked,
@@ -48,7 +52,38 @@ pub enum MembershipError {
     Rejoin,
 }
 
-/// Checks a commit that leads from `before` to `after`. `log_of` gives the newest log known of an account; `leaves` are verified.
+impl MembershipError {
+    /// What a hub says.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Full => Code::GroupFull,
+            _ => Code::Malformed,
+        }
+    }
+}
+
+/// Who judges a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judge {
+    /// The hub, before it stands: whoever was revoked changes nothing any more.
+    Hub,
+    /// A member, once it stands: what its account revoked later does not undo it.
+    Member,
+}
+
+impl Judge {
+    fn admits(self, log: &VerifiedLog, member: &Member) -> bool {
+        let Member { credential, key } = member;
+        let fits = match self {
+            Self::Hub => log.admits(&credential.device, key, credential.log_seq),
+            Self::Member => log.has_admitted(&credential.device, key, credential.log_seq),
+        };
+        fits && log.account() == credential.account
+    }
+}
+
+/// Checks a commit that leads from `before` to `after`. `log_of` gives the newest log known of an account;
+/// `leaves` are verified.
 ///
 /// # Errors
 /// [`MembershipError`].
@@ -58,6 +93,7 @@ pub fn check<'a>(
     view: &CommitView,
     log_of: impl Fn(&AccountId) -> Option<&'a VerifiedLog>,
     leaves: &[Leave],
+    judge: Judge,
 ) -> Result<(), MembershipError> {
     check_fixed(before, after)?;
     check_participants(after)?;
@@ -71,16 +107,23 @@ pub fn check<'a>(
     let own = std::slice::from_ref(&view.committer);
     for member in view.added.iter().chain(&view.updated).chain(own) {
         let log = log_of(&member.credential.account).ok_or(MembershipError::NotAdmitted)?;
-        if !admits(log, member) {
+        if !judge.admits(log, member) {
             return Err(MembershipError::NotAdmitted);
         }
     }
+    let revoked = |member: &Member| log_of(&member.credential.account).is_some_and(|log| has_revoked(log, member));
+    for Member { credential, .. } in &view.added {
+        let account = credential.account;
+        let of_account = |member: &&Member| member.credential.account == account;
+        // Who lost all devices has nobody left to add the new one: it takes the place of an ended one, by whoever sees it first.
+        let takes_place = || view.removed.iter().filter(of_account).any(revoked);
+        if before.has(&account) && account != committer && !takes_place() {
+            return Err(MembershipError::NotOwn);
+        }
+    }
     for member in &view.removed {
-        let Member { credential, .. } = member;
-        let goes_with_account = !after.has(&credential.account);
-        let revoked =
-            || log_of(&credential.account).is_some_and(|log| !log.device_keys().contains_key(&credential.device));
-        if !goes_with_account && credential.account != committer && !revoked() {
+        let account = &member.credential.account;
+        if after.has(account) && *account != committer && !revoked(member) {
             return Err(MembershipError::NotRevoked);
         }
     }
@@ -99,10 +142,15 @@ pub fn check_first(state: &ConversationState, members: &[Member]) -> Result<(), 
     check_leaves(state, members)
 }
 
-/// Whether a leaf is a device that the log admits.
+/// Whether a leaf is a device that the log admits now.
 pub fn admits(log: &VerifiedLog, member: &Member) -> bool {
-    log.account() == member.credential.account
-        && log.device_keys().get(&member.credential.device) == Some(&(member.key, member.credential.log_seq))
+    Judge::Hub.admits(log, member)
+}
+
+/// Whether a leaf is a device that the log has ended: whoever takes part may remove it.
+pub fn has_revoked(log: &VerifiedLog, member: &Member) -> bool {
+    let Member { credential, .. } = member;
+    log.account() == credential.account && log.has_revoked(&credential.device, credential.log_seq)
 }
 
 /// The participants after accounts went: if no admin is left, the first of them becomes one.
@@ -196,6 +244,7 @@ mod tests {
     use crate::ids::{ConversationId, GroupId};
     use roost_crypto::bytes::Bytes;
     use roost_crypto::group::Credential;
+    use roost_crypto::identity_log::{Operation, Signer};
     use roost_crypto::ids::NodeId;
     use roost_crypto::keys::SecretKey;
 
@@ -257,7 +306,7 @@ mod tests {
         let with_carol = state(&[(&alice, admin), (&bob, plain), (&carol, plain)]);
         let judge = |before: &ConversationState, after: &ConversationState, view: &CommitView, leaves: &[Leave]| {
             let log_of = |account: &AccountId| logs.iter().copied().find(|log| log.account() == *account);
-            check(before, after, view, log_of, leaves)
+            check(before, after, view, log_of, leaves, Judge::Hub)
         };
         let adds = |who: &VerifiedLog| view(who, &[&carol], &[], &[&alice, &bob, &carol]);
         assert_eq!(judge(&before, &with_carol, &adds(&alice), &[]), Ok(()), "an admin adds");
@@ -324,14 +373,91 @@ mod tests {
             Leave { conversation: before.conversation, generation: 0, account: alice.account(), epoch: 1, device };
         let signed = leave.sign(&key(11));
         let verified = Leave::verify(&signed, &alice).unwrap();
-        assert_eq!(check(&before, &after, &view, log_of, &[verified]), Ok(()), "she wished to go");
+        assert_eq!(check(&before, &after, &view, log_of, &[verified], Judge::Hub), Ok(()), "she wished to go");
         assert_eq!(
-            check(&before, &after, &view, log_of, &[]),
+            check(&before, &after, &view, log_of, &[], Judge::Hub),
             Err(MembershipError::NotAdmin),
             "else only an admin may"
         );
         let elsewhere = Leave { conversation: ConversationId([9; 32]), ..leave.clone() };
-        assert!(check(&before, &after, &view, log_of, &[elsewhere]).is_err(), "a wish counts in its conversation");
+        let elsewhere = check(&before, &after, &view, log_of, &[elsewhere], Judge::Hub);
+        assert!(elsewhere.is_err(), "a wish counts in its conversation");
         assert!(Leave::verify(&leave.sign(&key(21)), &alice).is_err(), "and must be signed by the device");
+    }
+
+    /// `log` with one device more, of key `seed`, added by its first.
+    fn linked(log: &VerifiedLog, first: u8, seed: u8) -> VerifiedLog {
+        let (device, _) = log.device_keys().iter().find(|(_, (key, _))| *key == self::key(first).public_key()).unwrap();
+        let add = Operation::AddDevice { device: key(seed).public_key() };
+        log.append(add, Signer::Device(*device), &key(first)).unwrap()
+    }
+
+    fn without_device(log: &VerifiedLog, root: u8, seed: u8) -> VerifiedLog {
+        let revoke = Operation::RevokeDevice { device: DeviceId::of(&key(seed).public_key()) };
+        log.append(revoke, Signer::Root, &key(root)).unwrap()
+    }
+
+    /// The leaf of a device of key `seed`.
+    fn leaf(log: &VerifiedLog, seed: u8, log_seq: u64) -> Member {
+        let key = key(seed).public_key();
+        Member { credential: Credential { account: log.account(), device: DeviceId::of(&key), log_seq }, key }
+    }
+
+    #[test]
+    fn each_person_adds_the_own_devices_and_anybody_removes_what_its_account_revoked() {
+        let (alice, bob) = (log(10), log(20));
+        let (bobs, bob_lost) = (linked(&bob, 21, 25), without_device(&linked(&bob, 21, 25), 20, 21));
+        let (plain, admin) = (Role::Member, Role::Admin);
+        for policy in [Policy::Admins, Policy::Direct] {
+            let state = ConversationState { policy, ..state(&[(&alice, admin), (&bob, plain)]) };
+            let phones = [leaf(&alice, 11, 0), leaf(&bob, 21, 0)];
+            let laptop = leaf(&bob, 25, 1);
+            let change = |by: &Member, added: &[&Member], removed: &[&Member]| {
+                let own = |members: &[&Member]| members.iter().map(|member| (*member).clone()).collect::<Vec<_>>();
+                let all = phones.iter().chain([&laptop]).chain(added.iter().copied());
+                let mut members: Vec<Member> = Vec::new();
+                for member in all.filter(|member| !removed.contains(member)) {
+                    if !members.contains(member) {
+                        members.push(member.clone());
+                    }
+                }
+                let view = view(&alice, &[], &[], &[]);
+                CommitView { committer: by.clone(), added: own(added), removed: own(removed), members, ..view }
+            };
+            let judge = |view: &CommitView, bob: &VerifiedLog, judge: Judge| {
+                let logs = [&alice, bob];
+                let log_of = |account: &AccountId| logs.iter().copied().find(|log| log.account() == *account);
+                check(&state, &state, view, log_of, &[], judge)
+            };
+            let [alices, bobs_phone] = &phones;
+            let adds = change(bobs_phone, &[&laptop], &[]);
+            assert_eq!(judge(&adds, &bobs, Judge::Hub), Ok(()), "bob, who is no admin, adds his laptop");
+            let by_alice = change(alices, &[&laptop], &[]);
+            assert_eq!(
+                judge(&by_alice, &bobs, Judge::Hub),
+                Err(MembershipError::NotOwn),
+                "nobody else does, no admin either"
+            );
+            let removes = change(alices, &[], &[bobs_phone]);
+            assert_eq!(judge(&removes, &bobs, Judge::Hub), Err(MembershipError::NotRevoked), "it is bob's device");
+            assert_eq!(judge(&removes, &bob_lost, Judge::Hub), Ok(()), "once he has revoked it anybody removes it");
+            let swaps = change(alices, &[&laptop], &[bobs_phone]);
+            assert_eq!(judge(&swaps, &bob_lost, Judge::Hub), Ok(()), "and puts his new device in its place");
+            let by_lost = change(bobs_phone, &[], &[]);
+            assert_eq!(
+                judge(&by_lost, &bob_lost, Judge::Hub),
+                Err(MembershipError::NotAdmitted),
+                "the lost one changes nothing"
+            );
+            assert_eq!(judge(&by_lost, &bob_lost, Judge::Member), Ok(()), "but what it changed before stands");
+            assert_eq!(MembershipError::Full.code(), Code::GroupFull, "six devices are told by their own code");
+
+            let reset =
+                bob.reset(&key(20), vec![key(25).public_key()], vec![NodeId::of(key(200).public_key())]).unwrap();
+            assert_eq!(judge(&removes, &reset, Judge::Hub), Ok(()), "what a reset does not list has ended");
+            let listed = change(&leaf(&bob, 25, 1), &[], &[bobs_phone]);
+            let again = bobs.reset(&key(20), vec![key(25).public_key()], bob.homes().to_vec()).unwrap();
+            assert_eq!(judge(&listed, &again, Judge::Hub), Ok(()), "and what it lists goes on as the device it was");
+        }
     }
 }

@@ -19,6 +19,8 @@ pub enum Code {
     NotSignedIn,
     /// The answer to the challenge does not verify.
     BadSignIn,
+    /// The account's log has ended this device.
+    Revoked,
     /// The invite is unknown, used up or expired.
     BadInvite,
     /// The handle belongs to another account.
@@ -41,6 +43,8 @@ pub enum Code {
     Sealed,
     /// The account takes no part in the conversation.
     NotMember,
+    /// More devices of an account, or of all, than a conversation has.
+    GroupFull,
     /// The epoch is not the current one.
     WrongEpoch,
     /// Sequence number or chain does not continue the feed.
@@ -66,6 +70,7 @@ impl Code {
         Self::TooLarge,
         Self::NotSignedIn,
         Self::BadSignIn,
+        Self::Revoked,
         Self::BadInvite,
         Self::HandleTaken,
         Self::NotFound,
@@ -77,6 +82,7 @@ impl Code {
         Self::NotHub,
         Self::Sealed,
         Self::NotMember,
+        Self::GroupFull,
         Self::WrongEpoch,
         Self::OutOfOrder,
         Self::Busy,
@@ -94,6 +100,7 @@ impl Code {
             Self::TooLarge => "too_large",
             Self::NotSignedIn => "not_signed_in",
             Self::BadSignIn => "bad_sign_in",
+            Self::Revoked => "revoked",
             Self::BadInvite => "bad_invite",
             Self::HandleTaken => "handle_taken",
             Self::NotFound => "not_found",
@@ -105,6 +112,7 @@ impl Code {
             Self::NotHub => "not_hub",
             Self::Sealed => "sealed",
             Self::NotMember => "not_member",
+            Self::GroupFull => "group_full",
             Self::WrongEpoch => "wrong_epoch",
             Self::OutOfOrder => "out_of_order",
             Self::Busy => "busy",

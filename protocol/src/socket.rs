@@ -7,7 +7,7 @@
 use crate::conversation::{Commit, Creation};
 use crate::feed::Entry;
 use crate::handle::Handle;
-use crate::ids::{FeedId, GroupId, Incarnation, MessageId, OperationId};
+use crate::ids::{FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
 use crate::invite::InviteProof;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
@@ -43,6 +43,41 @@ pub enum ClientFrame {
         /// The handle record that this organisation signed.
         handle_record: Signed,
         /// The account's log.
+        log: IdentityLog,
+    },
+    /// The log and the handle record of an account of this home: what a device that has nothing but the recovery code begins
+    /// with. May come before `SignIn`.
+    FetchAccount {
+        /// Echoed.
+        id: u64,
+        /// Whose.
+        account: AccountId,
+    },
+    /// Asks the signed-in devices of an account to link this one. Before `SignIn`; the answer comes as `LinkAnswered`.
+    LinkRequest {
+        /// Echoed.
+        id: u64,
+        /// Whose device it wants to be.
+        account: AccountId,
+        /// Names this try.
+        session: LinkSession,
+        /// For the account's devices; the home can't read it.
+        sealed: Bytes,
+    },
+    /// Answers a `LinkRequested`.
+    LinkAnswer {
+        /// Echoed.
+        id: u64,
+        /// Which.
+        session: LinkSession,
+        /// For the new device; the home can't read it.
+        sealed: Bytes,
+    },
+    /// The next log of the device's account: taken if it extends the one that the home holds, or was reset more often.
+    AppendLog {
+        /// Echoed.
+        id: u64,
+        /// The whole of it.
         log: IdentityLog,
     },
     /// Answers the challenge of `Hello`.
@@ -227,6 +262,15 @@ pub enum ServerFrame {
         /// Whether a last-resort package is there.
         last_resort: bool,
     },
+    /// To `FetchAccount`.
+    Account {
+        /// Echoed.
+        id: u64,
+        /// The newest log that the home holds.
+        log: IdentityLog,
+        /// The handle record, signed by the organisation.
+        handle_record: Signed,
+    },
     /// To requests that have nothing more to say.
     Done {
         /// Echoed.
@@ -350,6 +394,30 @@ pub enum ServerFrame {
         /// How many.
         count: u64,
     },
+    /// What the inbox held up to here and this device has not acknowledged is gone: it was away for too long.
+    Trimmed {
+        /// Inbox position; entries go on behind it.
+        inbox: u64,
+    },
+    /// The log of the device's account that stands: another device, or the root key, changed it.
+    LogChanged {
+        /// The whole of it.
+        log: IdentityLog,
+    },
+    /// Somebody asks to be linked as a device of the account.
+    LinkRequested {
+        /// To be named in the answer.
+        session: LinkSession,
+        /// As it came.
+        sealed: Bytes,
+    },
+    /// A device of the account answered.
+    LinkAnswered {
+        /// The try.
+        session: LinkSession,
+        /// As it came.
+        sealed: Bytes,
+    },
     /// A message of this device is durably held for `account`.
     Custody {
         /// For whom.
@@ -415,6 +483,10 @@ impl ClientFrame {
         match self {
             Self::SignUp { .. } => "sign_up",
             Self::Restore { .. } => "restore",
+            Self::FetchAccount { .. } => "fetch_account",
+            Self::LinkRequest { .. } => "link_request",
+            Self::LinkAnswer { .. } => "link_answer",
+            Self::AppendLog { .. } => "append_log",
             Self::SignIn { .. } => "sign_in",
             Self::PutKeyPackages { .. } => "put_key_packages",
             Self::Resolve { .. } => "resolve",
@@ -439,6 +511,10 @@ impl ClientFrame {
         match self {
             Self::SignUp { id, .. }
             | Self::Restore { id, .. }
+            | Self::FetchAccount { id, .. }
+            | Self::LinkRequest { id, .. }
+            | Self::LinkAnswer { id, .. }
+            | Self::AppendLog { id, .. }
             | Self::SignIn { id, .. }
             | Self::PutKeyPackages { id, .. }
             | Self::Resolve { id, .. }

@@ -146,6 +146,10 @@ def array(kind):
     return lambda value: [kind(item) for item in of(list)(value)]
 
 
+def optional(kind):
+    return lambda value: None if value is None else kind(value)
+
+
 def nested(fields):
     return lambda value: struct(value, fields)
 
@@ -384,7 +388,10 @@ OPERATIONS = {
     "revoke_device": nested({"device": id32}),
     "set_homes": nested({"homes": array(id32)}),
     "set_handle": nested({"handle": text, "org": id32}),
-    "reset": nested({"count": number, "devices": array(id32), "homes": array(id32)}),
+    "reset": nested({
+        "root": id32, "count": number, "devices": array(id32), "homes": array(id32),
+        "handle": optional(nested({"handle": text, "org": id32})),
+    }),
 }
 
 
@@ -431,59 +438,90 @@ def read_log(data):
     log = canonical(data, 4096, array(SIGNED))
     if not log:
         raise Refused("empty")
-    devices, root, prev, homes, claimed = {}, None, bytes(32), [], None
-    for seq, signed in enumerate(log):
+    devices, former, root, prev, homes, claimed, count, first = {}, set(), None, bytes(32), [], None, 0, 0
+
+    def admit(key, seq):
+        name = roost_hash("roost/1/device-id", key)
+        if key == root:
+            raise Refused("device_is_root")
+        if name in devices or name in former:
+            raise Refused("device_repeated")
+        devices[name] = (key, seq)
+        if len(devices) > 5:
+            raise Refused("device_count")
+
+    for at, signed in enumerate(log):
         entry = log_entry(signed)
         (name, content), = entry["op"].items()
         by = entry["signer"]
-        if seq == 0 and name != "genesis":
+        if at == 0 and name not in ("genesis", "reset"):
             raise Refused("genesis_missing")
-        if seq == 0 and by != "root":
-            raise Refused("genesis_signer")
+        if at == 0 and by != "root":
+            raise Refused(f"{name}_signer")
         if by != "root" and by["device"] not in devices:
             raise Refused("signer_not_active")
-        named = content["root"] if seq == 0 else root
+        named = content["root"] if at == 0 else root
         verify(named if by == "root" else devices[by["device"]][0], LOG_LABEL, signed["bytes"], signed["signature"])
+        if at == 0:
+            first = entry["seq"] if name == "reset" else 0
+        seq = first + at
         if entry["seq"] != seq:
             raise Refused("seq")
         if entry["prev"] != prev:
             raise Refused("prev")
-        if name == "genesis":
-            if seq:
-                raise Refused("genesis_repeated")
+        if name in ("genesis", "reset"):
+            if at:
+                raise Refused(f"{name}_repeated")
+            if name == "reset":
+                count = content["count"]
+                if not 1 <= count < 1 << 32 or not 1 <= seq < 1 << 32:
+                    raise Refused("reset_number")
             homes_fit(content["homes"])
-            if content["device"] == content["root"]:
-                raise Refused("device_is_root")
             root, homes = content["root"], content["homes"]
-            devices[roost_hash("roost/1/device-id", content["device"])] = (content["device"], seq)
+            for key in [content["device"]] if name == "genesis" else content["devices"]:
+                admit(key, seq)
+            if name == "reset" and content["handle"] is not None:
+                handle({"text": content["handle"]["handle"]})
+                claimed = {"handle": content["handle"]["handle"], "org": content["handle"]["org"].hex()}
         elif name == "set_homes":
             homes_fit(content["homes"])
             homes = content["homes"]
         elif name == "set_handle":
             handle({"text": content["handle"]})
             claimed = {"handle": content["handle"], "org": content["org"].hex()}
+        elif name == "add_device":
+            admit(content["device"], seq)
         else:
-            raise Refused("unsupported")
+            if content["device"] not in devices:
+                raise Refused("device_not_active")
+            if len(devices) == 1 and by != "root":
+                raise Refused("last_device")
+            del devices[content["device"]]
+            former.add(content["device"])
         prev = roost_hash("roost/1/identity-log-entry", signed["bytes"])
     return {
         "account": roost_hash("roost/1/account-id", root).hex(),
         "root": root.hex(),
-        "devices": [{"device": name.hex(), "key": key.hex(), "log_seq": at} for name, (key, at) in devices.items()],
+        "devices": [{"device": name.hex(), "key": key.hex(), "log_seq": at} for name, (key, at) in sorted(devices.items())],
         "homes": [home.hex() for home in homes],
         "handle": claimed,
-        "head": {"seq": len(log) - 1, "hash": prev.hex()},
+        "head": {"seq": first + len(log) - 1, "hash": prev.hex()},
+        "count": count,
     }
 
 
 def two_logs(given):
     held, offered = (canonical(unhex(given[part]), 4096, array(SIGNED)) for part in ("held", "offered"))
-    if identity_log({"log": given["held"]})["account"] != identity_log({"log": given["offered"]})["account"]:
+    ours, theirs = (identity_log({"log": given[part]}) for part in ("held", "offered"))
+    if ours["account"] != theirs["account"]:
         raise Refused("other_account")
-    if any(one["bytes"] != other["bytes"] for one, other in zip(held, offered)):
+    if ours["count"] != theirs["count"]:
+        relation = "reset" if ours["count"] < theirs["count"] else "behind"
+    elif any(one["bytes"] != other["bytes"] for one, other in zip(held, offered)):
         raise Refused("branched")
-    relation = "same" if len(held) == len(offered) else "extended" if len(held) < len(offered) else "behind"
-    kept = given["offered"] if relation == "extended" else given["held"]
-    return {"relation": relation, "kept": identity_log({"log": kept})["head"]}
+    else:
+        relation = "same" if len(held) == len(offered) else "extended" if len(held) < len(offered) else "behind"
+    return {"relation": relation, "kept": (theirs if relation in ("extended", "reset") else ours)["head"]}
 
 
 def entry_vector(given):

@@ -1,6 +1,7 @@
 //! What the operator decides about the bridge, and why it may refuse to start.
 
 use roost_node::relay::Rate;
+use roost_protocol::limits;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,8 +32,12 @@ pub struct BridgeConfig {
     pub sign_ups: Rate,
     /// Sign-ins, invites and restored accounts of one address that fail; when they are used up, all of its tries are refused.
     pub sign_in_failures: Rate,
+    /// Requests of one address to link a device.
+    pub link_requests: Rate,
     /// A device signs in within this time.
     pub sign_in_within: Duration,
+    /// Whoever asks to be linked signs in within this time: a person looks at two screens, and the device signs in behind it.
+    pub link_within: Duration,
     /// A ping goes out this often: less than the idle limit of common proxies (60 s).
     pub ping_every: Duration,
     /// Nothing heard for this long, not even a pong: the device is gone. Two pings and a half.
@@ -62,7 +67,9 @@ impl BridgeConfig {
             handshakes: Rate::new(20, 10, 1_000),
             sign_ups: Rate::new(3, 3, 3_600_000),
             sign_in_failures: Rate::new(5, 5, 60_000),
+            link_requests: Rate::new(5, 5, 600_000),
             sign_in_within: Duration::from_secs(10),
+            link_within: Duration::from_millis(limits::LINK_MS + 10_000),
             ping_every: Duration::from_secs(30),
             silence_max: Duration::from_secs(75),
             write_within: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! What an address may try before anybody has signed in: accounts made, and guesses that fail.
+//! What an address may try before anybody has signed in: accounts made, devices linked, and guesses that fail.
 //!
 //! Watches the frames of one connection in both directions; never decides whether a sign-in is right. Implements the
 //! section "Rates" of `docs/protocol.md`.
@@ -20,14 +20,15 @@ pub(crate) struct Gate {
     address: IpAddr,
     sign_ups: Rates,
     failures: Rates,
+    links: Rates,
     /// Ids of sign-ups that were not answered yet.
     asked: Mutex<BTreeSet<u64>>,
 }
 
 impl Gate {
     /// For a connection of `address`.
-    pub(crate) fn new(address: IpAddr, sign_ups: Rates, failures: Rates) -> Self {
-        Self { address, sign_ups, failures, asked: Mutex::default() }
+    pub(crate) fn new(address: IpAddr, sign_ups: Rates, failures: Rates, links: Rates) -> Self {
+        Self { address, sign_ups, failures, links, asked: Mutex::default() }
     }
 
     /// A frame of the device, before the home sees it.
@@ -35,6 +36,10 @@ impl Gate {
     /// # Errors
     /// `busy`, with the pause.
     pub(crate) fn pass(&self, frame: &ClientFrame, now: Instant) -> Result<(), Refusal> {
+        if let ClientFrame::LinkRequest { .. } = frame {
+            let taken = self.links.take(self.address, now);
+            return taken.map_err(|wait| busy("too many requests of this address to link a device", wait));
+        }
         if !matches!(frame, ClientFrame::SignUp { .. } | ClientFrame::Restore { .. } | ClientFrame::SignIn { .. }) {
             return Ok(());
         }

@@ -69,7 +69,7 @@ impl From<Refusal> for Problem {
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::Malformed | Code::Version => StatusCode::BAD_REQUEST,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Code::NotSignedIn | Code::BadSignIn | Code::BadInvite => StatusCode::FORBIDDEN,
+            Code::NotSignedIn | Code::BadSignIn | Code::Revoked | Code::BadInvite => StatusCode::FORBIDDEN,
             Code::NameConflict | Code::HandleTaken => StatusCode::CONFLICT,
             Code::Busy | Code::Unreachable | Code::Sealed => StatusCode::SERVICE_UNAVAILABLE,
             Code::Unsupported => StatusCode::NOT_IMPLEMENTED,

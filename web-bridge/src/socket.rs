@@ -20,7 +20,7 @@ use futures::{SinkExt, StreamExt};
 use roost_node::metrics::Refuser;
 use roost_node::{Metrics, ToDevice};
 use roost_protocol::refusal::{Code, Refusal};
-use roost_protocol::socket::ServerFrame;
+use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,7 +172,7 @@ impl<H: Home> Session<H> {
         let end = match Box::pin(self.home.connect(challenge)).await {
             Err(_) => End::Restart,
             Ok((connection, mut from_home)) => {
-                let signed_in = Notify::new();
+                let (signed_in, linking) = (Notify::new(), Notify::new());
                 let mut writer = Writer {
                     home: &self.home,
                     counted: &counted,
@@ -191,11 +191,12 @@ impl<H: Home> Session<H> {
                     sub_protocol,
                     stream: &mut stream,
                     replies: &replies,
+                    linking: &linking,
                 };
                 let end = tokio::select! {
                     end = writer.run(self.place, &signed_in) => end,
                     end = reader.run(connection) => end,
-                    end = unless_signed_in(config, &signed_in) => end,
+                    end = unless_signed_in(config, &signed_in, &linking) => end,
                     _ = self.draining.wait_for(|draining| *draining) => End::Restart,
                 };
                 Box::pin(self.home.closed(connection)).await;
@@ -308,6 +309,7 @@ struct Reader<'a, H> {
     sub_protocol: SubProtocol,
     stream: &'a mut Stream,
     replies: &'a Replies,
+    linking: &'a Notify,
 }
 
 impl<H: Home> Reader<'_, H> {
@@ -353,7 +355,12 @@ impl<H: Home> Reader<'_, H> {
             }
         };
         match self.gate.pass(&frame, Instant::now()) {
-            Ok(()) => self.home.frame(connection, frame).await.map_err(|_| End::Restart)?,
+            Ok(()) => {
+                if let ClientFrame::LinkRequest { .. } = frame {
+                    self.linking.notify_one();
+                }
+                self.home.frame(connection, frame).await.map_err(|_| End::Restart)?;
+            }
             Err(refusal) => self.refuse(frame.id(), refusal).await,
         }
         Ok(true)
@@ -365,13 +372,21 @@ impl<H: Home> Reader<'_, H> {
     }
 }
 
-/// Ends after the time for sign-in; never, once a device has signed in.
-async fn unless_signed_in(config: &BridgeConfig, signed_in: &Notify) -> End {
-    let in_time = Box::pin(timeout(config.sign_in_within, signed_in.notified()));
-    match in_time.await {
-        Ok(()) => std::future::pending().await,
-        Err(_) => End::NotSignedIn,
-    }
+/// Ends after the time for sign-in; never, once a device has signed in. Whoever asks to be linked has, once, the time that a
+/// person needs to answer.
+async fn unless_signed_in(config: &BridgeConfig, signed_in: &Notify, linking: &Notify) -> End {
+    let either = async {
+        tokio::select! {
+            () = signed_in.notified() => true,
+            () = linking.notified() => false,
+        }
+    };
+    let in_time = match Box::pin(timeout(config.sign_in_within, either)).await {
+        Ok(true) => true,
+        Ok(false) => Box::pin(timeout(config.link_within, signed_in.notified())).await.is_ok(),
+        Err(_) => false,
+    };
+    if in_time { std::future::pending().await } else { End::NotSignedIn }
 }
 
 /// Says what is left to say, then why the connection ends, and waits a bounded time for the other side's close frame.

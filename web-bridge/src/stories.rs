@@ -8,7 +8,7 @@ use futures::{SinkExt, StreamExt};
 use roost_node::relay::Rate;
 use roost_node::{Bridge, Discovery, Metrics, Stopped, ToDevice};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::Incarnation;
+use roost_protocol::ids::{Incarnation, LinkSession};
 use roost_protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
@@ -345,6 +345,33 @@ async fn who_does_not_sign_in_is_closed_with_1008_and_who_does_stays() {
     assert_eq!(close_code(&mut eve).await.0, 1008, "other frames are no sign-in");
     alice.send(write(SOCKET_CBOR, &resolve(3))).await.unwrap();
     assert_eq!(next_frame(&mut alice).await, ServerFrame::Done { id: 3 }, "alice outlived the time for sign-in");
+}
+
+#[tokio::test]
+async fn requests_to_link_are_counted_by_address_and_give_their_connection_time() {
+    let door = opened(|config| {
+        config.sign_in_within = Duration::from_secs(1);
+        config.link_within = Duration::from_secs(2);
+        config.link_requests = Rate::new(2, 1, 60_000);
+    })
+    .await;
+    let link = |id: u8| ClientFrame::LinkRequest {
+        id: id.into(),
+        account: AccountId([3; 32]),
+        session: LinkSession([id; 16]),
+        sealed: Bytes(vec![1]),
+    };
+    let mut alice = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    let _ = next_frame(&mut alice).await;
+    assert_eq!(refusal(&mut alice, &link(1)).await, None, "alice's new phone asks");
+    let mut eve = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    assert_eq!(close_code(&mut eve).await.0, 1008, "eve, who came later and asks nothing, is closed");
+    assert_eq!(refusal(&mut alice, &resolve(2)).await, None, "the phone has time for an answer");
+    assert_eq!(refusal(&mut alice, &link(3)).await, None, "another request gives no more of it");
+    let mut eve = dial(door.address, Some(SOCKET_CBOR), None).await.expect("upgraded");
+    let _ = next_frame(&mut eve).await;
+    assert_eq!(refusal(&mut eve, &link(4)).await, Some((Code::Busy, true)), "the address has asked twice");
+    assert_eq!(close_code(&mut alice).await.0, 1008, "who is not answered is closed in the end");
 }
 
 #[tokio::test]

@@ -146,6 +146,7 @@ fn bridge_config(config: &Config, listen: SocketAddr) -> BridgeConfig {
         bridge.handshakes = bridge.handshakes.raised(1_000);
         bridge.sign_ups = bridge.sign_ups.raised(10_000);
         bridge.sign_in_failures = bridge.sign_in_failures.raised(1_000);
+        bridge.link_requests = bridge.link_requests.raised(1_000);
         bridge.frames_burst *= 50;
         bridge.frames_per_s *= 50;
     }

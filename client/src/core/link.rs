@@ -200,6 +200,12 @@ impl Device {
                 self.whispered(group, epoch, account, &payload, random, now_ms)?;
             }
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
+            // Of several devices: this core has one.
+            ServerFrame::Account { .. }
+            | ServerFrame::Trimmed { .. }
+            | ServerFrame::LogChanged { .. }
+            | ServerFrame::LinkRequested { .. }
+            | ServerFrame::LinkAnswered { .. } => {}
         }
         Ok(())
     }

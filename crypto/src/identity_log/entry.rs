@@ -17,7 +17,7 @@ fixed_bytes! {
 }
 
 impl LogHash {
-    /// The `prev` of a genesis.
+    /// The `prev` of a genesis or a reset.
     pub const ZERO: Self = Self([0; 32]);
 
     /// Hash of a signed entry.
@@ -26,7 +26,7 @@ impl LogHash {
     }
 }
 
-/// A log as it travels: CBOR array of signed [`LogEntry`], genesis first. Unverified.
+/// A log as it travels: CBOR array of signed [`LogEntry`], a genesis or a reset first. Unverified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -49,12 +49,20 @@ impl IdentityLog {
     pub fn encoded(&self) -> Vec<u8> {
         codec::encode(self)
     }
+
+    /// How often it claims to have been reset: what its first entry says, nothing believed.
+    pub fn claimed_count(&self) -> u64 {
+        match self.0.first().and_then(|first| first.peek::<LogEntry>(LOG_BYTES_MAX).ok()).map(|first| first.op) {
+            Some(Operation::Reset { count, .. }) => count,
+            _ => 0,
+        }
+    }
 }
 
 /// The newest entry of a log. Equal heads mean equal logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
-    /// Number of the newest entry; the log has one entry more.
+    /// Number of the newest entry. It grows over resets, too.
     pub seq: u64,
     /// Its hash.
     pub hash: LogHash,
@@ -63,9 +71,9 @@ pub struct LogHead {
 /// One entry: the bytes that are signed under `SIGN_LOG_ENTRY`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// Position in the log, from 0.
+    /// From 0, one more with each entry; a reset begins above everything that it ends.
     pub seq: u64,
-    /// Hash of the entry before; [`LogHash::ZERO`] at seq 0.
+    /// Hash of the entry before; [`LogHash::ZERO`] in the first.
     pub prev: LogHash,
     /// Whose signature it is.
     pub signer: Signer,
@@ -96,12 +104,12 @@ pub enum Operation {
         /// Where the inbox is.
         homes: Vec<NodeId>,
     },
-    /// Admits a device. Refused by this version.
+    /// Admits a device.
     AddDevice {
-        /// Its key.
+        /// Its key, which the log never held before.
         device: PublicKey,
     },
-    /// Ends a device. Refused by this version.
+    /// Ends a device, for good.
     RevokeDevice {
         /// Its id.
         device: DeviceId,
@@ -118,15 +126,29 @@ pub enum Operation {
         /// The organisation that the name of the handle means.
         org: OrgId,
     },
-    /// Ends a conflict: a checkpoint by the root key, the higher count wins. Refused by this version.
+    /// Ends a conflict, or a log that is full: a checkpoint that begins a log anew, signed by the root key. Of two logs of an
+    /// account the one with the higher count stands.
     Reset {
+        /// Public half of R; the account id is its hash.
+        root: PublicKey,
         /// Resets so far, this one included.
         count: u64,
         /// The devices from here on.
         devices: Vec<PublicKey>,
         /// The homes from here on.
         homes: Vec<NodeId>,
+        /// The claim from here on.
+        handle: Option<HandleClaim>,
     },
+}
+
+/// What `set_handle` claims, as a reset repeats it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandleClaim {
+    /// `local@org`.
+    pub handle: String,
+    /// The organisation that the name of the handle means.
+    pub org: OrgId,
 }
 
 impl Operation {

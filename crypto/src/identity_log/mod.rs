@@ -3,14 +3,14 @@
 //! [`IdentityLog`] is what travels, nothing believed; [`VerifiedLog`] is what survived every check. The module never
 //! decides by a clock, never asks anybody, and never replaces an entry that it holds: a second branch is an error.
 //!
-//! Implements `docs/protocol.md`, section "Identity log". This version keeps one device and one home an account:
-//! `add_device`, `revoke_device` and `reset` are parsed and refused.
+//! Implements `docs/protocol.md`, section "Identity log". This version keeps one home an account.
 
 mod entry;
 mod handle;
+mod state;
 mod verified;
 
-pub use entry::{IdentityLog, LogEntry, LogHash, LogHead, Operation, Signer};
+pub use entry::{HandleClaim, IdentityLog, LogEntry, LogHash, LogHead, Operation, Signer};
 pub use handle::{HandleError, check_handle, check_org_name, split_handle};
 pub use verified::{Relation, VerifiedLog};
 
@@ -18,6 +18,10 @@ use crate::codec::CodecError;
 
 /// Bytes of an encoded log. It is the value of a DHT key, and those have at most 4 KiB.
 pub const LOG_BYTES_MAX: usize = 4096;
+/// Active devices of an account.
+pub const DEVICES_MAX: usize = 5;
+/// Highest count and number of a reset: nobody resets so often, and what comes behind it can still be counted.
+pub const RESET_NUMBER_MAX: u64 = u32::MAX as u64;
 /// Homes that an entry may list on the wire.
 pub const HOMES_MAX: usize = 2;
 /// Homes that this version accepts: it has one inbox an account.
@@ -42,7 +46,7 @@ pub enum LogError {
     #[error("malformed log: {0}")]
     Malformed(CodecError),
     /// A log without entries belongs to nobody.
-    #[error("expected a genesis entry, got an empty log")]
+    #[error("expected a genesis or a reset, got an empty log")]
     Empty,
     /// The signed bytes of an entry are no entry, or not its one spelling.
     #[error("entry {seq} is malformed: {error}")]
@@ -58,8 +62,8 @@ pub enum LogError {
         /// Position in the log.
         seq: u64,
     },
-    /// The first entry is something else than a genesis.
-    #[error("expected a genesis entry first, got {got}")]
+    /// The first entry is neither a genesis nor a reset.
+    #[error("expected a genesis or a reset first, got {got}")]
     GenesisMissing {
         /// Name of the operation found.
         got: &'static str,
@@ -73,9 +77,50 @@ pub enum LogError {
     /// A genesis names a device as its signer; only the root key can found an account.
     #[error("expected a genesis signed by the root key, got one signed by a device")]
     GenesisSigner,
-    /// The device of the genesis is the root key itself, which has to stay offline.
+    /// A reset behind the first entry: it begins a log anew.
+    #[error("entry {seq} is a reset behind the first entry")]
+    ResetRepeated {
+        /// Position in the log.
+        seq: u64,
+    },
+    /// A reset names a device as its signer; only the root key can end a conflict.
+    #[error("expected a reset signed by the root key, got one signed by a device")]
+    ResetSigner,
+    /// A reset that counts or numbers itself 0, or too high.
+    #[error("expected a reset with a count and a number of 1 to {RESET_NUMBER_MAX}, got {got}")]
+    ResetNumber {
+        /// Its count or its number.
+        got: u64,
+    },
+    /// A device is the root key itself, which has to stay offline.
     #[error("expected a device key of its own, got the root key")]
     DeviceIsRoot,
+    /// A device that the log held before: a key is admitted once.
+    #[error("entry {seq} admits a device that the log held before")]
+    DeviceRepeated {
+        /// Position in the log.
+        seq: u64,
+    },
+    /// More active devices than an account has.
+    #[error("expected at most {max} devices, got {got}")]
+    DeviceCount {
+        /// The bound, [`DEVICES_MAX`].
+        max: usize,
+        /// Devices that there would be.
+        got: usize,
+    },
+    /// A device is ended that is not active at that point of the log.
+    #[error("entry {seq} revokes a device that is not active there")]
+    DeviceNotActive {
+        /// Position in the log.
+        seq: u64,
+    },
+    /// The last device ends itself; only the root key may.
+    #[error("entry {seq} revokes the last device without the root key")]
+    LastDevice {
+        /// Position in the log.
+        seq: u64,
+    },
     /// An entry carries another number than its position.
     #[error("expected entry {expected}, got number {got}")]
     Seq {
@@ -84,7 +129,7 @@ pub enum LogError {
         /// Number in the entry.
         got: u64,
     },
-    /// An entry does not name the hash of the entry before it (all zero for the first).
+    /// An entry does not name the hash of the entry before it (all zero in the first).
     #[error("entry {seq} does not follow from the entry before it")]
     Prev {
         /// Position in the log.
@@ -95,12 +140,6 @@ pub enum LogError {
     SignerNotActive {
         /// Position in the log.
         seq: u64,
-    },
-    /// An operation that this version knows and does not carry out.
-    #[error("operation {operation} is not supported by this version")]
-    Unsupported {
-        /// Name of the operation.
-        operation: &'static str,
     },
     /// A list of homes that is refused.
     #[error(transparent)]

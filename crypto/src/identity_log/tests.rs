@@ -9,6 +9,8 @@ use crate::labels::SIGN_LOG_ENTRY;
 use crate::signed::Signed;
 use proptest::prelude::*;
 
+mod devices;
+
 const ORG: OrgId = OrgId([9; 32]);
 
 fn key(seed: u8) -> SecretKey {
@@ -282,21 +284,6 @@ fn refused_signer_not_active() {
     let signer = Signer::Device(DeviceId::of(&eve().public_key()));
     let error = refusal_behind_genesis(&LogEntry { signer, ..second() }, &eve());
     assert_eq!(error, LogError::SignerNotActive { seq: 1 }, "a device that was never admitted has no say");
-}
-
-#[test]
-fn refused_unsupported_operations() {
-    let device = eve().public_key();
-    for (op, operation) in [
-        (Operation::AddDevice { device }, "add_device"),
-        (Operation::RevokeDevice { device: DeviceId::of(&phone().public_key()) }, "revoke_device"),
-        (Operation::Reset { count: 1, devices: vec![device], homes: vec![node(10)] }, "reset"),
-    ] {
-        let error = refusal_behind_genesis(&LogEntry { op: op.clone(), signer: Signer::Root, ..second() }, &root());
-        assert_eq!(error, LogError::Unsupported { operation }, "{operation} is known and not carried out");
-        let appended = founded().append(op, Signer::Root, &root());
-        assert_eq!(appended, Err(LogError::Unsupported { operation }), "{operation} is not written either");
-    }
 }
 
 #[test]

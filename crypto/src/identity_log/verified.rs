@@ -3,12 +3,14 @@
 //! Verifying, appending and founding go through one function, [`VerifiedLog::admit`]: what we would refuse from others
 //! we never write.
 
-use super::entry::{IdentityLog, LogEntry, LogHash, LogHead, Operation, Signer};
-use super::{HOMES_ACCEPTED, HOMES_MAX, HomesError, LOG_BYTES_MAX, LogError, check_handle};
+use super::entry::{HandleClaim, IdentityLog, LogEntry, LogHash, LogHead, Operation, Signer};
+use super::state::State;
+use super::{LOG_BYTES_MAX, LogError};
 use crate::ids::{AccountId, DeviceId, NodeId, OrgId};
 use crate::keys::{PublicKey, SecretKey};
 use crate::labels;
 use crate::signed::{Signed, SignedError};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -19,43 +21,44 @@ pub enum Relation {
     Same,
     /// The second has all entries of the first and more.
     Extended,
-    /// The second is a prefix of the first.
+    /// The second was reset more often: whatever the first says, it ends.
+    Reset,
+    /// The second is a prefix of the first, or was reset less often.
     Behind,
-    /// One account, and entries that contradict each other.
+    /// One account, equally many resets, and entries that contradict each other.
     Branched,
     /// Another account.
     OtherAccount,
+}
+
+impl Relation {
+    /// Whether the second log takes the place of the first.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Extended | Self::Reset)
+    }
 }
 
 /// A verified log and the state that its entries lead to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedLog {
     log: IdentityLog,
+    /// Number of the first entry: 0 of a genesis, more of a reset.
+    first_seq: u64,
     /// Hash of each entry; never empty.
     hashes: Vec<LogHash>,
     head: LogHead,
     state: State,
 }
 
-/// What the entries lead to.
-#[derive(Clone, PartialEq, Eq)]
-struct State {
-    account: AccountId,
-    root: PublicKey,
-    devices: BTreeMap<DeviceId, (PublicKey, u64)>,
-    homes: Vec<NodeId>,
-    handle: Option<(String, OrgId)>,
-}
-
 impl VerifiedLog {
-    /// Checks a log from its genesis on. The size is checked before the first signature.
+    /// Checks a log from its genesis or its last reset on. The size is checked before the first signature.
     ///
     /// # Errors
     /// Any [`LogError`] but `Branched` and `OtherAccount`.
     pub fn verify(log: &IdentityLog) -> Result<Self, LogError> {
         check_size(log)?;
-        let (genesis, later) = log.0.split_first().ok_or(LogError::Empty)?;
-        later.iter().try_fold(Self::found(genesis)?, |verified, signed| verified.admit(signed))
+        let (first, later) = log.0.split_first().ok_or(LogError::Empty)?;
+        later.iter().try_fold(Self::begin(first)?, |verified, signed| verified.admit(signed))
     }
 
     /// Reads and checks an encoded log.
@@ -72,8 +75,7 @@ impl VerifiedLog {
     /// [`LogError::Homes`], [`LogError::DeviceIsRoot`].
     pub fn create(root: &SecretKey, device: &PublicKey, homes: Vec<NodeId>) -> Result<Self, LogError> {
         let op = Operation::Genesis { root: root.public_key(), device: *device, homes };
-        let entry = LogEntry { seq: 0, prev: LogHash::ZERO, signer: Signer::Root, op };
-        Self::verify(&IdentityLog(vec![Signed::new(labels::SIGN_LOG_ENTRY, &entry, root)]))
+        Self::signed_first(0, op, root)
     }
 
     /// The log with one entry more, signed by `key`, after the same checks as for an entry of somebody else.
@@ -88,31 +90,52 @@ impl VerifiedLog {
         Ok(appended)
     }
 
+    /// A log that ends this one and every branch of it that is no longer: one reset, which keeps the claim to the handle.
+    ///
+    /// # Errors
+    /// [`LogError::OtherAccount`] where `root` is another account's, and those of an entry.
+    pub fn reset(&self, root: &SecretKey, devices: Vec<PublicKey>, homes: Vec<NodeId>) -> Result<Self, LogError> {
+        if root.public_key() != self.state.root {
+            return Err(LogError::OtherAccount);
+        }
+        let handle = self.state.handle.clone().map(|(handle, org)| HandleClaim { handle, org });
+        let count = self.state.count.saturating_add(1);
+        let op = Operation::Reset { root: self.state.root, count, devices, homes, handle };
+        Self::signed_first(self.next_seq(), op, root)
+    }
+
     /// How `newer` stands to this log.
     pub fn relation(&self, newer: &Self) -> Relation {
         if self.account() != newer.account() {
             return Relation::OtherAccount;
         }
+        match newer.count().cmp(&self.count()) {
+            Ordering::Greater => return Relation::Reset,
+            Ordering::Less => return Relation::Behind,
+            Ordering::Equal => {}
+        }
         if self.first_difference(newer).is_some() {
             return Relation::Branched;
         }
         match newer.hashes.len().cmp(&self.hashes.len()) {
-            std::cmp::Ordering::Equal => Relation::Same,
-            std::cmp::Ordering::Greater => Relation::Extended,
-            std::cmp::Ordering::Less => Relation::Behind,
+            Ordering::Equal => Relation::Same,
+            Ordering::Greater => Relation::Extended,
+            Ordering::Less => Relation::Behind,
         }
     }
 
-    /// The log to keep of the two: the candidate only if it extends this one.
+    /// The log to keep of the two: the candidate only if it extends this one, or was reset more often.
     ///
     /// # Errors
     /// [`LogError::Branched`] and [`LogError::OtherAccount`]; the held log stays.
     pub fn supersede(&self, candidate: &Self) -> Result<Self, LogError> {
         match self.relation(candidate) {
             Relation::Same | Relation::Behind => Ok(self.clone()),
-            Relation::Extended => Ok(candidate.clone()),
+            Relation::Extended | Relation::Reset => Ok(candidate.clone()),
             Relation::OtherAccount => Err(LogError::OtherAccount),
-            Relation::Branched => Err(LogError::Branched { seq: self.first_difference(candidate).unwrap_or(0) }),
+            Relation::Branched => {
+                Err(LogError::Branched { seq: self.first_difference(candidate).unwrap_or(self.first_seq) })
+            }
         }
     }
 
@@ -129,6 +152,41 @@ impl VerifiedLog {
     /// The active devices: key, and seq of the entry that admitted it.
     pub fn device_keys(&self) -> &BTreeMap<DeviceId, (PublicKey, u64)> {
         &self.state.devices
+    }
+
+    /// Whether the log admits a leaf of this device now. `log_seq` is what its credential names: the entry that admitted it,
+    /// or, where a reset lists the device again, one that the reset ended.
+    pub fn admits(&self, device: &DeviceId, key: &PublicKey, log_seq: u64) -> bool {
+        self.state.devices.get(device).is_some_and(|held| self.fits(held, key, log_seq))
+    }
+
+    /// As [`Self::admits`], of devices that were revoked since as well.
+    pub fn has_admitted(&self, device: &DeviceId, key: &PublicKey, log_seq: u64) -> bool {
+        let held = self.state.devices.get(device).or_else(|| self.state.former.get(device));
+        held.is_some_and(|held| self.fits(held, key, log_seq))
+    }
+
+    /// Whether the log has ended a device that was admitted by entry `log_seq`: by a revocation, or by a reset that does not
+    /// list it. A log that ends before that entry says nothing of the device.
+    pub fn has_revoked(&self, device: &DeviceId, log_seq: u64) -> bool {
+        let listed = || self.state.devices.get(device).is_some_and(|(_, admitted)| *admitted == self.first_seq);
+        self.state.former.contains_key(device) || (log_seq < self.first_seq && !listed())
+    }
+
+    /// The key of a device that the log has revoked.
+    pub fn revoked_key(&self, device: &DeviceId) -> Option<&PublicKey> {
+        self.state.former.get(device).map(|(key, _)| key)
+    }
+
+    /// How often the account was reset.
+    pub fn count(&self) -> u64 {
+        self.state.count
+    }
+
+    /// The hash of entry `seq`, unless it lies before the log or behind it.
+    pub fn hash_at(&self, seq: u64) -> Option<LogHash> {
+        let at = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
+        self.hashes.get(at).copied()
     }
 
     /// The homes, in the account's order.
@@ -156,60 +214,41 @@ impl VerifiedLog {
         self.log.encoded()
     }
 
-    /// Checks a genesis.
-    fn found(signed: &Signed) -> Result<Self, LogError> {
-        let claimed = peek(signed, 0)?;
-        let Operation::Genesis { root, device, homes } = claimed.op else {
-            return Err(LogError::GenesisMissing { got: claimed.op.name() });
-        };
-        if claimed.signer != Signer::Root {
-            return Err(LogError::GenesisSigner);
-        }
-        let entry = open(signed, &root, 0)?;
-        check_place(&entry, 0, LogHash::ZERO)?;
-        check_homes(&homes)?;
-        if device == root {
-            return Err(LogError::DeviceIsRoot);
-        }
-        let hash = LogHash::of(signed);
-        Ok(Self {
-            log: IdentityLog(vec![signed.clone()]),
-            hashes: vec![hash],
-            head: LogHead { seq: 0, hash },
-            state: State {
-                account: AccountId::of(&root),
-                root,
-                devices: BTreeMap::from([(DeviceId::of(&device), (device, 0))]),
-                homes,
-                handle: None,
-            },
-        })
+    fn signed_first(seq: u64, op: Operation, root: &SecretKey) -> Result<Self, LogError> {
+        let entry = LogEntry { seq, prev: LogHash::ZERO, signer: Signer::Root, op };
+        Self::verify(&IdentityLog(vec![Signed::new(labels::SIGN_LOG_ENTRY, &entry, root)]))
     }
 
-    /// Checks the entry behind the genesis or a later one, and carries it out.
+    /// Checks the first entry: a genesis or a reset.
+    fn begin(signed: &Signed) -> Result<Self, LogError> {
+        let claimed = peek(signed, 0)?;
+        let (root, seq, by_a_device) = match claimed.op {
+            Operation::Genesis { root, .. } => (root, 0, LogError::GenesisSigner),
+            Operation::Reset { root, .. } => (root, claimed.seq, LogError::ResetSigner),
+            other => return Err(LogError::GenesisMissing { got: other.name() }),
+        };
+        if claimed.signer != Signer::Root {
+            return Err(by_a_device);
+        }
+        let entry = open(signed, &root, seq)?;
+        check_place(&entry, seq, LogHash::ZERO)?;
+        let state = State::begin(entry.op, seq)?;
+        let hash = LogHash::of(signed);
+        let head = LogHead { seq, hash };
+        Ok(Self { log: IdentityLog(vec![signed.clone()]), first_seq: seq, hashes: vec![hash], head, state })
+    }
+
+    /// Checks an entry behind the first, and carries it out.
     fn admit(mut self, signed: &Signed) -> Result<Self, LogError> {
         let seq = self.next_seq();
-        let key = match peek(signed, seq)?.signer {
+        let signer = peek(signed, seq)?.signer;
+        let key = match signer {
             Signer::Root => self.state.root,
             Signer::Device(device) => self.state.devices.get(&device).ok_or(LogError::SignerNotActive { seq })?.0,
         };
         let entry = open(signed, &key, seq)?;
         check_place(&entry, seq, self.head.hash)?;
-        let operation = entry.op.name();
-        match entry.op {
-            Operation::Genesis { .. } => return Err(LogError::GenesisRepeated { seq }),
-            Operation::SetHomes { homes } => {
-                check_homes(&homes)?;
-                self.state.homes = homes;
-            }
-            Operation::SetHandle { handle, org } => {
-                check_handle(&handle)?;
-                self.state.handle = Some((handle, org));
-            }
-            Operation::AddDevice { .. } | Operation::RevokeDevice { .. } | Operation::Reset { .. } => {
-                return Err(LogError::Unsupported { operation });
-            }
-        }
+        self.state.apply(entry.op, signer, seq)?;
         let hash = LogHash::of(signed);
         self.log.0.push(signed.clone());
         self.hashes.push(hash);
@@ -218,13 +257,20 @@ impl VerifiedLog {
     }
 
     fn next_seq(&self) -> u64 {
-        // A log has at most LOG_BYTES_MAX bytes, so the number of its entries is far from the end of u64.
+        // A log begins at RESET_NUMBER_MAX or below and has at most LOG_BYTES_MAX bytes: far from the end of u64.
         self.head.seq.saturating_add(1)
     }
 
-    /// Seq of the first entry that both have and that differs.
+    /// Whether a device that the log holds is the one of a credential.
+    fn fits(&self, (held, admitted): &(PublicKey, u64), key: &PublicKey, log_seq: u64) -> bool {
+        let listed_again = *admitted == self.first_seq && log_seq < self.first_seq;
+        held == key && (*admitted == log_seq || listed_again)
+    }
+
+    /// Number of the first entry that differs, of two logs that were reset equally often.
     fn first_difference(&self, other: &Self) -> Option<u64> {
-        (0..).zip(self.hashes.iter().zip(&other.hashes)).find(|(_, (ours, theirs))| ours != theirs).map(|(seq, _)| seq)
+        let pairs = self.hashes.iter().zip(&other.hashes);
+        (self.first_seq..).zip(pairs).find(|(_, (ours, theirs))| ours != theirs).map(|(seq, _)| seq)
     }
 }
 
@@ -246,19 +292,6 @@ fn check_place(entry: &LogEntry, seq: u64, prev: LogHash) -> Result<(), LogError
     }
     if entry.prev != prev { Err(LogError::Prev { seq }) } else { Ok(()) }
 }
-
-fn check_homes(homes: &[NodeId]) -> Result<(), HomesError> {
-    let got = homes.len();
-    match homes {
-        [_] => Ok(()),
-        [first, second] if first == second => Err(HomesError::Repeated),
-        [_, _] => Err(HomesError::Unsupported { got }),
-        _ => Err(HomesError::Count { got }),
-    }
-}
-
-/// The match in [`check_homes`] spells these two out.
-const _: () = assert!(HOMES_ACCEPTED == 1 && HOMES_MAX == 2);
 
 /// What an entry claims, to learn which key must have signed it.
 fn peek(signed: &Signed, seq: u64) -> Result<LogEntry, LogError> {

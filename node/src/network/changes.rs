@@ -435,7 +435,7 @@ fn sender_must_know(error: &RecordError) -> bool {
         error,
         RecordError::Expired { .. }
             | RecordError::LivesTooLong(_)
-            | RecordError::Log(LogError::Unsupported { .. } | LogError::Homes(HomesError::Unsupported { .. }))
+            | RecordError::Log(LogError::Homes(HomesError::Unsupported { .. }))
     )
 }
 

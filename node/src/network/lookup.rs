@@ -7,7 +7,6 @@ use super::addresses::{of_org, peer_of};
 use super::selection::Candidate;
 use super::swarm_task::Command;
 use super::{Found, Lookup, Network, NetworkError, clock, wait};
-use roost_crypto::identity_log::Relation;
 use roost_protocol::handle::Handle;
 use roost_protocol::records::{HandleRecord, OrgRecord, RecordKey, VerifiedRecord};
 use roost_protocol::socket::{LookupReport, LookupSource};
@@ -166,7 +165,7 @@ impl Lookups {
     pub(super) fn age(&self, key: &RecordKey) -> Option<(u64, u64)> {
         let resolution = self.resting_on(key)?;
         match key {
-            RecordKey::Account(_) => Some((resolution.log.0.len() as u64, 0)),
+            RecordKey::Account(_) => Some(roost_protocol::gossip::age_of_log(&resolution.log)),
             RecordKey::Handle(_) => roost_protocol::gossip::age(key, &codec::encode(&resolution.handle_record)),
             RecordKey::Org(_) => resolution.home_org.map(|org| (org.seq, org.expires)),
             RecordKey::Name(_) => None,
@@ -177,7 +176,7 @@ impl Lookups {
     pub(super) fn is_newer(&self, candidate: &Candidate) -> bool {
         let VerifiedRecord::Account(log) = &candidate.record else { return true };
         let known = self.resting_on(&RecordKey::Account(log.account()));
-        known.is_some_and(|known| extends(&known.log, log))
+        known.is_some_and(|known| replaces(&known.log, log))
     }
 
     fn resting_on(&self, key: &RecordKey) -> Option<Resolution> {
@@ -258,7 +257,7 @@ impl Remembered {
     fn follow(&mut self, handle: &Handle, changed: &Candidate) -> bool {
         let Ok(resolution) = &mut self.outcome else { return false };
         match &changed.record {
-            VerifiedRecord::Account(log) if !extends(&resolution.log, log) => true,
+            VerifiedRecord::Account(log) if !replaces(&resolution.log, log) => true,
             VerifiedRecord::Account(log) => {
                 resolution.log = log.log().clone();
                 log.homes().first() == Some(&resolution.home)
@@ -449,9 +448,9 @@ impl Network {
     }
 }
 
-/// Whether a log extends one that is held.
-fn extends(held: &IdentityLog, log: &VerifiedLog) -> bool {
-    VerifiedLog::verify(held).is_ok_and(|held| held.relation(log) == Relation::Extended)
+/// Whether a log takes the place of one that is held.
+fn replaces(held: &IdentityLog, log: &VerifiedLog) -> bool {
+    VerifiedLog::verify(held).is_ok_and(|held| held.relation(log).replaces())
 }
 
 fn org_record(found: Found) -> Option<OrgRecord> {

@@ -8,6 +8,7 @@ use super::selection::Candidate;
 use roost_crypto::identity_log::LogHash;
 use roost_protocol::records::VerifiedRecord;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// The newest state seen under one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub(super) enum Mark {
     },
     /// Of an identity log.
     Log {
+        /// How often it was reset.
+        #[serde(default)]
+        count: u64,
         /// Number of its newest entry.
         seq: u64,
         /// That entry's hash.
@@ -35,7 +39,7 @@ impl Mark {
         match &candidate.record {
             VerifiedRecord::Account(log) => {
                 let head = log.head();
-                Some(Self::Log { seq: head.seq, hash: head.hash })
+                Some(Self::Log { count: log.count(), seq: head.seq, hash: head.hash })
             }
             VerifiedRecord::Handle(record) => Some(Self::Signed { seq: record.seq, expires: record.expires }),
             VerifiedRecord::Org(record) => Some(Self::Signed { seq: record.seq, expires: record.expires }),
@@ -55,14 +59,13 @@ impl Mark {
             (Self::Signed { seq, expires }, VerifiedRecord::Org(record)) => {
                 not_older((*seq, *expires), (record.seq, record.expires))
             }
-            (Self::Log { seq, hash }, VerifiedRecord::Account(log)) => {
-                let there = usize::try_from(*seq).ok().and_then(|seq| log.log().0.get(seq));
-                match there.map(LogHash::of) {
-                    None => Err(StoreError::Older),
-                    Some(other) if other != *hash => Err(StoreError::Branched),
-                    Some(_) => Ok(()),
-                }
-            }
+            (Self::Log { count, seq, hash }, VerifiedRecord::Account(log)) => match log.count().cmp(count) {
+                Ordering::Less => Err(StoreError::Older),
+                Ordering::Greater => Ok(()),
+                Ordering::Equal if log.head().seq < *seq => Err(StoreError::Older),
+                Ordering::Equal if log.hash_at(*seq) != Some(*hash) => Err(StoreError::Branched),
+                Ordering::Equal => Ok(()),
+            },
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::super::tests::people::{Org, account, key, log_of, node, with_handle};
+use super::super::tests::people::{Org, account, key, log_of, node, reset_of, with_handle};
 use super::*;
 use roost_protocol::records::{NameClaims, VerifiedRecord};
 use roost_protocol::{PublicKey, Signed};
@@ -106,6 +106,19 @@ fn an_identity_log_is_replaced_by_its_extension_only() {
     let other = log_of(4, node(1));
     assert!(put(&mut store, &record_key, &other.encoded()).is_err(), "another account's log does not fit the key");
     assert_eq!(store.value(&record_key.to_bytes()), Some(extended.encoded().as_slice()), "the extension is held");
+
+    let reset = reset_of(&alice, 3);
+    assert_eq!(put(&mut store, &record_key, &reset.encoded()), Ok(()), "a reset ends whatever was");
+    for (old, what) in [(&alice, "the genesis"), (&extended, "a longer log"), (&branch, "a branch")] {
+        assert_eq!(put(&mut store, &record_key, &old.encoded()), Err(StoreError::Older), "{what} comes too late");
+    }
+    let another = reset_of(&extended, 3);
+    assert_eq!(
+        put(&mut store, &record_key, &another.encoded()),
+        Err(StoreError::Branched),
+        "two resets of one count contradict each other"
+    );
+    assert_eq!(put(&mut store, &record_key, &reset_of(&another, 3).encoded()), Ok(()), "the next one ends that");
 }
 
 #[test]
@@ -339,7 +352,17 @@ fn a_branch_or_a_prefix_of_a_log_is_refused_after_the_log_is_gone() {
         Err(StoreError::Branched),
         "however long it is"
     );
-    assert_eq!(offer(&with_handle(&extended, 3, "ally@acme.example")), Ok(()), "an extension is welcome");
+    let ally = with_handle(&extended, 3, "ally@acme.example");
+    assert_eq!(offer(&ally), Ok(()), "an extension is welcome");
+
+    store.forget(&key);
+    let reset = reset_of(&branch, 3);
+    let wanted = store.admit(&key, &reset.encoded(), NOW, Origin::Wanted, NOW);
+    assert_eq!(wanted, Ok(()), "so is a reset, whichever branch it ends");
+    store.forget(&key);
+    let mut offer = |log: &roost_protocol::VerifiedLog| store.admit(&key, &log.encoded(), NOW, bob(), NOW);
+    assert_eq!(offer(&ally), Err(StoreError::Older), "what it ended never comes back");
+    assert_eq!(offer(&reset_of(&ally, 3)), Err(StoreError::Branched), "nor another reset of its count");
 }
 
 #[test]

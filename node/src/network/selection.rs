@@ -72,7 +72,7 @@ pub fn choose(held: &Candidate, offered: &Candidate) -> Choice {
     match (&held.record, &offered.record) {
         (VerifiedRecord::Account(ours), VerifiedRecord::Account(theirs)) => match ours.relation(theirs) {
             Relation::Same => Choice::Equal,
-            Relation::Extended => Choice::Offered,
+            Relation::Extended | Relation::Reset => Choice::Offered,
             Relation::Behind | Relation::OtherAccount => Choice::Held,
             Relation::Branched => Choice::Branched,
         },

@@ -1,5 +1,6 @@
 //! Accounts of this home: sign-up by invite, return after a lost store, sign-in, key packages.
 
+use super::devices::{ended_key, revoked};
 use super::quotas::{KEY_PACKAGES_RESERVE, busy};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
@@ -107,8 +108,12 @@ impl Relay {
             Some(owner) if owner != account => {
                 return Err(Refusal::never(Code::HandleTaken, "the name is taken", "ask the operator").into());
             }
-            Some(_) => {}
+            // A device that came by the recovery code shows a log that has it.
+            Some(_) => drop(self.learn_log(step, log.log())?),
             None => {
+                // This node may have heard a newer one while the account was forgotten here.
+                let log = self.learn_log(step, log.log())?;
+                self.check_home(&log)?;
                 let renewed = HandleRecord {
                     seq: record.seq.max(step.now_ms / 1000) + 1,
                     expires: step.now_ms / 1000 + limits::RECORD_LIFE_S,
@@ -139,16 +144,26 @@ impl Relay {
                 "sign this connection's challenge with an active device key",
             )
         };
-        let (key, _) = log.device_keys().get(&device).ok_or_else(bad)?;
+        let active = log.device_keys().get(&device).map(|(key, _)| *key);
+        let key = match active {
+            Some(key) => key,
+            None => ended_key(step, &log, &device)?.ok_or_else(bad)?,
+        };
         let known = self.connections.get_mut(&connection).ok_or_else(bad)?;
-        if !verify_sign_in(key, &self.node, &known.challenge, &account, &device, signature) {
+        if !verify_sign_in(&key, &self.node, &known.challenge, &account, &device, signature) {
             return Err(bad().into());
+        }
+        // Only whoever has the key learns that it was ended.
+        if active.is_none() {
+            return Err(revoked().into());
         }
         if known.device.is_some_and(|signed_in| signed_in != (account, device)) {
             let message = "another device signed in on this connection";
             return Err(Refusal::never(Code::BadSignIn, message, "open a connection for each device").into());
         }
         known.device = Some((account, device));
+        self.links.forget(connection);
+        self.saw(step, &account, &device)?;
         // One connection a device: the newest wins, a half-open one does not hold it up.
         let present = self.present.entry(account).or_default();
         present.insert(connection);
@@ -229,16 +244,12 @@ impl Relay {
         Ok((outputs, next))
     }
 
-    fn check_home(&self, log: &VerifiedLog) -> Result<(), Failure> {
+    pub(super) fn check_home(&self, log: &VerifiedLog) -> Result<(), Failure> {
         if log.homes().contains(&self.node) {
             Ok(())
         } else {
-            Err(Refusal::never(
-                Code::NotHome,
-                "the identity log names another home",
-                "name this node in the log's genesis",
-            )
-            .into())
+            Err(Refusal::never(Code::NotHome, "the identity log names another home", "name this node in the log")
+                .into())
         }
     }
 
@@ -310,12 +321,12 @@ pub(super) fn put_key_packages(
 }
 
 /// One package of each device; a one-time package leaves the store in the same batch, so it is never handed out twice.
-/// `one_time` decides, from how many a device has left (at most one more than the reserve), whether one of them is given; else
+/// `one_time` decides, from how many the device has left (at most one more than the reserve), whether one of them is given; else
 /// the last-resort package is.
 pub(super) fn take_key_packages(
     step: &mut Step<'_, '_>,
     account: AccountId,
-    mut one_time: impl FnMut(usize) -> bool,
+    mut one_time: impl FnMut(&DeviceId, usize) -> bool,
 ) -> Result<(IdentityLog, Vec<(DeviceId, Bytes)>), Failure> {
     let log = verified(&home_log(step, &account)?)?;
     let mut packages = Vec::new();
@@ -323,7 +334,7 @@ pub(super) fn take_key_packages(
     for device in log.device_keys().keys() {
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let held = step.rows.scan(&pool, &rows::end_of(&pool), KEY_PACKAGES_RESERVE + 1)?;
-        let given = !held.is_empty() && one_time(held.len());
+        let given = !held.is_empty() && one_time(device, held.len());
         over_budget |= !held.is_empty() && !given;
         let last_resort = rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]);
         if let Some((key, package)) = held.into_iter().next().filter(|_| given) {
@@ -357,12 +368,14 @@ fn not_here() -> Failure {
         .into()
 }
 
+/// What is kept of an account that lives here.
+pub(super) fn home_row(step: &Step<'_, '_>, account: &AccountId) -> Result<AccountRow, Failure> {
+    rows::get(step.rows, &rows::account(account))?.ok_or_else(not_here)
+}
+
 /// The log of an account that lives here.
 pub(super) fn home_log(step: &Step<'_, '_>, account: &AccountId) -> Result<IdentityLog, Failure> {
-    match rows::get::<AccountRow>(step.rows, &rows::account(account))? {
-        Some(row) => Ok(row.log),
-        None => Err(not_here()),
-    }
+    Ok(home_row(step, account)?.log)
 }
 
 /// The account of a handle of this organisation, where it is known here.
@@ -383,7 +396,7 @@ pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<Ar
             Ok(log)
         }
         Some(known) => match known.relation(&log) {
-            Relation::Extended => {
+            Relation::Extended | Relation::Reset => {
                 let at_home = rows::account(&log.account());
                 if let Some(mut row) = rows::get::<AccountRow>(step.rows, &at_home)? {
                     row.log = log.log().clone();

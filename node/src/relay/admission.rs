@@ -108,6 +108,12 @@ impl Relay {
         self.quotas.commit.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
     }
 
+    /// Each log is told to whoever knows the account.
+    pub(super) fn may_append_log(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        let what = "the identity log changed too often";
+        self.quotas.append_log.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
+    }
+
     /// Charged by [`Self::has_fetched`] only, for the same reason.
     pub(super) fn may_fetch(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
         let what = "key packages of too many accounts were asked for";
@@ -189,8 +195,8 @@ impl Relay {
         let pair = (peer, requester, account);
         self.quotas.key_packages_pair.take(&pair, 1, now_ms).map_err(|wait| busy(what, wait))?;
         let quotas = &mut self.quotas;
-        let taken = accounts::take_key_packages(step, account, |held| {
-            quotas.one_time_key_package(other_node, &account, held, now_ms)
+        let taken = accounts::take_key_packages(step, account, |device, held| {
+            quotas.one_time_key_package(other_node, device, held, now_ms)
         });
         if taken.is_err() {
             // Who asks before the device was ever there must not wait once it is.

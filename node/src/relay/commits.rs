@@ -21,7 +21,7 @@ use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, 
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::{GroupId, MessageId};
 use roost_protocol::limits;
-use roost_protocol::membership;
+use roost_protocol::membership::{self, Judge};
 use roost_protocol::peer::{Deliver, NodeRequest};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
@@ -144,9 +144,8 @@ impl Relay {
             leaves.push(Leave::verify(signed, &log).map_err(|error| bad(error.to_string()))?);
         }
         let log_of = |account: &AccountId| logs.get(account).map(Arc::as_ref);
-        membership::check(&head.state, &after, &view, log_of, &leaves).map_err(|error| {
-            Failure::from(Refusal::never(Code::Malformed, error.to_string(), "plan the change anew"))
-        })?;
+        membership::check(&head.state, &after, &view, log_of, &leaves, Judge::Hub)
+            .map_err(|error| Failure::from(Refusal::never(error.code(), error.to_string(), "plan the change anew")))?;
         Ok((view, after, state_after))
     }
 

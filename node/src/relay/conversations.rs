@@ -413,19 +413,19 @@ impl Relay {
                 )
                 .into());
             }
-            // A move that is learnt here takes along what waits for the account.
-            logs.push(self.learn_log(step, log)?);
+            // A move that is learnt here takes along what waits for the account. What was revoked since changes nothing of how the
+            // group began.
+            self.learn_log(step, log)?;
+            logs.push(as_given);
         }
         for member in &view.members {
-            let admitted = logs.iter().any(|log| {
-                log.account() == member.credential.account
-                    && log.device_keys().get(&member.credential.device).is_some_and(|(key, _)| *key == member.key)
-            });
+            let admitted = logs.iter().any(|log| membership::admits(log, member));
             if !admitted || !state.has(&member.credential.account) {
                 return Err(bad("a leaf is not a device that a participant's identity log admits".into()));
             }
         }
-        membership::check_first(state, &view.members).map_err(|error| bad(error.to_string()))
+        membership::check_first(state, &view.members)
+            .map_err(|error| Refusal::never(error.code(), error.to_string(), "create the conversation anew").into())
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) struct Asked {
 }
 
 impl Relay {
-    /// Queues an entry of our feed for everybody but its author: into the inbox of an account here, for others to their home.
+    /// Queues an entry of our feed for everybody, its author if there are several devices: into the inbox of an account here, for
+    /// others to their home.
     pub(super) fn spread(
         &mut self,
         step: &mut Step<'_, '_>,
@@ -47,7 +48,8 @@ impl Relay {
     ) -> Result<(), Failure> {
         let Reference { feed, seq, .. } = reference;
         for account in state.participants.iter().map(|participant| participant.account) {
-            if author == Some(&account) {
+            // One's own messages are for one's other devices.
+            if author == Some(&account) && !has_several_devices(step, &account)? {
                 continue;
             }
             let home = match accounts::home_of(step, &account) {
@@ -58,7 +60,7 @@ impl Relay {
                 home => home?,
             };
             if home == self.node {
-                if self.inbox_room(step, &account)?.is_none() {
+                if self.room_for(step, &account)?.is_none() {
                     return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
                 }
                 self.put_into_inbox(step, &account, reference)?;
@@ -330,7 +332,7 @@ impl Relay {
         }
         let mut custodies = Vec::new();
         for (account, mut held) in places {
-            let mut room = self.inbox_room(step, &account)?;
+            let mut room = self.room_for(step, &account)?;
             while held < last && !room.is_none() {
                 held += 1;
                 let brought = held.checked_sub(first).and_then(|at| usize::try_from(at).ok());
@@ -466,6 +468,11 @@ fn check_whole(step: &Step<'_, '_>, feed: &FeedId, held: u64, first: u64) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether what one device of an account writes is for others of it.
+fn has_several_devices(step: &Step<'_, '_>, account: &AccountId) -> Result<bool, Failure> {
+    Ok(accounts::known_log(step, account)?.is_some_and(|log| log.device_keys().len() > 1))
 }
 
 pub(super) fn parse_outbox_key(key: &[u8]) -> Option<(FeedId, AccountId)> {

@@ -75,18 +75,19 @@ impl Relay {
         Ok(())
     }
 
-    /// As [`accounts::learn_log`]; what waits for the account goes to its new home, which has custody of nothing yet.
+    /// As [`accounts::learn_log`]; what rests on the log follows. What waits for the account goes to its new home, which has
+    /// custody of nothing yet.
     pub(super) fn learn_log(
         &mut self,
         step: &mut Step<'_, '_>,
         log: &IdentityLog,
     ) -> Result<Arc<VerifiedLog>, Failure> {
         let account = accounts::verified(log)?.account();
-        let first_home = |log: Option<Arc<VerifiedLog>>| log.and_then(|log| log.homes().first().copied());
-        let before = first_home(accounts::known_log(step, &account)?);
+        let held = accounts::known_log(step, &account)?;
         let known = accounts::learn_log(step, log)?;
-        let after = known.homes().first().copied();
-        if let (Some(before), Some(after)) = (before, after)
+        let Some(held) = held.filter(|held| held.head() != known.head()) else { return Ok(known) };
+        self.devices_changed(step, &held, &known)?;
+        if let (Some(before), Some(after)) = (held.homes().first().copied(), known.homes().first().copied())
             && before != after
         {
             self.moved(step, account, before, after)?;
@@ -94,10 +95,12 @@ impl Relay {
         Ok(known)
     }
 
-    /// A hint of the network: only an account that is known from elsewhere is of interest, and a bad log of nobody's.
+    /// A hint of the network: only an account that is known here is of interest, and a bad log of nobody's.
     pub(super) fn log_learned(&mut self, step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<(), StoreError> {
         let outcome = accounts::verified(log).and_then(|verified| {
-            if step.rows.get(&rows::peer_log(&verified.account()))?.is_some() {
+            let account = verified.account();
+            let at_home = step.rows.get(&rows::account(&account))?.is_some();
+            if at_home || step.rows.get(&rows::peer_log(&account))?.is_some() {
                 self.learn_log(step, log)?;
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use super::feeds;
 use super::rows;
-use super::{ConnectionId, Note, Output, Relay, Step};
+use super::{ConnectionId, Failure, Note, Output, Relay, Step};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::feed::Entry;
@@ -138,12 +138,20 @@ impl Relay {
         device: DeviceId,
         incarnation: Incarnation,
         after: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Failure> {
         // A position of another life means nothing: everything that is held is sent, the device knows what it has.
         let after = if incarnation == self.identity.incarnation { after } else { 0 };
         let head: u64 = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
-        let after = after.min(head);
+        // What others of the account still wait for is not sent again; a device that was added later has its beginning here.
+        let cursor: u64 = rows::get(step.rows, &rows::cursor(&account, &device))?.unwrap_or(0);
+        let mut after = after.max(cursor).min(head);
+        let start = self.inbox_start(step, &account)?;
+        if after + 1 < start {
+            after = start - 1;
+            self.send(connection, ServerFrame::Trimmed { inbox: after });
+        }
         self.ack(step, connection, account, device, after)?;
+        self.trim_inbox(step, &account)?;
         if let Some(state) = self.connections.get_mut(&connection) {
             state.sent = Some(after);
             state.acked = after;
@@ -152,7 +160,7 @@ impl Relay {
         Ok(())
     }
 
-    /// The device durably holds the inbox up to `inbox`: the references up to there are not needed any more.
+    /// The device durably holds the inbox up to `inbox`: for it the references up to there are not needed any more.
     pub(super) fn ack(
         &mut self,
         step: &mut Step<'_, '_>,
@@ -160,7 +168,7 @@ impl Relay {
         account: AccountId,
         device: DeviceId,
         inbox: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Failure> {
         let head: u64 = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
         let inbox = inbox.min(head);
         if let Some(state) = self.connections.get_mut(&connection) {
@@ -170,12 +178,8 @@ impl Relay {
         let key = rows::cursor(&account, &device);
         if rows::get::<u64>(step.rows, &key)?.unwrap_or(0) < inbox {
             rows::put(step.rows, key, &inbox);
-            let end = rows::inbox(&account, inbox + 1);
-            let acknowledged = step.rows.scan(&rows::inbox(&account, 0), &end, usize::MAX)?;
-            self.notes.push(Note::Acknowledged(acknowledged.len() as u64));
-            for (key, _) in acknowledged {
-                step.rows.delete(key);
-            }
+            self.saw(step, &account, &device)?;
+            self.trim_inbox(step, &account)?;
         }
         Ok(())
     }
@@ -217,6 +221,7 @@ impl Relay {
     }
 }
 
-fn position_of(key: &[u8]) -> Option<u64> {
+/// The position of a row of an inbox.
+pub(super) fn position_of(key: &[u8]) -> Option<u64> {
     key.get(33..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes)
 }

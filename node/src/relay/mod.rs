@@ -12,12 +12,15 @@ pub mod audit;
 mod commits;
 mod contact;
 mod conversations;
+mod cursors;
 mod delivery;
 mod destination;
+mod devices;
 mod directory;
 mod feeds;
 mod inbox;
 mod inputs;
+mod linking;
 mod lives;
 mod memo;
 mod note;
@@ -157,6 +160,9 @@ pub struct Relay {
     asking_participants: BTreeSet<GroupId>,
     /// Whispers of this batch.
     passing: Vec<whispers::Passing>,
+    /// Logs of this home that changed in the input under way.
+    changed_logs: Vec<devices::ChangedLog>,
+    links: linking::Links,
 }
 
 /// One input's view of time and store.
@@ -201,6 +207,8 @@ impl Relay {
             contacts: contact::Contacts::default(),
             asking_participants: BTreeSet::new(),
             passing: Vec::new(),
+            changed_logs: Vec::new(),
+            links: linking::Links::default(),
             identity,
             node,
             org,
@@ -263,6 +271,7 @@ impl Relay {
                     Ok(()) => rows.absorb(batch),
                     Err(Failure::Refused(error)) => {
                         self.notes.clear();
+                        self.changed_logs.clear();
                         // Whatever the cause: a message behind this one must not pass it.
                         if let Some((group, message)) =
                             submitted.filter(|_| error.later || error.code == Code::WrongEpoch)
@@ -288,6 +297,7 @@ impl Relay {
                     }
                     Err(Failure::Refused(refusal)) => {
                         self.notes.clear();
+                        self.changed_logs.clear();
                         NodeResponse::Refused(refusal)
                     }
                     Err(Failure::Store(error)) => return Err(error),
@@ -304,6 +314,7 @@ impl Relay {
             Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
+        self.tell_changed_logs();
         Ok(std::mem::take(&mut self.outputs))
     }
 
@@ -349,6 +360,7 @@ impl Relay {
             self.destinations.values_mut().for_each(Destination::due_at_once);
             self.late_lives.values_mut().for_each(|(_, at)| *at = now_ms);
             self.contacts.clock_set_back(now_ms);
+            self.links.clock_set_back(now_ms);
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
@@ -377,6 +389,7 @@ impl Relay {
         | ClientFrame::Commit { .. }
         | ClientFrame::Introduce { .. }
         | ClientFrame::ArchivePut { .. }
+        | ClientFrame::AppendLog { .. }
         | ClientFrame::Submit { .. } = frame
         {
             self.check_space()?;
@@ -388,6 +401,10 @@ impl Relay {
             ClientFrame::Restore { id, handle_record, log } => self.restore(step, connection, id, handle_record, &log),
             ClientFrame::SignIn { id, account, device, signature } => {
                 self.sign_in(step, connection, id, account, device, &signature)
+            }
+            ClientFrame::FetchAccount { id, account } => self.fetch_account(step, connection, id, &account),
+            ClientFrame::LinkRequest { id, account, session, sealed } => {
+                self.link_request(step, connection, id, account, (session, sealed))
             }
             other => {
                 let device = self.device_of(connection)?;
@@ -417,6 +434,10 @@ impl Relay {
             }
             ClientFrame::FetchKeyPackages { id, account: of } => {
                 self.fetch_key_packages(step, connection, id, of, account)
+            }
+            ClientFrame::AppendLog { id, log } => self.append_log(step, connection, id, account, &log),
+            ClientFrame::LinkAnswer { id, session, sealed } => {
+                self.link_answer(step, connection, id, account, (session, sealed))
             }
             ClientFrame::Create { id, creation } => {
                 self.may_create(step, &account, &creation)?;
@@ -465,8 +486,12 @@ impl Relay {
             ClientFrame::Whisper { group, epoch, payload } => {
                 self.whisper(step, connection, &device, whispers::Whisper { group, epoch, account, payload })
             }
-            ClientFrame::Ack { inbox } => Ok(self.ack(step, connection, account, device, inbox)?),
-            ClientFrame::SignUp { .. } | ClientFrame::Restore { .. } | ClientFrame::SignIn { .. } => Ok(()),
+            ClientFrame::Ack { inbox } => self.ack(step, connection, account, device, inbox),
+            ClientFrame::SignUp { .. }
+            | ClientFrame::Restore { .. }
+            | ClientFrame::FetchAccount { .. }
+            | ClientFrame::LinkRequest { .. }
+            | ClientFrame::SignIn { .. } => Ok(()),
         }
     }
 
@@ -485,6 +510,7 @@ impl Relay {
     }
 
     fn forget(&mut self, connection: ConnectionId) {
+        self.links.forget(connection);
         let account = self.connections.remove(&connection).and_then(|state| state.device).map(|(account, _)| account);
         if let Some(account) = account
             && let Some(present) = self.present.get_mut(&account)

@@ -139,6 +139,8 @@ pub struct Limits {
     pub introduce: Rate,
     /// Commits of an account, at the hub.
     pub commit: Rate,
+    /// Changes of an account's identity log by its devices.
+    pub append_log: Rate,
     /// Key packages that an account uploads.
     pub put_key_packages: Rate,
     /// Chunks that an account puts into its archive, or requests to trim it.
@@ -147,12 +149,12 @@ pub struct Limits {
     pub resume: Rate,
     /// Key packages of one account for one requester.
     pub key_packages_pair: Rate,
-    /// One-time key packages of one account for one node, whoever asks there.
+    /// One-time key packages of one device for one node, whoever asks there.
     pub key_packages_node: Rate,
-    /// One-time key packages out of the reserve of one account for one node.
+    /// One-time key packages out of the reserve of one device for one node.
     pub key_packages_reserve: Rate,
-    /// One-time key packages of one account for all.
-    pub key_packages_account: Rate,
+    /// One-time key packages of one device for all.
+    pub key_packages_device: Rate,
     /// Requests for key packages by one node.
     pub key_package_requests: Rate,
     /// Conversations that one node brings.
@@ -176,13 +178,14 @@ impl Limits {
         create: Rate::new(20, 1, 10 * MINUTE),
         introduce: Rate::new(2_000, 1, 10 * SECOND),
         commit: Rate::new(60, 1, 10 * SECOND),
+        append_log: Rate::new(20, 1, 10 * MINUTE),
         put_key_packages: Rate::new(300, 1, 30 * SECOND),
         archive: Rate::new(1_500, 1, 2 * SECOND),
         resume: Rate::new(60, 1, SECOND),
         key_packages_pair: Rate::new(6, 1, 10 * MINUTE),
         key_packages_node: Rate::new(4, 1, HOUR),
         key_packages_reserve: Rate::new(1, 1, 24 * HOUR),
-        key_packages_account: Rate::new(8, 1, 10 * MINUTE),
+        key_packages_device: Rate::new(8, 1, 10 * MINUTE),
         key_package_requests: Rate::new(300, 10, MINUTE),
         conversations_node: Rate::new(300, 10, MINUTE),
         conversations_pair: Rate::new(5, 5, HOUR),
@@ -200,13 +203,14 @@ impl Limits {
             create,
             introduce,
             commit,
+            append_log,
             put_key_packages,
             archive,
             resume,
             key_packages_pair,
             key_packages_node,
             key_packages_reserve,
-            key_packages_account,
+            key_packages_device,
             key_package_requests,
             conversations_node,
             conversations_pair,
@@ -221,13 +225,14 @@ impl Limits {
             create: create.raised(TESTNET_FACTOR),
             introduce: introduce.raised(TESTNET_FACTOR),
             commit: commit.raised(TESTNET_FACTOR),
+            append_log: append_log.raised(TESTNET_FACTOR),
             put_key_packages: put_key_packages.raised(TESTNET_FACTOR),
             archive: archive.raised(TESTNET_FACTOR),
             resume: resume.raised(TESTNET_FACTOR),
             key_packages_pair: key_packages_pair.raised(TESTNET_FACTOR),
             key_packages_node: key_packages_node.raised(TESTNET_FACTOR),
             key_packages_reserve: key_packages_reserve.raised(TESTNET_FACTOR),
-            key_packages_account: key_packages_account.raised(TESTNET_FACTOR),
+            key_packages_device: key_packages_device.raised(TESTNET_FACTOR),
             key_package_requests: key_package_requests.raised(TESTNET_FACTOR),
             conversations_node: conversations_node.raised(TESTNET_FACTOR),
             conversations_pair: conversations_pair.raised(TESTNET_FACTOR),
@@ -250,13 +255,14 @@ pub(super) struct Quotas {
     pub create: Quota<AccountId>,
     pub introduce: Quota<AccountId>,
     pub commit: Quota<AccountId>,
+    pub append_log: Quota<AccountId>,
     pub put_key_packages: Quota<AccountId>,
     pub archive: Quota<AccountId>,
     pub resume: Quota<AccountId>,
     pub key_packages_pair: Quota<(NodeId, AccountId, AccountId)>,
-    pub key_packages_node: Quota<(NodeId, AccountId)>,
-    pub key_packages_reserve: Quota<(NodeId, AccountId)>,
-    pub key_packages_account: Quota<AccountId>,
+    pub key_packages_node: Quota<(NodeId, DeviceId)>,
+    pub key_packages_reserve: Quota<(NodeId, DeviceId)>,
+    pub key_packages_device: Quota<DeviceId>,
     pub key_package_requests: Quota<NodeId>,
     pub conversations_node: Quota<NodeId>,
     pub conversations_pair: Quota<(NodeId, AccountId)>,
@@ -275,13 +281,14 @@ impl Quotas {
             create: Quota::new(limits.create),
             introduce: Quota::new(limits.introduce),
             commit: Quota::new(limits.commit),
+            append_log: Quota::new(limits.append_log),
             put_key_packages: Quota::new(limits.put_key_packages),
             archive: Quota::new(limits.archive),
             resume: Quota::new(limits.resume),
             key_packages_pair: Quota::new(limits.key_packages_pair),
             key_packages_node: Quota::new(limits.key_packages_node),
             key_packages_reserve: Quota::new(limits.key_packages_reserve),
-            key_packages_account: Quota::new(limits.key_packages_account),
+            key_packages_device: Quota::new(limits.key_packages_device),
             key_package_requests: Quota::new(limits.key_package_requests),
             conversations_node: Quota::new(limits.conversations_node),
             conversations_pair: Quota::new(limits.conversations_pair),
@@ -305,22 +312,16 @@ impl Quotas {
         Ok(())
     }
 
-    /// Whether the next key package of a device of `account` may be a one-time one; otherwise the last-resort package is given.
+    /// Whether the next key package of `device` may be a one-time one; otherwise the last-resort package is given.
     /// `held` is its pool, `peer` the node that asks, unless it is this one. Takes from the budgets only what is given.
-    pub fn one_time_key_package(
-        &mut self,
-        peer: Option<NodeId>,
-        account: &AccountId,
-        held: usize,
-        now_ms: u64,
-    ) -> bool {
-        let Some(peer) = peer else { return self.key_packages_account.take(account, 1, now_ms).is_ok() };
-        let pair = (peer, *account);
+    pub fn one_time_key_package(&mut self, peer: Option<NodeId>, device: &DeviceId, held: usize, now_ms: u64) -> bool {
+        let Some(peer) = peer else { return self.key_packages_device.take(device, 1, now_ms).is_ok() };
+        let pair = (peer, *device);
         let fresh = held > KEY_PACKAGES_RESERVE || self.key_packages_reserve.check(&pair, now_ms).is_ok();
         let given = fresh
-            && self.key_packages_account.check(account, now_ms).is_ok()
+            && self.key_packages_device.check(device, now_ms).is_ok()
             && self.key_packages_node.take(&pair, 1, now_ms).is_ok()
-            && self.key_packages_account.take(account, 1, now_ms).is_ok();
+            && self.key_packages_device.take(device, 1, now_ms).is_ok();
         if given {
             // Whatever it was given from counts; an error means that the day is not over.
             let _ = self.key_packages_reserve.take(&pair, 1, now_ms);
@@ -405,7 +406,7 @@ mod tests {
             let seed = [number; 32];
             NodeId::of(roost_crypto::keys::SecretKey::from_seed(&seed).public_key())
         };
-        let alice = AccountId([1; 32]);
+        let alice = DeviceId([1; 32]);
         let mut held = 20_usize;
         let nodes: Vec<_> = (0..50).map(node).collect();
         for peer in nodes.iter().cycle().take(10_000) {

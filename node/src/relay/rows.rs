@@ -40,6 +40,10 @@ pub const INBOX_HEAD: u8 = b's';
 pub const INBOX_BYTES: u8 = b't';
 /// Account, device → acknowledged inbox position.
 pub const CURSOR: u8 = b'q';
+/// Account, device → when it was last seen, within a day, milliseconds since 1970.
+pub const SEEN: u8 = b'S';
+/// Account, device → key of a device that was ended.
+pub const ENDED: u8 = b'E';
 /// Account, feed → position up to which the account has the feed in its inbox: custody given.
 pub const HELD: u8 = b'u';
 /// Feed, account → position up to which the account's home has it: custody received.
@@ -147,6 +151,14 @@ pub fn inbox_bytes(id: &AccountId) -> Vec<u8> {
 
 pub fn cursor(id: &AccountId, device: &DeviceId) -> Vec<u8> {
     key(CURSOR, &[id.as_bytes(), device.as_bytes()])
+}
+
+pub fn seen(id: &AccountId, device: &DeviceId) -> Vec<u8> {
+    key(SEEN, &[id.as_bytes(), device.as_bytes()])
+}
+
+pub fn ended(id: &AccountId, device: &DeviceId) -> Vec<u8> {
+    key(ENDED, &[id.as_bytes(), device.as_bytes()])
 }
 
 pub fn held(id: &AccountId, of: &FeedId) -> Vec<u8> {

@@ -15,6 +15,7 @@ use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 
 mod archive;
 mod commits;
+mod devices;
 mod whispers;
 
 const NOW_MS: u64 = 1_795_000_000_000;

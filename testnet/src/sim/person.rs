@@ -332,10 +332,11 @@ impl World {
                         self.ledger.refused(&report.id, why);
                     }
                 },
+                // What a conversation is called is a message like others; nobody types here.
                 Output::Named(_) | Output::Typing { .. } | Output::Presence(_) => {}
-                Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
+                Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 Output::Intent(report) => self.wish_ended(person, &report),
                 Output::Membership(report) => {
                     self.counters.reach(if report.over { "memberships_over" } else { "memberships" });

@@ -276,11 +276,12 @@ async fn a_device_injected_into_a_log_a_branch_and_foreign_logs_are_refused() {
     let carols = world.carol.log.log().clone();
     let device = Signer::Device(world.carol.device());
     let add = Operation::AddDevice { device: eves_key.public_key() };
+    let again = Operation::AddDevice { device: world.carol.key.public_key() };
     let homes = Operation::SetHomes { homes: vec![world.eve.node] };
     let genesis = IdentityLog(vec![carols.0[0].clone()]);
     let cases = [
-        ("7 a device of eve's, signed by eve", forged(&carols, add.clone(), device, &eves_key)),
-        ("7 a device of eve's, with carol's own key", forged(&carols, add, device, &world.carol.key)),
+        ("7 a device of eve's, signed by eve", forged(&carols, add, device, &eves_key)),
+        ("7 carol's device once more, with its own key", forged(&carols, again, device, &world.carol.key)),
         ("7 new homes, signed by eve as R", forged(&carols, homes.clone(), Signer::Root, &eves_key)),
         ("7 a branch, with carol's own key", forged(&genesis, homes, device, &world.carol.key)),
         ("an empty log", IdentityLog(vec![])),

@@ -186,6 +186,7 @@ fn log_fields(log: &VerifiedLog) -> Value {
         "homes": log.homes(),
         "handle": log.handle().map(|(handle, org)| json!({ "handle": handle, "org": org })),
         "head": log.head(),
+        "count": log.count(),
     })
 }
 
@@ -195,6 +196,7 @@ fn two_logs(given: &Given) -> Outcome {
     let relation = match held.relation(&offered) {
         Relation::Same => "same",
         Relation::Extended => "extended",
+        Relation::Reset => "reset",
         Relation::Behind => "behind",
         Relation::Branched => "branched",
         Relation::OtherAccount => "other_account",
@@ -379,7 +381,13 @@ fn log_cause(error: LogError) -> String {
         LogError::Seq { .. } => "seq".into(),
         LogError::Prev { .. } => "prev".into(),
         LogError::SignerNotActive { .. } => "signer_not_active".into(),
-        LogError::Unsupported { .. } => "unsupported".into(),
+        LogError::ResetRepeated { .. } => "reset_repeated".into(),
+        LogError::ResetSigner => "reset_signer".into(),
+        LogError::ResetNumber { .. } => "reset_number".into(),
+        LogError::DeviceRepeated { .. } => "device_repeated".into(),
+        LogError::DeviceCount { .. } => "device_count".into(),
+        LogError::DeviceNotActive { .. } => "device_not_active".into(),
+        LogError::LastDevice { .. } => "last_device".into(),
         LogError::Homes(HomesError::Count { .. }) => "homes_count".into(),
         LogError::Homes(HomesError::Repeated) => "homes_repeated".into(),
         LogError::Homes(HomesError::Unsupported { .. }) => "homes_unsupported".into(),

@@ -16,7 +16,7 @@ use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, 
 use roost_protocol::feed::Entry;
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
-use roost_protocol::membership;
+use roost_protocol::membership::{self, Judge};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ClientFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -311,7 +311,8 @@ impl Device {
                 None => return Ok(None),
             }
         }
-        let verdict = membership::check(&row.state, &head.state, &view, |account| logs.get(account), &leaves);
+        let verdict =
+            membership::check(&row.state, &head.state, &view, |account| logs.get(account), &leaves, Judge::Member);
         Ok(verdict.ok())
     }
 

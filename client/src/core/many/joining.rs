@@ -8,7 +8,7 @@ use super::super::{Device, DeviceError, Output};
 use super::ConversationRow;
 use super::commits::MembershipReport;
 use roost_crypto::codec;
-use roost_crypto::identity_log::IdentityLog;
+use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, Creation, Role};
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
@@ -164,6 +164,7 @@ impl Device {
     /// Asks for what is missing, or joins.
     fn join_on(&mut self, group: GroupId, next: &NextEpoch, now_ms: u64) -> Result<(), DeviceError> {
         let Ok(head) = ConversationHead::verify(&next.head) else { return self.join_failed(group, next, now_ms) };
+        self.learn_from_parked(&head)?;
         let mut behind = None;
         for participant in &head.state.participants {
             if self.log_of(&participant.account)?.is_none() {
@@ -185,6 +186,24 @@ impl Device {
         let offset = self.intents.trees.get(&(group, epoch)).map_or(0, |tree| tree.len() as u64);
         self.intents.asked.insert(group);
         self.request(Pending::FetchTree(group, epoch), |id| ClientFrame::FetchTree { id, group, epoch, offset });
+        Ok(())
+    }
+
+    /// Learns the logs of those who took part when we were added and were removed since: the home tells of those who take part
+    /// now, and the commits that wait bring the logs of whom they remove.
+    fn learn_from_parked(&mut self, head: &ConversationHead) -> Result<(), DeviceError> {
+        for (_, entry) in self.table.scan::<Entry>(&rows::parked_of(&head.group))? {
+            let Ok(next) = entry.next_epoch() else { continue };
+            for log in &next.commit.logs {
+                let account = VerifiedLog::verify(log).ok().map(|log| log.account());
+                let concerned = account.filter(|account| head.state.has(account));
+                if let Some(account) = concerned
+                    && self.log_of(&account)?.is_none()
+                {
+                    self.learn_log(log)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -219,7 +238,7 @@ impl Device {
             && let Ok(head) = ConversationHead::verify(&next.head)
         {
             for log in logs {
-                if let Ok(verified) = roost_crypto::identity_log::VerifiedLog::verify(log)
+                if let Ok(verified) = VerifiedLog::verify(log)
                     && head.state.has(&verified.account())
                 {
                     let known = self.log_of(&verified.account())?.is_some();

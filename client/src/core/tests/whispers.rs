@@ -25,8 +25,7 @@ fn name(side: usize) -> &'static str {
 impl World {
     fn types(&mut self, side: usize, on: bool) {
         let to = name(1 - side).parse().expect("a handle");
-        let mut random = draw(&mut self.draws);
-        self.sides[side].device.typing(&to, on, &mut random, self.now_ms).expect("known");
+        self.sides[side].device.typing(&to, on, &mut draw(&mut self.draws), self.now_ms).expect("known");
         self.settle();
     }
 

@@ -29,6 +29,11 @@ pub(crate) fn with_handle(log: &VerifiedLog, seed: u8, handle: &str) -> Verified
     log.append(operation, Signer::Root, &key(seed + 100)).unwrap()
 }
 
+/// The account of [`log_of`] after its next reset, with a device of key `seed + 50`.
+pub(crate) fn reset_of(log: &VerifiedLog, seed: u8) -> VerifiedLog {
+    log.reset(&key(seed + 100), vec![key(seed + 50).public_key()], log.homes().to_vec()).unwrap()
+}
+
 /// An organisation with one node: root key `seed + 200`, node key `seed`.
 pub(crate) struct Org {
     pub(crate) root: SecretKey,

@@ -277,9 +277,27 @@ fn selection(maker: &mut Maker) {
         "select",
         pair(&account, short.clone(), long.clone()),
     );
-    maker.valid("select-equal", SECTION, "the same bytes refresh", "select", pair(&account, long.clone(), long));
+    maker.valid(
+        "select-equal",
+        SECTION,
+        "the same bytes refresh",
+        "select",
+        pair(&account, long.clone(), long.clone()),
+    );
     maker.fault("select/log-behind", "a prefix of the held log", "select-equal", ("offered", short), "older");
     let branch = hex(&ALICE.log_as("alina").encoded());
+    let reset = ALICE.log().reset(&ALICE.root(), vec![ALICE.device_key().public_key()], vec![ACME.node()]).unwrap();
+    let reset = hex(&reset.encoded());
+    maker.valid("select-log-reset", SECTION, "a reset stands", "select", pair(&account, long.clone(), reset.clone()));
+    let same = pair(&account, reset.clone(), reset);
+    maker.valid("select-log-reset-equal", SECTION, "the same reset refreshes", "select", same);
+    maker.fault(
+        "select/log-before-its-reset",
+        "what was reset",
+        "select-log-reset-equal",
+        ("offered", long.clone()),
+        "older",
+    );
     maker.fault("select/log-branched", "a branch of the held log", "select-equal", ("offered", branch), "branched");
 
     let handle = RecordKey::Handle(handle_record().handle.key(&ACME.id()));

@@ -5,6 +5,7 @@ use crate::vectors::cast::{ACME, ALICE, BIRCH, BOB, CHALLENGE, EVIL, GROUP, LIFE
 use crate::vectors::live;
 use ciborium::Value as Cbor;
 use roost_crypto::identity_log::{LogEntry, LogHash, Operation, Signer};
+use roost_crypto::ids::DeviceId;
 use roost_crypto::labels;
 use roost_protocol::content::{Body, Content};
 use roost_protocol::conversation::ConversationHead;
@@ -14,7 +15,7 @@ use roost_protocol::limits;
 use roost_protocol::peer::NodeRequest;
 use roost_protocol::records::HandleRecord;
 use roost_protocol::socket::{ClientFrame, sign_in_signature};
-use roost_protocol::{Bytes, IdentityLog, NodeId, SecretKey, Signature, Signed, codec};
+use roost_protocol::{Bytes, IdentityLog, NodeId, SecretKey, Signature, Signed, VerifiedLog, codec};
 use serde_json::{Value, json};
 
 pub fn make(maker: &mut Maker) {
@@ -457,25 +458,128 @@ fn identity_logs(maker: &mut Maker) {
     fault("handle-upper-case", "a handle outside the alphabet", by_alice(handle("Alice@acme.example")), "character");
     fault("handle-without-at", "a handle of no organisation", by_alice(handle("alice")), "no_at");
     fault("handle-edge", "a half that ends with a dot", by_alice(handle("alice.@acme.example")), "edge");
+    devices(maker);
+    resets(maker);
+}
+
+/// A device of alice's beyond the first, by number.
+fn further_device(number: u8) -> SecretKey {
+    SecretKey::from_seed(&[0x70 + number; 32])
+}
+
+fn devices(maker: &mut Maker) {
+    let (root, device, second) = (ALICE.root(), ALICE.device_key(), further_device(1));
+    let (by_device, by_second) = (Signer::Device(ALICE.device()), Signer::Device(DeviceId::of(&second.public_key())));
+    let add = |key: &SecretKey| Operation::AddDevice { device: key.public_key() };
+    let revoke = |key: &SecretKey| Operation::RevokeDevice { device: DeviceId::of(&key.public_key()) };
+    let linked = ALICE.log().append(add(&second), by_device, &device).unwrap();
+    let given = json!({ "log": hex(&linked.encoded()) });
+    maker.valid("identity-log-linked", "Identity log", "a second device, added by the first", "identity-log", given);
+    let lost = linked.append(revoke(&device), by_second, &second).unwrap();
+    let given = json!({ "log": hex(&lost.encoded()) });
+    maker.valid("identity-log-revoked", "Identity log", "the first device, ended by the second", "identity-log", given);
+    let alone = ALICE.log().append(revoke(&device), Signer::Root, &root).unwrap();
+    let given = json!({ "log": hex(&alone.encoded()) });
+    maker.valid("identity-log-no-device", "Identity log", "the root key ends the last device", "identity-log", given);
+
+    let mut fault =
+        |name: &str, what: &str, behind: &VerifiedLog, (op, signer, key): (_, _, &SecretKey), cause: &str| {
+            let head = behind.head();
+            let mut log = behind.log().clone();
+            log.0.push(log_entry(head.seq + 1, head.hash, signer, op, key));
+            maker.fault(&format!("identity-log/{name}"), what, "identity-log", ("log", hex(&log.encoded())), cause);
+        };
     fault(
-        "add-device",
-        "an operation of a later version",
-        by_alice(Operation::AddDevice { device: BOB.device_key().public_key() }),
-        "unsupported",
+        "device-active-twice",
+        "an active device is added",
+        &linked,
+        (add(&second), by_device, &device),
+        "device_repeated",
     );
     fault(
-        "revoke-device",
-        "an operation of a later version",
-        by_alice(Operation::RevokeDevice { device: ALICE.device() }),
-        "unsupported",
+        "device-back",
+        "a revoked device is added again",
+        &lost,
+        (add(&device), Signer::Root, &root),
+        "device_repeated",
     );
-    let reset = Operation::Reset { count: 1, devices: vec![device.public_key()], homes: home() };
     fault(
-        "reset",
-        "an operation of a later version",
-        after(log_entry(1, head, Signer::Root, reset, &root)),
-        "unsupported",
+        "added-device-is-the-root",
+        "the root key as device",
+        &linked,
+        (add(&root), by_device, &device),
+        "device_is_root",
     );
+    let five = (2..5)
+        .fold(linked.clone(), |log, number| log.append(add(&further_device(number)), by_device, &device).unwrap());
+    let sixth = further_device(5);
+    fault("six-devices", "one device too many", &five, (add(&sixth), Signer::Root, &root), "device_count");
+    let stranger = BOB.device_key();
+    fault(
+        "revoked-nobody",
+        "ends a device of another",
+        &linked,
+        (revoke(&stranger), by_device, &device),
+        "device_not_active",
+    );
+    fault("revoked-twice", "ends a device again", &lost, (revoke(&device), by_second, &second), "device_not_active");
+    fault(
+        "last-device",
+        "the last device ends itself",
+        &ALICE.log(),
+        (revoke(&device), by_device, &device),
+        "last_device",
+    );
+    let handle = Operation::SetHandle { handle: "alice@acme.example".into(), org: ACME.id() };
+    fault("signer-revoked", "signed by a revoked device", &lost, (handle, by_device, &device), "signer_not_active");
+}
+
+fn resets(maker: &mut Maker) {
+    let (root, device) = (ALICE.root(), ALICE.device_key());
+    let reset = ALICE.log().reset(&root, vec![device.public_key()], vec![ACME.node()]).unwrap();
+    let given = json!({ "log": hex(&reset.encoded()) });
+    maker.valid("identity-log-reset", "Identity log", "a log that begins by a reset", "identity-log", given);
+    let add = Operation::AddDevice { device: further_device(1).public_key() };
+    let longer = reset.append(add, Signer::Device(ALICE.device()), &device).unwrap();
+    let given = json!({ "log": hex(&longer.encoded()) });
+    maker.valid("identity-log-reset-linked", "Identity log", "a device behind a reset", "identity-log", given);
+
+    let op = |count: u64, devices: Vec<SecretKey>| Operation::Reset {
+        root: root.public_key(),
+        count,
+        devices: devices.iter().map(SecretKey::public_key).collect(),
+        homes: vec![ACME.node()],
+        handle: None,
+    };
+    let alone = |seq, prev, signer, op, key: &SecretKey| {
+        hex(&codec::encode(&IdentityLog(vec![log_entry(seq, prev, signer, op, key)])))
+    };
+    let mut fault = |name: &str, what: &str, log: Value, cause: &str| {
+        maker.fault(&format!("identity-log/{name}"), what, "identity-log", ("log", log), cause);
+    };
+    let (zero, one) = (LogHash::ZERO, || vec![ALICE.device_key()]);
+    let by_device = Signer::Device(ALICE.device());
+    fault("reset-by-a-device", "reset by the device", alone(2, zero, by_device, op(1, one()), &device), "reset_signer");
+    let by_eve = alone(2, zero, Signer::Root, op(1, one()), &EVIL.root_key());
+    fault("reset-of-another-root", "names a root key that did not sign", by_eve, "signature");
+    let child = alone(2, ALICE.log().head().hash, Signer::Root, op(1, one()), &root);
+    fault("reset-with-prev", "a reset that follows something", child, "prev");
+    fault("reset-count-0", "no reset by its count", alone(2, zero, Signer::Root, op(0, one()), &root), "reset_number");
+    fault("reset-seq-0", "a reset with number 0", alone(0, zero, Signer::Root, op(1, one()), &root), "reset_number");
+    let many = alone(2, zero, Signer::Root, op(1 << 32, one()), &root);
+    fault("reset-count-over-32-bits", "a count over 32 bits", many, "reset_number");
+    let late = alone(1 << 32, zero, Signer::Root, op(1, one()), &root);
+    fault("reset-seq-over-32-bits", "a number over 32 bits", late, "reset_number");
+    let twice = alone(2, zero, Signer::Root, op(1, vec![ALICE.device_key(), ALICE.device_key()]), &root);
+    fault("reset-device-twice", "one device listed twice", twice, "device_repeated");
+    let six = alone(2, zero, Signer::Root, op(1, (0..6).map(further_device).collect()), &root);
+    fault("reset-six-devices", "six devices", six, "device_count");
+    let rooted = alone(2, zero, Signer::Root, op(1, vec![ALICE.root()]), &root);
+    fault("reset-device-is-the-root", "the root key as device", rooted, "device_is_root");
+    let head = ALICE.log().head();
+    let mut behind = ALICE.log().log().clone();
+    behind.0.push(log_entry(head.seq + 1, head.hash, Signer::Root, op(1, one()), &root));
+    fault("reset-behind", "a reset that does not begin the log", hex(&behind.encoded()), "reset_repeated");
 }
 
 fn two_logs(maker: &mut Maker) {
@@ -486,11 +590,27 @@ fn two_logs(maker: &mut Maker) {
     pair("two-logs-extended", "an extension replaces what it extends", &short, &long);
     pair("two-logs-behind", "a prefix replaces nothing", &long, &short);
     pair("two-logs-same", "the same log", &long, &long);
+    let to = |seed: u8, log: &VerifiedLog| {
+        log.reset(&ALICE.root(), vec![SecretKey::from_seed(&[seed; 32]).public_key()], vec![ACME.node()]).unwrap()
+    };
+    let (reset, other) = (to(0x71, &ALICE.log()), to(0x72, &ALICE.log()));
+    let (once, twice) = (hex(&reset.encoded()), hex(&to(0x71, &reset).encoded()));
+    pair("two-logs-reset", "a reset ends the longer log", &long, &once);
+    pair("two-logs-reset-again", "the higher count stands", &once, &twice);
+    pair("two-logs-reset-behind", "what was reset never comes back", &once, &long);
     let mut fault = |name: &str, what: &str, offered: Value, cause: &str| {
         maker.fault(&format!("identity-log/{name}"), what, "two-logs-same", ("offered", offered), cause);
     };
     fault("branched", "another second entry", hex(&ALICE.log_as("alina").encoded()), "branched");
     fault("of-another-account", "bob's log for alice's", hex(&BOB.log().encoded()), "other_account");
+    let what = "another reset of the same count";
+    maker.fault(
+        "identity-log/reset-branched",
+        what,
+        "two-logs-reset-again",
+        ("offered", hex(&other.encoded())),
+        "branched",
+    );
 }
 
 fn recovery(maker: &mut Maker) {
