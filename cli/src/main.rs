@@ -3,11 +3,13 @@
 mod commands;
 mod config;
 mod control;
+mod interactive;
 mod output;
 
 use clap::{Parser, Subcommand};
 use commands::{account, bench, chat, check, init, invite, lookup, serve, testnet};
 use output::{Exit, Failure, Printer};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -54,7 +56,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.json;
-    log_to_stderr(json);
+    // On the screen of the interactive client a line of the log would be a stain.
+    let drawn = matches!(&cli.command, Command::Chat(args) if args.is_interactive()) && std::io::stderr().is_terminal();
+    if !drawn {
+        log_to_stderr(json);
+    }
     let code = run(cli).unwrap_or_else(|failure| {
         eprintln!("{}", failure.render(json));
         failure.exit.code()

@@ -10,6 +10,7 @@ mod failure;
 mod full_disk;
 mod groups;
 mod hostile;
+mod interactive;
 mod kills;
 mod load;
 mod nodes;

@@ -5,6 +5,7 @@ mod people;
 mod presence;
 
 use super::group;
+use crate::interactive;
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
 use futures::future::{join_all, try_join_all};
 use roost_client::Session;
@@ -210,13 +211,20 @@ enum Command {
     Status,
 }
 
+impl Args {
+    /// Whether it takes the terminal over.
+    pub fn is_interactive(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     let Some(command) = args.command else {
-        return Err(no_interactive_client());
+        return interactive::run(&args.dir, args.passphrase_file.as_deref(), out.json).await;
     };
     let session = Session::open(&args.dir, args.passphrase_file.as_deref()).await?;
     let done = match command {
@@ -267,14 +275,6 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Err(failure) => Err(failure),
         Ok(()) => Ok(closed?),
     }
-}
-
-fn no_interactive_client() -> Failure {
-    Failure::usage(
-        "not_built",
-        "the interactive client does not exist yet",
-        "use `roost chat --dir C send TO TEXT` and `roost chat --dir C recv`",
-    )
 }
 
 async fn sent(
@@ -515,12 +515,5 @@ mod tests {
     fn a_text_cannot_steer_the_terminal() {
         let shown: String = "hi\u{1b}[2J\nthere".chars().map(visible).collect();
         assert_eq!(shown, "hi\u{fffd}[2J\nthere", "escape is replaced, the line break stays");
-    }
-
-    #[test]
-    fn a_chat_without_a_verb_says_what_to_type() {
-        let failure = no_interactive_client();
-        assert_eq!(failure.exit.code(), 2, "it is not there, so asking for it is a usage error");
-        assert!(failure.hint.contains("send TO TEXT"), "the hint names what there is: {}", failure.hint);
     }
 }

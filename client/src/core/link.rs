@@ -372,7 +372,7 @@ impl Device {
                 self.commit_refused(number, group, operation, error, random, now_ms)?;
             }
             Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => {
-                self.joining_refused(group, &error, now_ms)?;
+                self.joining_refused(group, &error, now_ms)?
             }
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,

@@ -280,6 +280,7 @@ impl Device {
         self.watch_clock(now_ms);
         self.expire(now_ms)?;
         self.tell_profile(&mut *random, now_ms)?;
+        self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;

@@ -358,12 +358,18 @@ impl Device {
         for id in ids {
             let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { continue };
             let sealed_there = row.sealed.as_ref().is_some_and(|sealed| sealed.group == *group);
-            if sealed_there && row.state < State::Custody && row.waiting.remove(account) && !row.waiting.is_empty() {
-                self.put_outbox(id, &row);
-                continue;
+            let of_many = matches!(row.target, Target::Conversation(_));
+            if sealed_there && of_many && row.state < State::Custody {
+                let is_news = row.waiting.remove(account);
+                if !row.waiting.is_empty() {
+                    // Said again of one home, it says nothing of the others.
+                    if is_news {
+                        self.put_outbox(id, &row);
+                    }
+                    continue;
+                }
             }
-            let ours = sealed_there
-                && (row.account.as_ref() == Some(account) || matches!(row.target, Target::Conversation(_)));
+            let ours = sealed_there && (row.account.as_ref() == Some(account) || of_many);
             if ours && row.state < State::Custody {
                 row.state = State::Custody;
                 row.accepted_at = row.accepted_at.or(Some(now_ms));

@@ -250,18 +250,17 @@ impl Device {
         Ok(self.person(account)?.profile.map(|(_, name)| name))
     }
 
-    /// Keeps a text that is not finished; an empty one leaves nothing.
+    /// Keeps the text that is not finished in a conversation; an empty one leaves nothing.
     ///
     /// # Errors
-    /// [`Error::TextTooLong`].
-    pub fn set_draft(&mut self, with: &AccountId, text: &str) -> Result<(), Error> {
+    /// [`Error::TextTooLong`], [`Error::Device`].
+    pub fn set_draft(&mut self, conversation: &ConversationId, text: &str) -> Result<(), Error> {
         if text.len() > limits::TEXT_BYTES_MAX {
             return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
         }
-        let known: Option<DraftRow> = self.table.get(&rows::draft(with))?;
-        if known.map(|known| known.text).unwrap_or_default() != text {
+        if self.draft(conversation)?.unwrap_or_default() != text {
             let row = DraftRow { text: text.to_owned(), changed_at: self.last_now_ms };
-            self.table.put(rows::draft(with), &row);
+            self.table.put(rows::draft(conversation), &row);
         }
         Ok(())
     }
@@ -270,8 +269,8 @@ impl Device {
     ///
     /// # Errors
     /// [`DeviceError`].
-    pub fn draft(&self, with: &AccountId) -> Result<Option<String>, DeviceError> {
-        let row: Option<DraftRow> = self.table.get(&rows::draft(with))?;
+    pub fn draft(&self, conversation: &ConversationId) -> Result<Option<String>, DeviceError> {
+        let row: Option<DraftRow> = self.table.get(&rows::draft(conversation))?;
         Ok(row.map(|row| row.text).filter(|text| !text.is_empty()))
     }
 

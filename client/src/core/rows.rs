@@ -273,8 +273,8 @@ pub(super) fn key_change(handle: &Handle) -> Vec<u8> {
     key(KEY_CHANGE, &[&labels::hash(labels::CONTACT_ROW, &[b"handle", handle.to_string().as_bytes()])])
 }
 
-pub(super) fn draft(account: &AccountId) -> Vec<u8> {
-    key(DRAFT, &[account.as_bytes()])
+pub(super) fn draft(conversation: &ConversationId) -> Vec<u8> {
+    key(DRAFT, &[conversation.as_bytes()])
 }
 
 pub(super) fn history(conversation: &ConversationId, id: &MessageId) -> Vec<u8> {

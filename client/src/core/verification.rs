@@ -113,7 +113,7 @@ impl Device {
     /// [`DeviceError`].
     pub fn key_change_shown(&mut self, handle: &Handle) -> Result<(), DeviceError> {
         let key = rows::key_change(handle);
-        if let Some(row) = self.table.get::<KeyChangeRow>(&key)? {
+        if let Some(row) = self.table.get::<KeyChangeRow>(&key)?.filter(|row| !row.shown) {
             self.table.put(key, &KeyChangeRow { shown: true, ..row });
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The loop that owns a device: gather inputs, commit what they changed, then let the outputs leave.
 
+use super::open::Gap;
 use super::socket::Socket;
 use super::{Command, IntentState, now_ms};
 use crate::core::message::ReceivedMessage;
@@ -27,6 +28,9 @@ const RECONNECT_MAX: Duration = Duration::from_secs(10);
 /// After this long without a frame a sign of life is asked for; after twice as long the connection is given up.
 const SILENCE: Duration = Duration::from_secs(20);
 
+/// Gaps kept for a screen.
+const GAPS_MAX: usize = 256;
+
 /// Where the connection stands.
 enum Connection {
     Waiting(Instant),
@@ -44,6 +48,14 @@ enum Event {
     Tick,
 }
 
+/// Who is to be woken by what.
+pub(super) struct Bells {
+    /// About a message, an intent or a conversation that somebody waits for.
+    pub change: watch::Sender<u64>,
+    /// About anything that a screen shows.
+    pub alter: watch::Sender<u64>,
+}
+
 type SafetyReply = oneshot::Sender<Result<SafetyNumber, Error>>;
 
 /// Answers that may leave once the batch is durable.
@@ -55,7 +67,10 @@ pub(super) struct Driver {
     store: Arc<Store>,
     commands: mpsc::Receiver<Command>,
     received: mpsc::Sender<ReceivedMessage>,
-    changes: watch::Sender<u64>,
+    bells: Bells,
+    /// Something that a screen shows is another than before.
+    altered: bool,
+    gaps: VecDeque<Gap>,
     connection: Connection,
     pause: Duration,
     backlog: VecDeque<ReceivedMessage>,
@@ -72,14 +87,16 @@ impl Driver {
         store: Store,
         commands: mpsc::Receiver<Command>,
         received: mpsc::Sender<ReceivedMessage>,
-        changes: watch::Sender<u64>,
+        bells: Bells,
     ) -> Self {
         Self {
             device,
             store: Arc::new(store),
             commands,
             received,
-            changes,
+            bells,
+            altered: false,
+            gaps: VecDeque::new(),
             connection: Connection::Waiting(now()),
             pause: RECONNECT_MIN,
             backlog: VecDeque::new(),
@@ -235,6 +252,11 @@ impl Driver {
         }
     }
 
+    /// Gaps that were told in this session, oldest first.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.gaps.iter().cloned().collect()
+    }
+
     /// Lets the device do something and answers once that is durable.
     pub fn act<T: Send + 'static>(
         &mut self,
@@ -273,6 +295,7 @@ impl Driver {
                 let store = Arc::clone(&self.store);
                 let committed = tokio::task::spawn_blocking(move || store.commit(&writes)).await;
                 committed.map_err(|error| Error::Store(error.to_string()))??;
+                self.altered = true;
             }
             self.replies.drain(..).for_each(|reply| reply());
             // A connection that was lost while sending is one more input.
@@ -303,7 +326,10 @@ impl Driver {
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
                 Output::KeyChanged { .. } => tracing::warn!("another account was found behind a handle"),
                 Output::BadArchive { .. } => tracing::warn!("a chunk of the archive does not open"),
-                Output::Gap { reason, .. } => tracing::warn!(reason, "an entry cannot be shown"),
+                Output::Gap { conversation, message, reason } => {
+                    tracing::warn!(reason, "an entry cannot be shown");
+                    self.remember_gap(Gap { conversation, message, reason });
+                }
                 Output::SignedIn => {
                     self.pause = RECONNECT_MIN;
                     changed = true;
@@ -311,7 +337,10 @@ impl Driver {
             }
         }
         if changed {
-            self.changes.send_modify(|count| *count += 1);
+            self.bells.change.send_modify(|count| *count += 1);
+        }
+        if std::mem::take(&mut self.altered) | changed {
+            self.bells.alter.send_modify(|count| *count += 1);
         }
         if let Connection::Open { socket, pinged, .. } = &mut self.connection {
             let mut sent = if frames.is_empty() { Ok(()) } else { socket.send(frames).await };
@@ -324,6 +353,15 @@ impl Driver {
             }
         }
         Ok(false)
+    }
+
+    /// The oldest goes: a screen that shows so many has shown it.
+    fn remember_gap(&mut self, gap: Gap) {
+        if self.gaps.len() >= GAPS_MAX {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(gap);
+        self.altered = true;
     }
 
     fn looked_up(&mut self, handle: &Handle, found: Result<AccountId, Error>) -> Result<(), Error> {
@@ -345,6 +383,7 @@ impl Driver {
     /// The connection is gone: the next attempt comes after a pause that grows.
     fn lost(&mut self, error: &Error) -> Result<(), Error> {
         tracing::debug!(%error, "not connected");
+        self.altered = true;
         self.connection = Connection::Waiting(now() + self.pause);
         self.pause = (self.pause * 2).min(RECONNECT_MAX);
         self.input(Input::Closed)

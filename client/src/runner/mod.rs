@@ -4,18 +4,20 @@
 
 mod driver;
 mod groups;
+mod open;
 mod people;
 mod sign_up;
 mod socket;
 mod whispers;
 
+pub use open::{Alterations, Gap};
 pub use sign_up::{Created, create_account};
 
 use crate::core::message::{MessageReport, ReceivedMessage, State, Status};
 use crate::core::{Device, Random};
 use crate::error::Error;
 use crate::store::Store;
-use driver::Driver;
+use driver::{Bells, Driver};
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::MessageId;
@@ -80,6 +82,7 @@ pub struct Session {
     commands: mpsc::Sender<Command>,
     received: Mutex<mpsc::Receiver<ReceivedMessage>>,
     changes: watch::Receiver<u64>,
+    altered: watch::Receiver<u64>,
     driver: JoinHandle<Result<(), Error>>,
 }
 
@@ -99,8 +102,9 @@ impl Session {
         let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
         let (received_queue, received) = mpsc::channel(RECEIVED_MAX);
         let (change, changes) = watch::channel(0);
-        let driver = Driver::new(device, store, command_queue, received_queue, change);
-        Ok(Self { commands, received: Mutex::new(received), changes, driver: tokio::spawn(driver.run()) })
+        let (alter, altered) = watch::channel(0);
+        let driver = Driver::new(device, store, command_queue, received_queue, Bells { change, alter });
+        Ok(Self { commands, received: Mutex::new(received), changes, altered, driver: tokio::spawn(driver.run()) })
     }
 
     /// Writes a message into the outbox; returns once it is on disk.

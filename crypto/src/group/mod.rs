@@ -351,6 +351,7 @@ pub trait GroupEngine {
     ///
     /// # Errors
     /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::TooLong`].
+    #[cfg(feature = "device")]
     fn seal_whisper(
         &self,
         rows: &dyn Rows,
@@ -366,6 +367,7 @@ pub trait GroupEngine {
     /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::WrongEpoch`] (any other one),
     /// [`GroupError::OwnMessage`], [`GroupError::NotMember`], [`GroupError::Undecryptable`], [`GroupError::Malformed`],
     /// [`GroupError::TooLong`].
+    #[cfg(feature = "device")]
     fn open_whisper(&self, rows: &dyn Rows, group_id: &[u8], epoch: u64, sealed: &[u8]) -> Result<Whisper, GroupError>;
 
     /// Members in leaf order.

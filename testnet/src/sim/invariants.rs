@@ -261,8 +261,8 @@ impl World {
             _ => {}
         }
         let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
-        match frame {
-            ServerFrame::Accepted { feed, seq, .. } => match audit::header_at(&target.disk.durable, feed, *seq) {
+        if let ServerFrame::Accepted { feed, seq, .. } = frame {
+            match audit::header_at(&target.disk.durable, feed, *seq) {
                 Ok(Some(EntryHeader { message, epoch, .. })) => {
                     self.ledger.admitted_in(&message, epoch);
                     let before = *self.ledger.admitted.entry((*feed, message)).or_insert(*seq);
@@ -275,8 +275,7 @@ impl World {
                     self.violated("I1", format!("node {node} accepts what is not on its disk"));
                 }
                 Err(error) => self.violated("I9", format!("node {node}: {error}")),
-            },
-            _ => {}
+            }
         }
     }
 

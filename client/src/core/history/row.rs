@@ -152,8 +152,7 @@ impl MessageRow {
                 earlier(ours, one);
             }
         }
-        let first = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
-        self.expires_at = first(self.expires_at, other.expires_at);
+        self.expires_at = self.expires_at.into_iter().chain(other.expires_at).min();
         self.stored_at = self.stored_at.min(other.stored_at);
         self.payload = self.payload.or(other.payload);
         self.read |= other.read;

@@ -209,6 +209,9 @@ impl Device {
         row.epoch = head.epoch;
         row.head = Some(signed.clone());
         row.over = merged.removed_us;
+        if row.leaving && !row.over {
+            self.intents.leave_due.insert(head.state.conversation);
+        }
         self.table.put(rows::conversation(&head.state.conversation), &row);
         self.verify_names(&row)?;
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&head.group))? {
@@ -265,9 +268,22 @@ impl Device {
     /// # Errors
     /// [`Error::UnknownConversation`] changes nothing; after [`Error::Device`] drop the device.
     pub fn leave_group(&mut self, conversation: ConversationId, random: Random<'_>, now_ms: u64) -> Result<(), Error> {
-        let row = self.group_of(&conversation)?.ok_or(Error::UnknownConversation)?;
+        let mut row = self.group_of(&conversation)?.ok_or(Error::UnknownConversation)?;
+        row.leaving = true;
+        self.table.put(rows::conversation(&conversation), &row);
         let leave = self.wish_to_leave(&row);
         self.write(Target::Conversation(conversation), None, Body::Leave(leave), random, now_ms)?;
+        Ok(())
+    }
+
+    /// Says again that we wish to leave, where an epoch has begun with us still in it.
+    pub(in super::super) fn leave_again(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        for conversation in std::mem::take(&mut self.intents.leave_due) {
+            if let Some(row) = self.group_of(&conversation)?.filter(|row| row.leaving) {
+                let leave = self.wish_to_leave(&row);
+                self.write(Target::Conversation(conversation), None, Body::Leave(leave), &mut *random, now_ms)?;
+            }
+        }
         Ok(())
     }
 
@@ -346,8 +362,13 @@ impl Device {
         if !fits || !row.state.has(&leave.account) || leave.account == self.me.account {
             return Ok(());
         }
+        // It is said again in each epoch: one intent is enough.
+        let same = |other: &Signed| {
+            other.peek::<Leave>(limits::DHT_VALUE_BYTES_MAX).is_ok_and(|other| other.account == leave.account)
+        };
         for (_, intent) in self.table.scan::<IntentRow>(&[INTENT])? {
-            if matches!(&intent.change, GroupChange::Release(leaves) if leaves.contains(&signed)) {
+            let here = intent.conversation == row.state.conversation;
+            if matches!(&intent.change, GroupChange::Release(leaves) if here && leaves.iter().any(same)) {
                 return Ok(());
             }
         }

@@ -87,6 +87,8 @@ pub(super) struct Attempt {
 pub(in super::super) struct Intents {
     next: u64,
     pub(super) open: BTreeMap<u64, Attempt>,
+    /// Conversations in which we wished to leave and an epoch has begun since: in this batch.
+    pub(super) leave_due: BTreeSet<ConversationId>,
     /// Commits whose verdict is awaited on this connection.
     pub(super) submitted: BTreeSet<GroupId>,
     pub(super) trees: BTreeMap<(GroupId, u64), Vec<u8>>,

@@ -94,6 +94,7 @@ impl Device {
             head: Some(signed.clone()),
             creation,
             over: false,
+            leaving: false,
         };
         self.table.put(rows::conversation(&head.state.conversation), &row);
         self.verify_names(&row)?;

@@ -36,6 +36,9 @@ pub(super) struct ConversationRow {
     pub creation: Option<Creation>,
     /// We were removed, or left: what was received stays.
     pub over: bool,
+    /// We wish to leave: said again in each epoch in which we are still there, for those who heard it may have gone themselves.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A participant, for people.

@@ -260,6 +260,7 @@ impl Device {
                         head: None,
                         creation: Some(creation.clone()),
                         over: false,
+                        leaving: false,
                     };
                     self.table.put(rows::conversation(&row.conversation), &known);
                     self.put_intent(number, &IntentRow { operation: Some(operation), ..row.clone() });

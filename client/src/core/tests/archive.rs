@@ -9,7 +9,7 @@ const HOUR_MS: u64 = 60 * 60 * 1_000;
 
 impl World {
     /// Long enough that what has changed is put.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         for _ in 0..4 {
             self.now_ms += 5_000;
             for side in [ALICE, BOB] {
@@ -55,7 +55,8 @@ fn a_device_that_lost_its_disk_has_history_contacts_and_verification_again() {
     let (mut world, id) = talked();
     let bob = world.sides[BOB].account;
     world.sides[ALICE].device.verify(&Whom::Account(bob), None).expect("known");
-    world.sides[ALICE].device.set_draft(&bob, "not finished").expect("short");
+    let place = world.sides[ALICE].device.place_with(&bob).conversation;
+    world.sides[ALICE].device.set_draft(&place, "not finished").expect("short");
     world.settle();
     world.collect();
     let before = world.history(ALICE);
@@ -73,7 +74,7 @@ fn a_device_that_lost_its_disk_has_history_contacts_and_verification_again() {
     let device = &world.sides[ALICE].device;
     assert_eq!(device.is_verified(&bob), Ok(true), "nobody compares again");
     assert_eq!(device.account_of(&"bob@acme".parse().expect("a handle")), Ok(Some(bob)), "the contact is known");
-    assert_eq!(device.draft(&bob), Ok(Some("not finished".into())), "the draft follows");
+    assert_eq!(device.draft(&place), Ok(Some("not finished".into())), "the draft follows");
 }
 
 #[test]

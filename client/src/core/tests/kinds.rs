@@ -235,7 +235,7 @@ fn a_reply_names_its_message_and_a_draft_is_kept() {
     world.settle();
     let item = history(&world, ALICE).remove(0);
     assert_eq!((item.kind.as_str(), item.reply, item.mentions.len()), ("rich_text", Some(id), 1), "each mention once");
-    let with = world.sides[BOB].account;
+    let with = ConversationId::direct(&world.sides[ALICE].account, &world.sides[BOB].account);
     world.sides[ALICE].device.set_draft(&with, "not yet").expect("kept");
     world.commit(ALICE);
     world.crash(ALICE);
@@ -244,6 +244,11 @@ fn a_reply_names_its_message_and_a_draft_is_kept() {
         Some("not yet"),
         "after a restart"
     );
+    world.commit(ALICE);
+    world.sides[ALICE].device.set_draft(&with, "not yet").expect("kept already");
+    let now_ms = world.now_ms;
+    let writes = world.sides[ALICE].device.finish(&mut |bytes| bytes.fill(1), now_ms).expect("finished");
+    assert!(writes.0.is_empty(), "and keeping it again writes nothing, which a screen relies on");
 }
 
 #[test]
