@@ -8,7 +8,7 @@ use super::{Relay, feeds, rows};
 use crate::store::{Overlay, Read, StoreError};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::conversation::ConversationHead;
-use roost_protocol::feed::{Entry, EntryHeader, FeedHead};
+use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
 use roost_protocol::ids::{FeedId, GroupId, MessageId};
 use std::collections::BTreeMap;
 
@@ -79,7 +79,10 @@ pub fn audit(store: &dyn Read) -> Result<Audit, StoreError> {
                 };
                 audit.broken_entries += usize::from(!continues || entry.check().is_err());
                 chain = Some(FeedHead { feed, seq: entry.header.seq, hash: entry.header.hash() });
-                entries.push((feed.group, entry.header.epoch));
+                // A hub that was shown its conversation begins its feed anew with the epoch that it was shown.
+                if entry.header.kind != EntryKind::Creation {
+                    entries.push((feed.group, entry.header.epoch));
+                }
             }
             Some(rows::GROUP) => {
                 let head: ConversationHead = rows::decode(key, value)?;

@@ -291,7 +291,7 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         peer: NodeId,
-        deliver: Deliver,
+        mut deliver: Deliver,
     ) -> Result<Vec<Custody>, Failure> {
         let never =
             |message: &str| Failure::from(Refusal::never(Code::Malformed, message, "see the protocol's Deliver"));
@@ -313,13 +313,20 @@ impl Relay {
         for account in &deliver.accounts {
             accounts::check_at_home(step, account)?;
         }
+        let mut taken = 0;
         for entry in &deliver.entries {
-            let state = self.admit(step, peer, &deliver, entry)?;
+            let state = match self.admit(step, peer, &deliver, entry) {
+                // Its author's home is being asked for, which needs what comes before: that is taken by itself.
+                Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound && taken > 0 => break,
+                admitted => admitted?,
+            };
             if !deliver.accounts.iter().all(|account| state.has(account)) {
                 return Err(not_member());
             }
             feeds::hold(step, entry, deliver.begins)?;
+            taken += 1;
         }
+        deliver.entries.truncate(taken);
         let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
         let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
         let mut places = Vec::new();
