@@ -148,6 +148,11 @@ fn a_home_in_a_new_life_learns_who_takes_part_though_much_comes_at_once() {
 }
 
 #[test]
+fn a_home_in_a_new_life_learns_who_wrote_and_has_left_since() {
+    hold(115..116, &Options::default());
+}
+
+#[test]
 fn a_home_that_forgot_where_a_contact_lives_is_asked_to_look_it_up_again() {
     for seed in [1366, 3398, 6249, 14_131, 15_071] {
         hold(seed..seed + 1, &Options::default());

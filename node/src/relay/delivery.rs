@@ -390,13 +390,19 @@ impl Relay {
             EntryKind::Message => {
                 let head = group_head(step, &entry.header.feed.group)?;
                 let participants = participants_at(step, &head.group, entry.header.epoch.min(head.epoch))?;
+                let takes_part = head.state.has(&entry.header.account);
                 let state = ConversationState { participants, ..head.state };
                 if state.conversation != deliver.conversation || !state.has(&entry.header.account) {
                     return Err(not_member());
                 }
                 if accounts::known_log(step, &entry.header.account)?.is_none() {
-                    // Whoever it is takes part by the hub's word: it is asked where that is, until it has answered.
-                    self.ask_participants(step, &group_head(step, &entry.header.feed.group)?)?;
+                    if takes_part {
+                        // Whoever it is takes part by the hub's word: it is asked where that is, until it has answered.
+                        self.ask_participants(step, &group_head(step, &entry.header.feed.group)?)?;
+                    } else {
+                        // Who has left since: the hub speaks of it no more, the node that delivers what it wrote is its home.
+                        self.ask_log(entry.header.account, peer);
+                    }
                 }
                 if accounts::home_of(step, &entry.header.account)? != peer {
                     return Err(Refusal::later(

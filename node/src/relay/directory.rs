@@ -4,7 +4,7 @@ use super::requests::Pending;
 use super::{AccountRow, ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, rows};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
 use roost_protocol::peer::NodeRequest;
@@ -93,6 +93,28 @@ impl Relay {
             self.moved(step, account, before, after)?;
         }
         Ok(known)
+    }
+
+    /// Asks a node for the log of somebody who lives there, once at a time.
+    pub(super) fn ask_log(&mut self, account: AccountId, home: NodeId) {
+        if self.asking_logs.insert(account) {
+            self.ask(Pending::Log(account, home), home, NodeRequest::Log { account });
+        }
+    }
+
+    /// The answer: it is believed of who lives at the node that was asked.
+    pub(super) fn log_told(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        account: AccountId,
+        home: NodeId,
+        log: &IdentityLog,
+    ) -> Result<(), Failure> {
+        let verified = accounts::verified(log)?;
+        if verified.account() == account && verified.homes().first() == Some(&home) {
+            self.learn_log(step, log)?;
+        }
+        Ok(())
     }
 
     /// A hint of the network: only an account that is known here is of interest, and a bad log of nobody's.

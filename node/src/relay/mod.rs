@@ -158,6 +158,8 @@ pub struct Relay {
     contacts: contact::Contacts,
     /// Groups whose hub is being asked who takes part.
     asking_participants: BTreeSet<GroupId>,
+    /// Accounts whose log a node is being asked for.
+    asking_logs: BTreeSet<AccountId>,
     /// Whispers of this batch.
     passing: Vec<whispers::Passing>,
     /// Logs of this home that changed in the input under way.
@@ -206,6 +208,7 @@ impl Relay {
             voiding: BTreeMap::new(),
             contacts: contact::Contacts::default(),
             asking_participants: BTreeSet::new(),
+            asking_logs: BTreeSet::new(),
             passing: Vec::new(),
             changed_logs: Vec::new(),
             links: linking::Links::default(),

@@ -5,7 +5,7 @@ use super::delivery::Asked;
 use super::whispers::Whisper;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
-use roost_crypto::ids::NodeId;
+use roost_crypto::ids::{AccountId, NodeId};
 use roost_protocol::conversation::Creation;
 use roost_protocol::ids::GroupId;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
@@ -36,6 +36,8 @@ pub(super) enum Pending {
     },
     /// The logs of who takes part in a group.
     Participants(GroupId),
+    /// The log of who wrote something, at the node that delivers it.
+    Log(AccountId, NodeId),
     KeyPackages {
         connection: ConnectionId,
         id: u64,
@@ -157,6 +159,14 @@ impl Relay {
                     _ => Vec::new(),
                 };
                 match self.participants_told(step, group, &logs) {
+                    Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+                    Err(Failure::Store(error)) => Err(error),
+                }
+            }
+            (Pending::Log(account, home), response) => {
+                self.asking_logs.remove(&account);
+                let Some(NodeResponse::Log(log)) = response else { return Ok(()) };
+                match self.log_told(step, account, home, &log) {
                     Ok(()) | Err(Failure::Refused(_)) => Ok(()),
                     Err(Failure::Store(error)) => Err(error),
                 }
