@@ -137,6 +137,7 @@ impl From<roost_client::Error> for Failure {
             | Error::NoSuchMessage
             | Error::NotYours
             | Error::NotPossible(_)
+            | Error::UnknownDevice
             | Error::UnknownMessage => Exit::Usage,
             _ => Exit::Failed,
         };

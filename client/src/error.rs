@@ -100,6 +100,9 @@ pub enum Error {
     /// The digits are not those of the safety number.
     #[error("the digits differ from the safety number")]
     DigitsDiffer,
+    /// No active device of the account by this id.
+    #[error("the account has no such device")]
+    UnknownDevice,
     /// No message with this id was sent from here.
     #[error("no such message was sent from this directory")]
     UnknownMessage,
@@ -144,6 +147,7 @@ impl Error {
             Self::Blocked(_) => "blocked".into(),
             Self::KeyChanged(_) => "key_changed".into(),
             Self::DigitsDiffer => "digits_differ".into(),
+            Self::UnknownDevice => "unknown_device".into(),
             Self::UnknownMessage => "unknown_message".into(),
             Self::TimedOut => "timed_out".into(),
             Self::Closed => "closed".into(),
@@ -184,6 +188,7 @@ impl Error {
             Self::DigitsDiffer => {
                 "somebody may stand between you: ask the person by another way, and do not accept the key".into()
             }
+            Self::UnknownDevice => "look at `roost chat devices`".into(),
             Self::UnknownMessage => "check the id".into(),
             Self::TimedOut => "the message stays queued and is sent when this directory is next in use".into(),
             Self::Closed => "open the directory again".into(),

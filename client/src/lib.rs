@@ -12,4 +12,4 @@ pub mod store;
 
 pub use error::Error;
 #[cfg(feature = "native")]
-pub use runner::{Created, Session, create_account};
+pub use runner::{Created, Joined, NewDirectory, Session, create_account, link_account, restore_account};

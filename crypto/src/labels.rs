@@ -69,6 +69,12 @@ pub const CONTACT_ROW: &str = "roost/1/contact-row";
 pub const ARCHIVE: &str = "roost/1/archive";
 /// Hash of a row in an archive, for the device alone.
 pub const ARCHIVE_ROW: &str = "roost/1/archive-row";
+/// What a new device's request to be linked is sealed to, before the account id.
+pub const LINK_REQUEST: &str = "roost/1/link-request";
+/// What the answer to it is sealed to, before the account id.
+pub const LINK_ANSWER: &str = "roost/1/link-answer";
+/// Hash of a link's secret and the new device's key: the digits that a person compares.
+pub const LINK_DIGITS: &str = "roost/1/link-digits";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -105,6 +111,9 @@ pub const ALL: &[&str] = &[
     CONTACT_ROW,
     ARCHIVE,
     ARCHIVE_ROW,
+    LINK_REQUEST,
+    LINK_ANSWER,
+    LINK_DIGITS,
     SAFETY_NUMBER,
 ];
 

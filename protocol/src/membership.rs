@@ -147,6 +147,11 @@ pub fn admits(log: &VerifiedLog, member: &Member) -> bool {
     Judge::Hub.admits(log, member)
 }
 
+/// Whether a leaf is a device that the log admits or has ended since: who joins may meet one that is yet to be removed.
+pub fn has_admitted(log: &VerifiedLog, member: &Member) -> bool {
+    Judge::Member.admits(log, member)
+}
+
 /// Whether a leaf is a device that the log has ended: whoever takes part may remove it.
 pub fn has_revoked(log: &VerifiedLog, member: &Member) -> bool {
     let Member { credential, .. } = member;

@@ -4,6 +4,7 @@
 mod bench;
 mod canary;
 mod dependencies;
+mod devices;
 mod disk_faults;
 mod durable;
 mod failure;

@@ -1,5 +1,6 @@
 //! `roost chat`: messages of the account in a directory.
 
+mod devices;
 mod history;
 mod people;
 mod presence;
@@ -12,6 +13,7 @@ use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
 use roost_client::core::people::Whom;
 use roost_client::core::{Extras, Recipient};
+use roost_crypto::ids::DeviceId;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::MessageId;
 use serde_json::{Value, json};
@@ -180,7 +182,7 @@ enum Command {
     },
     /// What you chose for this directory
     Settings(people::SettingsArgs),
-    /// Whether an archive is kept, sealed, at your node for devices to come
+    /// Whether an archive is kept, sealed, at your node, for devices that are linked or restored later
     Backup {
         /// On or off; without it nothing changes
         #[arg(value_enum)]
@@ -206,6 +208,15 @@ enum Command {
         /// Like bob@birch
         #[arg(value_name = "TO")]
         to: Handle,
+    },
+    /// The devices of the account
+    Devices(devices::Args),
+    /// Show a code by which another machine becomes a device of the account
+    Link(devices::LinkArgs),
+    /// End another device of the account
+    Revoke {
+        /// Its id, as `devices` shows it
+        device: DeviceId,
     },
     /// Who this is and how it stands
     Status,
@@ -266,6 +277,9 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::AcceptKey { to } => people::accept_key(&session, &to, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,
         Command::SafetyNumber { to } => safety_number(&session, &to, out).await,
+        Command::Devices(args) => devices::run(&session, args, out).await,
+        Command::Link(args) => devices::link(&session, args, out).await,
+        Command::Revoke { device } => devices::revoke(&session, device, out).await,
         Command::Status => status(&session, out).await,
     };
     let closed = session.close().await;

@@ -83,15 +83,8 @@ impl NewAccount {
         org: SignedOrgRecord,
         now_ms: u64,
     ) -> Result<WriteSet, SignUpError> {
-        let record = HandleRecord::verify(&handle_record, now_ms / 1000)?;
-        if record.account != self.account() || record.handle != self.handle || OrgId::of(&record.root) != self.org {
-            return Err(SignUpError::OtherRecord);
-        }
-        let org_record = org.verify(now_ms / 1000)?;
-        let listed = |home: &NodeId| org_record.nodes.iter().any(|node| node.node == *home);
-        if OrgId::of(&org_record.root) != self.org || !self.log.homes().iter().all(listed) {
-            return Err(SignUpError::NodeNotListed);
-        }
+        let asked = (&self.handle, self.org);
+        check_records(&self.log, asked, &handle_record, &org, now_ms)?;
         let row = AccountRow {
             server: server.to_owned(),
             device_seed: self.device.seed().to_vec().into(),
@@ -109,4 +102,31 @@ impl NewAccount {
         );
         Ok(writes)
     }
+}
+
+/// Whether a home's records are those of an account's log: its handle, by its organisation, which lists its homes.
+pub(super) fn check_records(
+    log: &VerifiedLog,
+    (handle, org_id): (&Handle, OrgId),
+    handle_record: &Signed,
+    org: &SignedOrgRecord,
+    now_ms: u64,
+) -> Result<(), SignUpError> {
+    let record = HandleRecord::verify(handle_record, now_ms / 1000)?;
+    if record.account != log.account() || record.handle != *handle || OrgId::of(&record.root) != org_id {
+        return Err(SignUpError::OtherRecord);
+    }
+    let org_record = org.verify(now_ms / 1000)?;
+    let listed = |home: &NodeId| org_record.nodes.iter().any(|node| node.node == *home);
+    if OrgId::of(&org_record.root) != org_id || !log.homes().iter().all(listed) {
+        return Err(SignUpError::NodeNotListed);
+    }
+    Ok(())
+}
+
+/// The rows that a device begins with which joins an account that exists: all else is in the archive.
+pub(super) fn joining_rows(row: &AccountRow) -> WriteSet {
+    let mut writes = WriteSet::default();
+    writes.0.insert(rows::account(), Some(codec::encode(row)));
+    writes
 }

@@ -78,13 +78,18 @@ impl Device {
         let Ok(log) = VerifiedLog::verify(log) else { return Ok(None) };
         let account = log.account();
         if account == self.me.account {
-            return Ok(self.me.log.supersede(&log).ok());
+            return self.learn_own_log(&log);
         }
         let known: Option<PeerRow> = self.table.get(&rows::peer(&account))?;
         let (log, handle) = match known {
             None => (log, None),
             Some(known) => match VerifiedLog::verify(&known.log)?.supersede(&log) {
-                Ok(newer) => (newer, known.handle),
+                Ok(newer) => {
+                    if *newer.log() != known.log {
+                        self.leaves.look();
+                    }
+                    (newer, known.handle)
+                }
                 Err(_) => return Ok(None),
             },
         };

@@ -1,17 +1,18 @@
 //! Groups: made once for a pair of accounts, entered by the first contact, checked against identity logs both ways.
 
 use super::link::Pending;
+use super::many::ConversationRow;
 use super::rows::{self, GROUP, GroupRow, Target};
 use super::{Device, DeviceError, Random};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
-use roost_crypto::group::Member;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
+use roost_protocol::membership;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ClientFrame;
 
@@ -20,8 +21,10 @@ const FIRST_EPOCH: u64 = 1;
 
 impl Device {
     pub(super) fn load_groups(&mut self) -> Result<(), DeviceError> {
-        for (_, row) in self.table.scan::<GroupRow>(&[GROUP])? {
-            self.groups.entry(row.peer).or_default().insert(row.creation.group, row.head.is_some());
+        for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
+            if let Some(group) = key.get(1..).and_then(GroupId::from_slice).filter(|_| !row.over) {
+                self.groups.entry(row.peer).or_default().insert(group, row.head.is_some());
+            }
         }
         Ok(())
     }
@@ -37,11 +40,11 @@ impl Device {
         self.outbox.occupy(&account);
         let own = self.groups.get(&account).and_then(|groups| groups.keys().next().copied());
         match own.map(|group| self.table.get::<GroupRow>(&rows::group(&group))).transpose()?.flatten() {
-            Some(GroupRow { creation, .. }) => {
+            Some(GroupRow { creation: Some(creation), .. }) => {
                 let group = creation.group;
                 self.request(Pending::Create(account, group), |id| ClientFrame::Create { id, creation });
             }
-            None => {
+            _ => {
                 self.request(Pending::FetchKeyPackages(account), |id| ClientFrame::FetchKeyPackages { id, account });
             }
         }
@@ -66,8 +69,9 @@ impl Device {
         };
         let fits = !packages.is_empty()
             && packages.iter().all(|(device, package)| {
-                (self.engine.inspect)(package.as_slice())
-                    .is_ok_and(|info| info.member.credential.device == *device && admits(&log, &info.member))
+                (self.engine.inspect)(package.as_slice()).is_ok_and(|info| {
+                    info.member.credential.device == *device && membership::admits(&log, &info.member)
+                })
             });
         if !fits {
             return self.doubt(&account, Code::NoKeyPackage, "a key package does not verify", random, now_ms);
@@ -87,7 +91,9 @@ impl Device {
             peer: account,
             epoch: FIRST_EPOCH,
             head: None,
-            creation,
+            state: creation.state.clone(),
+            creation: Some(creation),
+            over: false,
         };
         self.table.put(rows::group(&group), &row);
         self.groups.entry(account).or_default().insert(group, false);
@@ -148,14 +154,21 @@ impl Device {
         self.outbox.free(&account);
         let own: Option<GroupRow> = self.table.get(&rows::group(&ours))?;
         if let Some(mut row) = own.filter(|row| row.head.is_none()) {
-            if creation == row.creation {
+            if row.creation.as_ref() == Some(&creation) {
                 if check_head(signed, &creation).is_none() {
                     return self.doubt(&account, Code::Malformed, "the hub's head does not verify", random, now_ms);
                 }
                 row.head = Some(signed.clone());
                 self.table.put(rows::group(&ours), &row);
                 self.groups.entry(account).or_default().insert(ours, true);
+                self.leaves.look();
                 return Ok(());
+            }
+            if creation.state.conversation == row.conversation && !self.is_welcome_to(&creation) {
+                // The conversation is older than this device: a member adds it.
+                let hint = "it goes as soon as a device that is in the conversation was online";
+                let error = Refusal::later(Code::NotMember, "waiting for a member", hint);
+                return self.route_refused(&account, error, random, now_ms);
             }
             if creation.state.conversation != row.conversation || !self.enter(signed, creation)? {
                 return self.doubt(&account, Code::Malformed, "the standing group cannot be entered", random, now_ms);
@@ -168,12 +181,19 @@ impl Device {
         Ok(())
     }
 
+    /// Whether the log of ours that a creation shows has this device: else its Welcome is for others.
+    fn is_welcome_to(&self, creation: &Creation) -> bool {
+        let logs = creation.logs.iter().filter_map(|log| VerifiedLog::verify(log).ok());
+        let mut ours = logs.filter(|log| log.account() == self.me.account);
+        ours.any(|log| log.device_keys().contains_key(&self.me.device))
+    }
+
     /// Enters a group by its first contact; `false` if anything of it does not verify. A known group is left alone.
     pub(super) fn enter(&mut self, signed: &Signed, creation: Creation) -> Result<bool, DeviceError> {
         let Some(head) = check_head(signed, &creation) else { return Ok(false) };
         let key = rows::group(&head.group);
         if let Some(mut row) = self.table.get::<GroupRow>(&key)? {
-            if row.head.is_none() && row.creation == creation {
+            if row.head.is_none() && row.creation.as_ref() == Some(&creation) {
                 row.head = Some(signed.clone());
                 self.table.put(key, &row);
                 self.groups.entry(row.peer).or_default().insert(head.group, true);
@@ -205,11 +225,12 @@ impl Device {
         }
         let (welcome, tree) = (creation.welcome.as_slice(), creation.tree.as_slice());
         let Ok((joined, writes)) = self.engine.groups.join(&self.table, welcome, tree) else { return Ok(false) };
-        let members_fit = joined.members.iter().all(|member| logs.iter().any(|log| admits(log, member)))
-            && [low, high]
-                .iter()
-                .all(|account| joined.members.iter().any(|member| member.credential.account == *account))
-            && joined.members.iter().all(|member| head.state.has(&member.credential.account));
+        let members_fit =
+            joined.members.iter().all(|member| logs.iter().any(|log| membership::has_admitted(log, member)))
+                && [low, high]
+                    .iter()
+                    .all(|account| joined.members.iter().any(|member| member.credential.account == *account))
+                && joined.members.iter().all(|member| head.state.has(&member.credential.account));
         if !members_fit
             || joined.group_id != head.group.as_bytes()
             || joined.epoch != head.epoch
@@ -223,10 +244,13 @@ impl Device {
             peer,
             epoch: head.epoch,
             head: Some(signed.clone()),
-            creation,
+            state: head.state.clone(),
+            creation: Some(creation),
+            over: false,
         };
         self.table.put(key, &row);
         self.groups.entry(peer).or_default().insert(head.group, true);
+        self.leaves.look();
         self.link.joined += 1;
         Ok(true)
     }
@@ -278,10 +302,12 @@ impl Device {
     }
 }
 
-/// Whether a leaf is a device that the log admits.
-fn admits(log: &VerifiedLog, member: &Member) -> bool {
-    log.account() == member.credential.account
-        && log.device_keys().get(&member.credential.device) == Some(&(member.key, member.credential.log_seq))
+impl GroupRow {
+    /// As a conversation whose commits are followed.
+    pub fn into_conversation(self, group: GroupId) -> ConversationRow {
+        let Self { epoch, head, state, creation, over, .. } = self;
+        ConversationRow { group, state, epoch, head, creation, over, leaving: false }
+    }
 }
 
 fn check_head(signed: &Signed, creation: &Creation) -> Option<ConversationHead> {

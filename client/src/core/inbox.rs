@@ -285,7 +285,7 @@ impl Device {
             Err(GroupError::AlreadyOpened | GroupError::OwnMessage) => return Ok(()),
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
             Err(GroupError::WrongEpoch { .. } | GroupError::Removed)
-                if place.peer.is_none() && self.is_ahead(header)? && self.park_early(entry)? =>
+                if self.is_ahead(header)? && self.park_early(entry)? =>
             {
                 return Ok(());
             }
@@ -333,7 +333,7 @@ impl Device {
 
     /// Whether a message is of an epoch whose commit has not come.
     fn is_ahead(&self, header: &EntryHeader) -> Result<bool, DeviceError> {
-        let known = self.conversation(&ConversationId::of_group(&header.feed.group))?;
+        let known = self.followed(&header.feed.group)?;
         Ok(known.is_some_and(|row| header.epoch > row.epoch))
     }
 

@@ -2,6 +2,7 @@
 
 use super::rows::{self, CursorRow, GroupRow};
 use super::{Device, DeviceError, Output, Random, whispers};
+use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
@@ -37,6 +38,10 @@ pub(super) enum Pending {
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
     Submit(MessageId),
+    /// With the log that was sent.
+    AppendLog(Box<VerifiedLog>),
+    FollowLogs(GroupId),
+    LinkAnswer,
     FetchArchive,
     ArchivePut,
     TrimArchive,
@@ -92,6 +97,9 @@ impl Device {
         self.link = Link::default();
         self.outbox.disconnected();
         self.archive.disconnected();
+        self.devices.disconnected();
+        self.link_disconnected();
+        self.leaves.disconnected();
         self.inbox.disconnected();
         self.intents.disconnected();
         self.whispers.disconnected();
@@ -126,6 +134,8 @@ impl Device {
                 Some(Pending::Resume(cursor)) if self.link.untaken.is_empty() => {
                     self.table.put(rows::cursor(), &cursor);
                 }
+                Some(Pending::LinkAnswer) => self.link_answered(Ok(()), now_ms),
+                Some(Pending::AppendLog(log)) => self.log_appended(&log)?,
                 Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
                 _ => {}
             },
@@ -162,11 +172,11 @@ impl Device {
                     self.tree_part(group, epoch, total, part.as_slice())?;
                 }
             }
-            ServerFrame::Participants { id, logs } => {
-                if let Some(Pending::FetchParticipants(group)) = self.answered(id) {
-                    self.participants_told(group, &logs, now_ms)?;
-                }
-            }
+            ServerFrame::Participants { id, logs } => match self.answered(id) {
+                Some(Pending::FetchParticipants(group)) => self.participants_told(group, &logs, now_ms)?,
+                Some(Pending::FollowLogs(group)) => self.logs_told(group, &logs)?,
+                _ => {}
+            },
             ServerFrame::Accepted { id, .. } => {
                 if let Some(Pending::Submit(message)) = self.answered(id) {
                     self.accepted(&message, now_ms)?;
@@ -176,6 +186,7 @@ impl Device {
                 Some(pending) => self.refused(pending, error, random, now_ms)?,
                 // A whisper has no id. It was lost, and that harms nothing.
                 None if id.is_none() && is_of_whisper(error.code) => {}
+                None if id.is_none() && error.code == Code::Revoked => self.end_device(),
                 None => self.disconnect(&error.message),
             },
             ServerFrame::Archived { id, seq, bytes } => {
@@ -200,12 +211,14 @@ impl Device {
                 self.whispered(group, epoch, account, &payload, random, now_ms)?;
             }
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
-            // Of several devices: this core has one.
-            ServerFrame::Account { .. }
-            | ServerFrame::Trimmed { .. }
-            | ServerFrame::LogChanged { .. }
-            | ServerFrame::LinkRequested { .. }
-            | ServerFrame::LinkAnswered { .. } => {}
+            ServerFrame::LogChanged { log } => {
+                if let Ok(log) = VerifiedLog::verify(&log) {
+                    self.learn_own_log(&log)?;
+                }
+            }
+            ServerFrame::LinkRequested { session, sealed } => self.link_requested(session, &sealed),
+            // A device that was away for long has its history from the archive. The others are for who signs nobody in.
+            ServerFrame::Trimmed { .. } | ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
         }
         Ok(())
     }
@@ -245,7 +258,8 @@ impl Device {
     }
 
     pub(super) fn introduce(&mut self, account: AccountId, group: &GroupId) -> Result<bool, DeviceError> {
-        let Some(GroupRow { head: Some(head), creation, .. }) = self.table.get(&rows::group(group))? else {
+        let Some(GroupRow { head: Some(head), creation: Some(creation), .. }) = self.table.get(&rows::group(group))?
+        else {
             return Ok(false);
         };
         self.request(Pending::Introduce(account), |id| ClientFrame::Introduce { id, head, creation });
@@ -282,6 +296,7 @@ impl Device {
     fn signed_in(&mut self, key_packages: u32, last_resort: bool) -> Result<(), DeviceError> {
         let Some(incarnation) = self.link.hello.as_ref().map(|hello| hello.incarnation) else { return Ok(()) };
         self.link.ready = true;
+        self.leaves.look();
         self.staged.push(Output::SignedIn);
         let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
         let cursor = match known {
@@ -343,6 +358,10 @@ impl Device {
                 let log = self.me.log.log().clone();
                 self.request(Pending::Restore, |id| ClientFrame::Restore { id, handle_record, log });
             }
+            Pending::SignIn if error.code == Code::Revoked => self.end_device(),
+            Pending::AppendLog(log) => self.append_refused(&log, error),
+            Pending::FollowLogs(_) => self.logs_refused(),
+            Pending::LinkAnswer => self.link_answered(Err(error), now_ms),
             Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
             Pending::KeyPackages => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,

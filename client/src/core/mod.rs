@@ -11,15 +11,19 @@ pub mod account;
 mod archive;
 mod changes;
 mod contacts;
+pub mod devices;
 mod groups;
 pub mod history;
 mod inbox;
+mod leaves;
 mod link;
+pub mod linking;
 mod many;
 pub mod message;
 mod outbox;
 pub mod people;
 mod recipient;
+pub mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -103,6 +107,12 @@ pub enum Output {
         /// The account that it means now.
         account: AccountId,
     },
+    /// The devices of the account are others than before, or a change of them failed.
+    DevicesChanged,
+    /// The account has ended this device: nothing more is possible with its directory but reading.
+    Revoked,
+    /// A new device asks to be linked: [`Device::link_asked`] tells which.
+    LinkRequested,
     /// A chunk of the archive does not open: another program put it, or the home lies.
     BadArchive {
         /// Its position.
@@ -178,6 +188,9 @@ pub struct Device {
     engine: Engine,
     table: Table,
     link: link::Link,
+    devices: devices::Devices,
+    leaves: leaves::Leaves,
+    offer: Option<linking::Offer>,
     outbox: outbox::Outbox,
     inbox: inbox::Inbox,
     history: history::History,
@@ -230,6 +243,9 @@ impl Device {
             engine,
             table,
             link: link::Link::default(),
+            devices: devices::Devices::default(),
+            leaves: leaves::Leaves::default(),
+            offer: None,
             outbox: outbox::Outbox::default(),
             inbox: inbox::Inbox::default(),
             history: history::History::default(),
@@ -272,19 +288,27 @@ impl Device {
         Ok(())
     }
 
-    /// Ends a batch: makes the receipts, seals and submits what may go, and returns everything to be committed.
+    /// Ends a batch: makes the receipts, seals and submits what may go, and returns everything to be committed. A device that
+    /// its account has ended only forgets what expires.
     ///
     /// # Errors
     /// [`DeviceError`]: drop the device.
     pub fn finish(&mut self, random: Random<'_>, now_ms: u64) -> Result<WriteSet, DeviceError> {
         self.watch_clock(now_ms);
         self.expire(now_ms)?;
+        if self.devices.ended {
+            self.ready.extend(self.staged.drain(..));
+            return Ok(self.table.take_writes());
+        }
         self.tell_profile(&mut *random, now_ms)?;
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;
+        self.pump_devices();
+        self.pump_link(&mut *random);
+        self.pump_leaves(now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
@@ -313,10 +337,14 @@ impl Device {
 
     /// When to call with [`Input::Tick`], milliseconds since 1970.
     pub fn wake_at(&self) -> Option<u64> {
+        if self.devices.ended {
+            return self.history_wake_at();
+        }
         let wakes = [
             self.outbox_wake_at(),
             self.inbox_wake_at(),
             self.link_wake_at(),
+            self.leaves_wake_at(),
             self.intents_wake_at(),
             self.history_wake_at(),
             self.archive_wake_at(),

@@ -549,6 +549,7 @@ impl Device {
                         self.refuse_unsealed(target)?;
                         self.pump_queue(target, None, row.group)
                     }
+                    Some(row) if self.is_held(&row.group)? => Ok(()),
                     Some(row) if row.head.is_some() && !self.collects_marks(target, now_ms) => {
                         self.pump_queue(target, None, row.group)
                     }
@@ -568,6 +569,9 @@ impl Device {
             return Ok(());
         }
         let Some(group) = self.standing_group(&account) else { return self.make_group(account) };
+        if self.is_held(&group)? {
+            return Ok(());
+        }
         self.pump_queue(target, Some(account), group)
     }
 

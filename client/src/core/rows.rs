@@ -12,7 +12,7 @@ use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, OrgId};
 use roost_crypto::labels;
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::Creation;
+use roost_protocol::conversation::{ConversationState, Creation};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, Incarnation, MessageId};
 use roost_protocol::records::SignedOrgRecord;
@@ -29,6 +29,7 @@ pub(super) const CONVERSATION: u8 = b'n';
 /// A row that the archive does not have as it is.
 pub(super) const DIRTY: u8 = b'D';
 const DEDUPE: u8 = b'd';
+pub(super) const DEVICE_NAME: u8 = b'N';
 const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
 pub(super) const HISTORY: u8 = b'h';
@@ -50,7 +51,7 @@ pub(super) const KEY_CHANGE: u8 = b'y';
 const WAITING: u8 = b'z';
 
 /// The kinds of rows that the account's other devices are to have.
-pub(super) const ARCHIVED: &[u8] = &[HISTORY, PERSON, SETTINGS, DRAFT, CONTACT, PEER, ORG, ABOUT];
+pub(super) const ARCHIVED: &[u8] = &[HISTORY, PERSON, SETTINGS, DRAFT, CONTACT, PEER, ORG, ABOUT, DEVICE_NAME];
 
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -87,7 +88,19 @@ pub(super) struct GroupRow {
     pub epoch: u64,
     /// Signed by the hub; absent while our own creation has no verdict.
     pub head: Option<Signed>,
-    pub creation: Creation,
+    /// What its members agree on; for a conversation of two it never changes.
+    pub state: ConversationState,
+    /// How it began; absent for a device that joined later.
+    pub creation: Option<Creation>,
+    /// This device was removed: what was received stays.
+    pub over: bool,
+}
+
+/// What a person calls a device of the account, and since when, milliseconds since 1970.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeviceNameRow {
+    pub name: String,
+    pub changed_at: u64,
 }
 
 /// Where an outgoing message goes.
@@ -271,6 +284,10 @@ pub(super) fn person(account: &AccountId) -> Vec<u8> {
 
 pub(super) fn key_change(handle: &Handle) -> Vec<u8> {
     key(KEY_CHANGE, &[&labels::hash(labels::CONTACT_ROW, &[b"handle", handle.to_string().as_bytes()])])
+}
+
+pub(super) fn device_name(device: &DeviceId) -> Vec<u8> {
+    key(DEVICE_NAME, &[device.as_bytes()])
 }
 
 pub(super) fn draft(conversation: &ConversationId) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! Stories of two devices at one home that exists in memory only.
 
 mod archive;
+mod devices;
 mod hostile;
 mod kinds;
 mod many;
@@ -64,6 +65,8 @@ struct Home {
     whispers: Vec<(AccountId, usize)>,
     /// Nothing of that is passed on.
     loses_whispers: bool,
+    /// What was sealed to new devices.
+    link_answers: Vec<Bytes>,
 }
 
 /// One side: a device, what is on its disk, and what it was sent and showed.
@@ -209,6 +212,27 @@ impl Home {
                     tell(ServerFrame::Custody { account: peer, group, messages: vec![message] });
                 }
             }
+            ClientFrame::FetchParticipants { id, group, behind: None } => {
+                let standing = self.standing.values().find(|(_, creation)| creation.group == group);
+                let people = standing.map(|(_, creation)| creation.state.participants.clone()).unwrap_or_default();
+                let logs = people.iter().filter_map(|one| self.accounts.get(&one.account)).map(|(log, ..)| log.clone());
+                tell(ServerFrame::Participants { id, logs: logs.collect() });
+            }
+            ClientFrame::AppendLog { id, log } => {
+                let verify = |log: &IdentityLog| roost_crypto::identity_log::VerifiedLog::verify(log).expect("a log");
+                let held = &mut self.accounts.get_mut(&from).expect("at home").0;
+                if verify(held).relation(&verify(&log)).replaces() {
+                    *held = log;
+                    return tell(ServerFrame::Done { id });
+                }
+                tell(ServerFrame::LogChanged { log: held.clone() });
+                let error = Refusal::never(Code::BadLog, "another stands", "append to it");
+                tell(ServerFrame::Refused { id: Some(id), error });
+            }
+            ClientFrame::LinkAnswer { id, sealed, .. } => {
+                self.link_answers.push(sealed);
+                tell(ServerFrame::Done { id });
+            }
             ClientFrame::Resume { id, .. } => tell(ServerFrame::Done { id }),
             ClientFrame::ArchivePut { id, chunk, .. } => {
                 self.archived += 1;
@@ -317,6 +341,7 @@ impl World {
             features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
             whispers: Vec::new(),
             loses_whispers: false,
+            link_answers: Vec::new(),
         };
         let mut sides = Vec::new();
         for (number, name) in [(10, "alice"), (20, "bob")] {

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use roost_crypto::ids::AccountId;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
-use roost_protocol::refusal::Refusal;
+use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -317,6 +317,8 @@ impl Driver {
                 | Output::KeyPackagesHeld
                 | Output::Membership(_)
                 | Output::Named(_)
+                | Output::DevicesChanged
+                | Output::LinkRequested
                 | Output::Typing { .. }
                 | Output::Presence(_) => changed = true,
                 Output::Intent(IntentReport { intent, error, .. }) => {
@@ -324,6 +326,11 @@ impl Driver {
                     changed = true;
                 }
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,
+                Output::Revoked => {
+                    let message = "another device of the account, or its recovery code, has ended this one";
+                    let hint = "link this machine anew, with another directory";
+                    return Err(Error::Refused(Refusal::never(Code::Revoked, message, hint)));
+                }
                 Output::KeyChanged { .. } => tracing::warn!("another account was found behind a handle"),
                 Output::BadArchive { .. } => tracing::warn!("a chunk of the archive does not open"),
                 Output::Gap { conversation, message, reason } => {

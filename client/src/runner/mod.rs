@@ -2,6 +2,7 @@
 //!
 //! Decides nothing about messages. One task owns the device; a [`Session`] talks to it through bounded queues.
 
+mod devices;
 mod driver;
 mod groups;
 mod open;
@@ -10,6 +11,7 @@ mod sign_up;
 mod socket;
 mod whispers;
 
+pub use devices::{Joined, NewDirectory, link_account, restore_account};
 pub use open::{Alterations, Gap};
 pub use sign_up::{Created, create_account};
 

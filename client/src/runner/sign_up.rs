@@ -16,7 +16,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// How long the home may take for an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A new account.
 pub struct Created {
@@ -43,9 +43,7 @@ pub async fn create_account(
     passphrase_file: Option<&Path>,
     settings: Settings,
 ) -> Result<Created, Error> {
-    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
-        return Err(Error::Exists(dir.display().to_string()));
-    }
+    is_taken(dir)?;
     let mut socket = Socket::connect(server).await?;
     let ServerFrame::Hello { node, org, name, versions, challenge, .. } = answer(&mut socket).await? else {
         return Err(Error::BadAnswer("expected Hello first".into()));
@@ -89,7 +87,16 @@ pub async fn create_account(
     Ok(Created { account: account.account(), handle, device: account.device(), recovery_code: account.code.text() })
 }
 
-async fn answer(socket: &mut Socket) -> Result<ServerFrame, Error> {
+/// Refuses a path where something is.
+pub(super) fn is_taken(dir: &Path) -> Result<(), Error> {
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
+        return Err(Error::Exists(dir.display().to_string()));
+    }
+    Ok(())
+}
+
+/// The next frame of the home.
+pub(super) async fn answer(socket: &mut Socket) -> Result<ServerFrame, Error> {
     let frame = async {
         loop {
             if let Some(frame) = socket.next().await? {
@@ -100,7 +107,8 @@ async fn answer(socket: &mut Socket) -> Result<ServerFrame, Error> {
     tokio::time::timeout(ANSWER_TIMEOUT, frame).await.unwrap_or(Err(Error::Unreachable("no answer in time".into())))
 }
 
-fn bad(error: impl std::fmt::Display) -> Error {
+/// A home's answer that does not verify.
+pub(super) fn bad(error: impl std::fmt::Display) -> Error {
     Error::BadAnswer(error.to_string())
 }
 
@@ -109,10 +117,10 @@ fn failed(error: &std::io::Error) -> Error {
 }
 
 /// A directory beside the wanted one, gone unless it is completed.
-struct HalfDirectory(PathBuf);
+pub(super) struct HalfDirectory(pub PathBuf);
 
 impl HalfDirectory {
-    fn new(dir: &Path) -> Result<Self, Error> {
+    pub fn new(dir: &Path) -> Result<Self, Error> {
         let mut name = dir.file_name().unwrap_or_default().to_owned();
         name.push(format!(".new-{}", std::process::id()));
         let path = dir.with_file_name(name);
@@ -123,7 +131,7 @@ impl HalfDirectory {
         Ok(Self(path))
     }
 
-    fn complete(self, dir: &Path) -> Result<(), Error> {
+    pub fn complete(self, dir: &Path) -> Result<(), Error> {
         fs::rename(&self.0, dir).map_err(|error| failed(&error))?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(|error| failed(&error))

@@ -334,6 +334,8 @@ impl World {
                 },
                 // What a conversation is called is a message like others; nobody types here.
                 Output::Named(_) | Output::Typing { .. } | Output::Presence(_) => {}
+                // Everybody has one device here.
+                Output::DevicesChanged | Output::Revoked | Output::LinkRequested => {}
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
                 Output::BadArchive { .. } => self.counters.reach("bad_archive"),

@@ -4,8 +4,8 @@
 
 use super::super::many::AboutRow;
 use super::super::rows::{
-    self, ABOUT, ARCHIVED, CONTACT, DRAFT, DraftRow, HISTORY, ORG, PEER, PERSON, PeerRow, PersonRow, SETTINGS,
-    SettingsRow,
+    self, ABOUT, ARCHIVED, CONTACT, DEVICE_NAME, DRAFT, DeviceNameRow, DraftRow, HISTORY, ORG, PEER, PERSON, PeerRow,
+    PersonRow, SETTINGS, SettingsRow,
 };
 use super::super::{Device, DeviceError};
 use super::ArchivedRow;
@@ -44,6 +44,7 @@ impl Device {
                 self.keep(conversation, id, joined)?;
             }
             PERSON => self.join_newest(key, value, |row: &PersonRow| row.changed_at)?,
+            DEVICE_NAME => self.join_newest(key, value, |row: &DeviceNameRow| row.changed_at)?,
             DRAFT => self.join_newest(key, value, |row: &DraftRow| row.changed_at)?,
             SETTINGS => {
                 self.join_newest(key, value, |row: &SettingsRow| row.changed_at)?;

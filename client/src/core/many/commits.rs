@@ -12,7 +12,7 @@ use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
 use roost_protocol::content::Body;
-use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Creation, Leave};
+use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Creation, Leave, Policy};
 use roost_protocol::feed::Entry;
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
@@ -161,7 +161,7 @@ impl Device {
             _ => return self.no_commit(None, entry, "the commit is not what its hub has signed"),
         };
         let conversation = head.state.conversation;
-        match self.conversation(&conversation)? {
+        match self.followed(&head.group)? {
             // A home in a new life is brought all of it again, also how we joined before we were removed.
             Some(row) if row.group == head.group && head.epoch <= row.epoch => Ok(()),
             Some(row) if row.group == head.group && !row.over => {
@@ -171,7 +171,9 @@ impl Device {
                 self.follow_commit(row, &head, &next.head, &next.commit, entry, now_ms)
             }
             _ if next.commit.welcome.is_some() && head.state.has(&self.me.account) => {
-                self.invited(&head, entry.header.account, now_ms)?;
+                if head.state.policy != Policy::Direct {
+                    self.invited(&head, entry.header.account, now_ms)?;
+                }
                 self.begin_joining(head.group, next)
             }
             Some(_) => Ok(()),
@@ -212,7 +214,7 @@ impl Device {
         if row.leaving && !row.over {
             self.intents.leave_due.insert(head.state.conversation);
         }
-        self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.keep_followed(&row)?;
         self.verify_names(&row)?;
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&head.group))? {
             // Ours is done, or was overtaken: then what it leaves to do is planned anew.
@@ -237,7 +239,10 @@ impl Device {
             removed: names(&went)?,
             over: row.over,
         };
-        self.staged.push(Output::Membership(report));
+        if row.state.policy != Policy::Direct {
+            self.staged.push(Output::Membership(report));
+        }
+        self.leaves.look();
         self.read_early(&head.group, now_ms)
     }
 
@@ -333,7 +338,7 @@ impl Device {
     }
 
     /// The log of anybody, ourselves included.
-    pub(super) fn log_of(&self, account: &AccountId) -> Result<Option<VerifiedLog>, DeviceError> {
+    pub(in super::super) fn log_of(&self, account: &AccountId) -> Result<Option<VerifiedLog>, DeviceError> {
         if *account == self.me.account { Ok(Some(self.me.log.clone())) } else { self.peer_log(account) }
     }
 

@@ -31,6 +31,8 @@ pub enum GroupChange {
     Role(AccountId, Role),
     /// Without those who wish to leave; each a signed [`roost_protocol::conversation::Leave`].
     Release(Vec<Signed>),
+    /// A leaf for each active device, and none for an ended one.
+    Leaves,
 }
 
 /// An intent.
@@ -97,6 +99,8 @@ pub(in super::super) struct Intents {
     pub(super) joining_at_ms: BTreeMap<GroupId, u64>,
     /// Conversations whose newcomers were not told what they are called.
     pub(super) about_due: BTreeSet<ConversationId>,
+    /// Intents about leaves, which no person waits for.
+    renewing: BTreeMap<u64, GroupId>,
 }
 
 impl Intents {
@@ -109,6 +113,16 @@ impl Intents {
         for attempt in self.open.values_mut() {
             *attempt = Attempt::default();
         }
+    }
+
+    /// Whether an intent about leaves makes its way.
+    pub fn is_renewing(&self) -> bool {
+        self.renewing.keys().any(|number| self.open.get(number).is_some_and(|attempt| attempt.failures == 0))
+    }
+
+    /// Whether there is an intent about the leaves of a group.
+    pub fn renews(&self, group: &GroupId) -> bool {
+        self.renewing.values().any(|of| of == group)
     }
 
     /// Every pause is over: the clock was set back.
@@ -147,10 +161,13 @@ impl Attempt {
 
 impl Device {
     pub(in super::super) fn load_intents(&mut self) -> Result<(), DeviceError> {
-        for (key, _) in self.table.scan::<IntentRow>(&[INTENT])? {
+        for (key, row) in self.table.scan::<IntentRow>(&[INTENT])? {
             let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
             self.intents.next = self.intents.next.max(number + 1);
             self.intents.open.insert(number, Attempt::default());
+            if row.change == GroupChange::Leaves {
+                self.intents.renewing.insert(number, row.group);
+            }
         }
         Ok(())
     }
@@ -188,6 +205,15 @@ impl Device {
         number
     }
 
+    /// Puts the leaves of a group right, not before `at_ms`.
+    pub(in super::super) fn renew(&mut self, conversation: ConversationId, group: GroupId, at_ms: u64) {
+        let number = self.intend(conversation, group, GroupChange::Leaves);
+        self.intents.renewing.insert(number, group);
+        if let Some(attempt) = self.intents.open.get_mut(&number) {
+            attempt.not_before_ms = at_ms;
+        }
+    }
+
     pub(super) fn put_intent(&mut self, number: u64, row: &IntentRow) {
         self.table.put(rows::intent(number), row);
     }
@@ -196,6 +222,13 @@ impl Device {
     pub(super) fn end_intent(&mut self, number: u64, conversation: ConversationId, error: Option<Refusal>) {
         self.intents.open.remove(&number);
         self.table.delete(rows::intent(number));
+        if self.intents.renewing.remove(&number).is_some() {
+            // What is refused for good is not tried again before something has changed.
+            if error.is_none() {
+                self.leaves.look();
+            }
+            return;
+        }
         self.staged.push(Output::Intent(IntentReport { intent: number, conversation, error }));
     }
 

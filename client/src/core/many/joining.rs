@@ -3,17 +3,17 @@
 //! What comes in the conversation meanwhile is parked on disk and read after it.
 
 use super::super::link::Pending;
-use super::super::rows::{self, JOINING, PARKED};
+use super::super::rows::{self, GroupRow, JOINING, PARKED};
 use super::super::{Device, DeviceError, Output};
 use super::ConversationRow;
 use super::commits::MembershipReport;
 use roost_crypto::codec;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{ConversationHead, Creation, Role};
+use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::{ConversationId, GroupId};
-use roost_protocol::membership::{self, admits};
+use roost_protocol::membership;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ClientFrame;
 
@@ -76,12 +76,13 @@ impl Device {
         let mut admitted = true;
         for member in &joined.members {
             let log = self.log_of(&member.credential.account)?;
-            admitted &= log.is_some_and(|log| admits(&log, member));
+            admitted &= log.is_some_and(|log| membership::has_admitted(&log, member));
         }
         let fits = admitted
             && joined.group_id == head.group.as_bytes()
             && joined.epoch == head.epoch
             && joined.conv_state.as_slice() == codec::encode(&head.state)
+            && (head.state.policy != Policy::Direct || self.is_direct(&head.state)?)
             && membership::check_first(&head.state, &joined.members).is_ok();
         if !fits {
             return Ok(false);
@@ -96,9 +97,13 @@ impl Device {
             over: false,
             leaving: false,
         };
+        self.link.joined += 1;
+        self.leaves.look();
+        if head.state.policy == Policy::Direct {
+            return self.joined_direct(row);
+        }
         self.table.put(rows::conversation(&head.state.conversation), &row);
         self.verify_names(&row)?;
-        self.link.joined += 1;
         let report = MembershipReport {
             conversation: head.state.conversation,
             epoch: head.epoch,
@@ -109,6 +114,31 @@ impl Device {
         };
         self.staged.push(Output::Membership(report));
         Ok(true)
+    }
+
+    /// A device of ours, or of the other, has added this one to a conversation of two.
+    fn joined_direct(&mut self, row: ConversationRow) -> Result<bool, DeviceError> {
+        let mut others = row.state.participants.iter().map(|one| one.account).filter(|one| *one != self.me.account);
+        let Some(peer) = others.next() else { return Ok(true) };
+        let ConversationRow { group, state, epoch, head, creation, over, .. } = row;
+        let row = GroupRow { conversation: state.conversation, peer, epoch, head, state, creation, over };
+        self.table.put(rows::group(&group), &row);
+        self.groups.entry(peer).or_default().insert(group, true);
+        self.outbox.free(&peer);
+        self.outbox.due_at_once();
+        self.verify_name(peer, self.last_now_ms)?;
+        Ok(true)
+    }
+
+    /// Whether a state is that of the conversation of this account with another one.
+    fn is_direct(&self, state: &ConversationState) -> Result<bool, DeviceError> {
+        let [low, high] = state.participants.as_slice() else { return Ok(false) };
+        let hub = self.log_of(&low.account)?.and_then(|log| log.homes().first().copied());
+        Ok(hub == Some(state.hub)
+            && state.has(&self.me.account)
+            && low.account < high.account
+            && state.conversation == ConversationId::direct(&low.account, &high.account)
+            && (state.generation, state.term) == (0, 0))
     }
 
     pub(super) fn begin_joining(&mut self, group: GroupId, next: NextEpoch) -> Result<(), DeviceError> {
@@ -140,7 +170,7 @@ impl Device {
 
     /// Reads what came before the commit that led here.
     pub(in super::super) fn read_early(&mut self, group: &GroupId, now_ms: u64) -> Result<(), DeviceError> {
-        let epoch = self.conversation(&ConversationId::of_group(group))?.map_or(u64::MAX, |row| row.epoch);
+        let epoch = self.followed(group)?.map_or(u64::MAX, |row| row.epoch);
         for (key, entry) in self.table.scan::<Entry>(&rows::parked_of(group))? {
             if entry.header.kind == EntryKind::Message && entry.header.epoch <= epoch {
                 self.table.delete(key);

@@ -1,5 +1,6 @@
 //! Planning: an intent becomes a creation or a commit, from the group's state at that moment.
 
+use super::super::leaves::Difference;
 use super::super::link::Pending;
 use super::super::rows::{self, Target};
 use super::super::{Device, DeviceError, Random};
@@ -79,7 +80,7 @@ impl Device {
             }
             return Ok(());
         }
-        let Some(known) = self.conversation(&row.conversation)?.filter(|known| !known.over) else {
+        let Some(known) = self.followed(&row.group)?.filter(|known| !known.over) else {
             let error = Refusal::never(Code::NotMember, "you take no part in the conversation", "ask to be added");
             self.end_intent(number, row.conversation, Some(error));
             return Ok(());
@@ -90,6 +91,7 @@ impl Device {
             GroupChange::Remove(accounts) => self.plan_remove(&known, accounts, Vec::new())?,
             GroupChange::Role(account, role) => plan_role(&known, account, *role),
             GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
+            GroupChange::Leaves => self.plan_leaves(number, &known, &mut *random, now_ms)?,
         };
         match plan {
             Some(plan) => self.make_commit(number, row, &known, plan, random, now_ms),
@@ -158,10 +160,13 @@ impl Device {
 
     /// Whether the key packages of all are there; until then they are fetched.
     fn fetch_all(&mut self, number: u64, newcomers: &[Newcomer]) -> bool {
+        self.fetch_of(number, newcomers.iter().map(|newcomer| newcomer.account))
+    }
+
+    fn fetch_of(&mut self, number: u64, accounts: impl Iterator<Item = AccountId>) -> bool {
         let known: BTreeSet<AccountId> =
             self.intents.open.get(&number).map(|attempt| attempt.fetched.keys().copied().collect()).unwrap_or_default();
-        let missing: Vec<AccountId> =
-            newcomers.iter().map(|newcomer| newcomer.account).filter(|account| !known.contains(account)).collect();
+        let missing: Vec<AccountId> = accounts.filter(|account| !known.contains(account)).collect();
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.awaited += missing.len();
         }
@@ -370,6 +375,54 @@ impl Device {
             }
         }
         self.plan_remove(known, &accounts, valid)
+    }
+
+    /// Devices that are missing come, ended ones go.
+    fn plan_leaves(
+        &mut self,
+        number: u64,
+        known: &ConversationRow,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<Option<Plan>, DeviceError> {
+        let Difference { missing, ended } = self.difference(known)?;
+        if (missing.is_empty() && ended.is_empty()) || !self.fetch_of(number, missing.keys().copied()) {
+            return Ok(None);
+        }
+        let (mut add, mut touched, mut came) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        if let Some(attempt) = self.intents.open.get(&number) {
+            for (account, devices) in &missing {
+                let packages =
+                    attempt.fetched.get(account).map(|fetched| fetched.packages.as_slice()).unwrap_or_default();
+                for (_, package) in packages.iter().filter(|(device, _)| devices.contains(device)) {
+                    add.push(package.clone());
+                    came.insert(*account);
+                }
+            }
+        }
+        touched.extend(came.iter().copied());
+        let mut remove = Vec::new();
+        for (account, devices) in ended {
+            // Whoever would be left without a leaf stays until there is a device to take the place.
+            if came.contains(&account) || !missing.contains_key(&account) || account == self.me.account {
+                touched.insert(account);
+                remove.extend(devices);
+            }
+        }
+        if add.is_empty() && remove.is_empty() {
+            let hint = "it is added once it was online";
+            let error = Refusal::later(Code::NoKeyPackage, "a device has no key package", hint);
+            self.intent_failed(number, error, random, now_ms);
+            return Ok(None);
+        }
+        let mut logs = Vec::new();
+        for account in touched {
+            if let Some(log) = self.log_of(&account)? {
+                logs.push(log.log().clone());
+            }
+        }
+        let change = Change { add, remove, ..Change::default() };
+        Ok(Some(Plan { change, after: known.state.participants.clone(), logs, leaves: Vec::new() }))
     }
 
     fn make_commit(
