@@ -47,7 +47,7 @@ pub struct LinkCode {
 
 /// Why a text is no link code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no link code")]
+#[error("this is no link code: copy the whole of what `roost chat link` shows on the other device")]
 pub struct BadLinkCode;
 
 /// What a new device asks.
