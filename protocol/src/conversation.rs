@@ -2,6 +2,7 @@
 //!
 //! Implements `docs/protocol.md`, section "Conversations".
 
+use crate::epoch;
 use crate::ids::{ConversationId, GroupId, Hash, OperationId};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
@@ -57,11 +58,11 @@ pub struct ConversationState {
     pub conversation: ConversationId,
     /// Counts the MLS groups that follow each other in one conversation.
     pub generation: u32,
-    /// Counts the hubs of one generation.
+    /// Counts the successors of one generation: hubs that followed one that was lost.
     pub term: u32,
     /// Who puts commits in order.
     pub hub: NodeId,
-    /// Who may follow it, in order.
+    /// Who may follow it, in order: at most [`crate::limits::SUCCESSORS_MAX`].
     pub successors: Vec<NodeId>,
     /// The accounts, sorted.
     pub participants: Vec<Participant>,
@@ -106,7 +107,7 @@ pub struct Commit {
     pub operation: OperationId,
     /// The MLS group.
     pub group: GroupId,
-    /// The epoch that it makes.
+    /// The epoch that it makes, with its term: see [`crate::epoch`].
     pub epoch: u64,
     /// An MLS PublicMessage.
     pub commit: Bytes,
@@ -169,10 +170,13 @@ pub struct ConversationHead {
     pub group: GroupId,
     /// Its state at `epoch`.
     pub state: ConversationState,
-    /// The epoch.
+    /// The epoch, with its term: see [`crate::epoch`].
     pub epoch: u64,
     /// Hash of what made the epoch: of the [`Creation`] for epoch 1, of the [`Commit`] for later ones.
     pub made_by: Hash,
+    /// Who ordered it and signs, where that is not the hub of its state: the hub before, which moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_by: Option<NodeId>,
 }
 
 impl ConversationHead {
@@ -181,13 +185,21 @@ impl ConversationHead {
         Signed::new(labels::SIGN_CONVERSATION_HEAD, self, hub)
     }
 
-    /// Verifies under the hub that it names.
+    /// Verifies under the hub that it names, or under the one that moved.
     ///
     /// # Errors
-    /// [`SignedError`].
+    /// [`SignedError`]; also where the hub is spelled out a second time, or the epoch is not of the state's term.
     pub fn verify(signed: &Signed) -> Result<Self, SignedError> {
         let claimed: Self = signed.peek(HEAD_BYTES_MAX)?;
-        signed.open(labels::SIGN_CONVERSATION_HEAD, claimed.state.hub.public_key(), HEAD_BYTES_MAX)
+        if claimed.ordered_by == Some(claimed.state.hub) || epoch::term(claimed.epoch) != claimed.state.term {
+            return Err(SignedError::Signature(BadSignature));
+        }
+        signed.open(labels::SIGN_CONVERSATION_HEAD, claimed.orderer().public_key(), HEAD_BYTES_MAX)
+    }
+
+    /// Who put the epoch in order, and signs.
+    pub fn orderer(&self) -> NodeId {
+        self.ordered_by.unwrap_or(self.state.hub)
     }
 }
 

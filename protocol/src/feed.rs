@@ -77,6 +77,10 @@ pub struct NextEpoch {
     pub head: Signed,
     /// What it is about.
     pub commit: Commit,
+    /// The head from which the hub's term began, signed by the hub before: with the successor's first commit, and with commits
+    /// that add, so that everybody sees why this node is the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Signed>,
 }
 
 /// A position in a feed, with the hash of the header there.

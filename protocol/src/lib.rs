@@ -5,6 +5,8 @@
 
 pub mod content;
 pub mod conversation;
+pub mod epoch;
+pub mod equivocation;
 pub mod feed;
 pub mod gossip;
 pub mod handle;
@@ -16,6 +18,7 @@ pub mod peer;
 pub mod records;
 pub mod refusal;
 pub mod socket;
+pub mod succession;
 
 pub use roost_crypto::bytes::Bytes;
 pub use roost_crypto::codec;

@@ -34,6 +34,10 @@ pub const DEVICES_MAX: usize = 5;
 pub const PARTICIPANTS_MAX: usize = 100;
 /// Devices of a conversation: each is a leaf of its MLS group.
 pub const LEAVES_MAX: usize = 300;
+/// Nodes that may follow a hub that is lost: each keeps the group's public state.
+pub const SUCCESSORS_MAX: usize = 3;
+/// Heads that prove how a conversation's hub changed: as many as an introduction carries beside its creation.
+pub const LINEAGE_MAX: usize = 32;
 /// Bytes of one part of a ratchet tree on its way to a device: half a WebSocket message.
 pub const TREE_PART_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of identity logs after which a page of participants ends: with one log more it fits a WebSocket message.

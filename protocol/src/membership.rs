@@ -6,6 +6,7 @@
 use crate::conversation::{ConversationState, Leave, Participant, Policy, Role};
 use crate::limits;
 use crate::refusal::Code;
+use crate::succession::changes_only_hub;
 use roost_crypto::group::{CommitView, Member};
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -15,8 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {
     /// A field of the state that no commit changes.
-    #[error("a commit changes participants and roles, nothing else of the conversation's state")]
+    #[error("a commit changes participants, roles, hub and successors, nothing else of the conversation's state")]
     FixedField,
+    /// More than [`limits::SUCCESSORS_MAX`], one twice, or the hub itself.
+    #[error("the successors are not up to {max} distinct nodes besides the hub", max = limits::SUCCESSORS_MAX)]
+    Successors,
+    /// A hub moves to a node that already keeps the group's state.
+    #[error("a hub moves to one of the successors, by a commit that adds nobody")]
+    Move,
+    /// A successor of a lost hub begins with the state of the epoch that it forks from.
+    #[error("a successor is named by the state before, and its first commit changes nothing but the hub")]
+    Succession,
     /// Not sorted, somebody twice, nobody, or more than [`limits::PARTICIPANTS_MAX`].
     #[error("the participants are not a sorted list of 1 to {max}", max = limits::PARTICIPANTS_MAX)]
     Participants,
@@ -97,20 +107,16 @@ pub fn check<'a>(
 ) -> Result<(), MembershipError> {
     check_fixed(before, after)?;
     check_participants(after)?;
+    check_successors(after)?;
     let committer = view.committer.credential.account;
     let role = before.role(&committer).ok_or(MembershipError::NotParticipant)?;
     if view.external && (before != after || !view.added.is_empty() || !replaces_itself(view)) {
         return Err(MembershipError::Rejoin);
     }
+    check_hub(before, after, view, role)?;
     check_accounts(before, after, role, leaves)?;
     check_leaves(after, &view.members)?;
-    let own = std::slice::from_ref(&view.committer);
-    for member in view.added.iter().chain(&view.updated).chain(own) {
-        let log = log_of(&member.credential.account).ok_or(MembershipError::NotAdmitted)?;
-        if !judge.admits(log, member) {
-            return Err(MembershipError::NotAdmitted);
-        }
-    }
+    check_admitted(view, &log_of, judge)?;
     let revoked = |member: &Member| log_of(&member.credential.account).is_some_and(|log| has_revoked(log, member));
     for Member { credential, .. } in &view.added {
         let account = credential.account;
@@ -130,12 +136,56 @@ pub fn check<'a>(
     Ok(())
 }
 
+/// Checks the first commit of a successor, which leads from `before`, the last state that it takes over, to `after`.
+///
+/// # Errors
+/// [`MembershipError`].
+pub fn check_succession<'a>(
+    before: &ConversationState,
+    after: &ConversationState,
+    view: &CommitView,
+    log_of: impl Fn(&AccountId) -> Option<&'a VerifiedLog>,
+    judge: Judge,
+) -> Result<(), MembershipError> {
+    let role = before.role(&view.committer.credential.account).ok_or(MembershipError::NotParticipant)?;
+    if before.policy == Policy::Direct {
+        return Err(MembershipError::Direct);
+    }
+    if role != Role::Admin {
+        return Err(MembershipError::NotAdmin);
+    }
+    let members_stay = view.added.is_empty() && view.removed.is_empty() && !view.external;
+    if !changes_only_hub(before, after) || !before.successors.contains(&after.hub) || !members_stay {
+        return Err(MembershipError::Succession);
+    }
+    check_successors(after)?;
+    check_leaves(after, &view.members)?;
+    check_admitted(view, &log_of, judge)
+}
+
+/// Every leaf that a commit makes or renews is a device of its account.
+fn check_admitted<'a>(
+    view: &CommitView,
+    log_of: &impl Fn(&AccountId) -> Option<&'a VerifiedLog>,
+    judge: Judge,
+) -> Result<(), MembershipError> {
+    let own = std::slice::from_ref(&view.committer);
+    for member in view.added.iter().chain(&view.updated).chain(own) {
+        let log = log_of(&member.credential.account).ok_or(MembershipError::NotAdmitted)?;
+        if !judge.admits(log, member) {
+            return Err(MembershipError::NotAdmitted);
+        }
+    }
+    Ok(())
+}
+
 /// Checks the state that a group begins with, made by `creator`.
 ///
 /// # Errors
 /// [`MembershipError`].
 pub fn check_first(state: &ConversationState, members: &[Member]) -> Result<(), MembershipError> {
     check_participants(state)?;
+    check_successors(state)?;
     if state.policy == Policy::Admins && !state.participants.iter().any(|one| one.role == Role::Admin) {
         return Err(MembershipError::NoAdmin);
     }
@@ -171,8 +221,42 @@ pub fn without(participants: &[Participant], gone: &BTreeSet<AccountId>) -> Vec<
 }
 
 fn check_fixed(before: &ConversationState, after: &ConversationState) -> Result<(), MembershipError> {
-    let with_participants = ConversationState { participants: after.participants.clone(), ..before.clone() };
-    if with_participants == *after { Ok(()) } else { Err(MembershipError::FixedField) }
+    let expected = ConversationState {
+        participants: after.participants.clone(),
+        hub: after.hub,
+        successors: after.successors.clone(),
+        ..before.clone()
+    };
+    if expected == *after { Ok(()) } else { Err(MembershipError::FixedField) }
+}
+
+fn check_successors(state: &ConversationState) -> Result<(), MembershipError> {
+    let distinct: BTreeSet<_> = state.successors.iter().chain([&state.hub]).collect();
+    let fits = state.successors.len() <= limits::SUCCESSORS_MAX && distinct.len() == state.successors.len() + 1;
+    if fits { Ok(()) } else { Err(MembershipError::Successors) }
+}
+
+/// Hub and successors are an admin's to change, or change with accounts that leave.
+fn check_hub(
+    before: &ConversationState,
+    after: &ConversationState,
+    view: &CommitView,
+    role: Role,
+) -> Result<(), MembershipError> {
+    if (before.hub, &before.successors) == (after.hub, &after.successors) {
+        return Ok(());
+    }
+    if before.policy == Policy::Direct {
+        return Err(MembershipError::Direct);
+    }
+    if role != Role::Admin && before.participants == after.participants {
+        return Err(MembershipError::NotAdmin);
+    }
+    let moves = before.hub != after.hub;
+    if moves && !(before.successors.contains(&after.hub) && view.added.is_empty()) {
+        return Err(MembershipError::Move);
+    }
+    Ok(())
 }
 
 fn check_participants(state: &ConversationState) -> Result<(), MembershipError> {
@@ -321,8 +405,8 @@ mod tests {
             Err(MembershipError::NotParticipant),
             "a stranger even less"
         );
-        let other_hub = ConversationState { hub: NodeId::of(key(201).public_key()), ..with_carol.clone() };
-        assert_eq!(judge(&before, &other_hub, &adds(&alice), &[]), Err(MembershipError::FixedField), "the hub stays");
+        let renamed = ConversationState { conversation: ConversationId([7; 32]), ..with_carol.clone() };
+        assert_eq!(judge(&before, &renamed, &adds(&alice), &[]), Err(MembershipError::FixedField), "it stays itself");
         let direct = ConversationState { policy: Policy::Direct, ..before.clone() };
         let direct_after = ConversationState { policy: Policy::Direct, ..with_carol.clone() };
         assert_eq!(judge(&direct, &direct_after, &adds(&alice), &[]), Err(MembershipError::Direct), "two stay two");
@@ -361,6 +445,54 @@ mod tests {
         let mut crowded = view(&alice, &[], &[], &[&bob]);
         crowded.members.extend(six);
         assert_eq!(judge(&before, &before, &crowded, &[]), Err(MembershipError::Full), "five devices an account");
+    }
+
+    #[test]
+    fn each_rule_of_the_hub_is_refused_when_it_is_broken() {
+        let (alice, bob, carol) = (log(10), log(20), log(30));
+        let logs = [&alice, &bob, &carol];
+        let log_of = |account: &AccountId| logs.iter().copied().find(|log| log.account() == *account);
+        let [second, third, fourth, fifth] = [201, 202, 203, 204].map(|seed| NodeId::of(key(seed).public_key()));
+        let people = [(&alice, Role::Admin), (&bob, Role::Member)];
+        let before = ConversationState { successors: vec![second, third], ..state(&people) };
+        let nothing = |who: &VerifiedLog| view(who, &[], &[], &[&alice, &bob]);
+        let judge = |after: &ConversationState, view: &CommitView| check(&before, after, view, log_of, &[], Judge::Hub);
+
+        let moved = ConversationState { hub: second, successors: vec![third], ..before.clone() };
+        assert_eq!(judge(&moved, &nothing(&alice)), Ok(()), "an admin moves the hub to a successor");
+        assert_eq!(judge(&moved, &nothing(&bob)), Err(MembershipError::NotAdmin), "others do not");
+        let elsewhere = ConversationState { hub: fourth, ..before.clone() };
+        assert_eq!(
+            judge(&elsewhere, &nothing(&alice)),
+            Err(MembershipError::Move),
+            "nor to a node that lacks the state"
+        );
+        let with_carol = state(&[(&alice, Role::Admin), (&bob, Role::Member), (&carol, Role::Member)]);
+        let both = ConversationState { hub: second, successors: vec![third], ..with_carol };
+        let adds = view(&alice, &[&carol], &[], &[&alice, &bob, &carol]);
+        assert_eq!(judge(&both, &adds), Err(MembershipError::Move), "who joins sees a hub that signs for itself");
+        for successors in [vec![second, second], vec![before.hub], vec![second, third, fourth, fifth]] {
+            let after = ConversationState { successors, ..before.clone() };
+            assert_eq!(judge(&after, &nothing(&alice)), Err(MembershipError::Successors), "three at most, each once");
+        }
+        let later = ConversationState { term: 1, ..moved.clone() };
+        assert_eq!(
+            judge(&later, &nothing(&alice)),
+            Err(MembershipError::FixedField),
+            "a hub begins no term for another"
+        );
+
+        let succeed =
+            |after: &ConversationState, view: &CommitView| check_succession(&before, after, view, log_of, Judge::Hub);
+        assert_eq!(succeed(&later, &nothing(&alice)), Ok(()), "a successor does, when an admin says so");
+        assert_eq!(succeed(&later, &nothing(&bob)), Err(MembershipError::NotAdmin), "nobody else");
+        assert_eq!(succeed(&moved, &nothing(&alice)), Err(MembershipError::Succession), "in the next term");
+        let stranger = ConversationState { hub: fourth, ..later.clone() };
+        assert_eq!(succeed(&stranger, &nothing(&alice)), Err(MembershipError::Succession), "one that is named");
+        let grown = ConversationState { participants: both.participants.clone(), ..later.clone() };
+        assert_eq!(succeed(&grown, &adds), Err(MembershipError::Succession), "with exactly the members before");
+        let external = CommitView { external: true, ..nothing(&alice) };
+        assert_eq!(succeed(&later, &external), Err(MembershipError::Succession), "and by one of them");
     }
 
     #[test]

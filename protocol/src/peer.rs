@@ -5,10 +5,12 @@
 //! Implements `docs/protocol.md`, section "Between nodes".
 
 use crate::conversation::{Commit, Creation};
+use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
 use crate::ids::{ConversationId, FeedId, GroupId, Incarnation};
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
+use crate::succession::Successor;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -36,7 +38,20 @@ pub enum NodeRequest {
     Create(Creation),
     /// To the hub: the next epoch of a group.
     Commit(Commit),
-    /// To the hub: the ratchet tree of an epoch that a Welcome leads to.
+    /// To the node that is to follow a hub that is lost.
+    Succeed(Successor),
+    /// To the hub, by a successor: the group's public state, for one life of the successor's store a term.
+    PublicState {
+        /// The group.
+        group: GroupId,
+        /// The epoch, which the successor has followed the hub to.
+        epoch: u64,
+        /// The life of the asker's store.
+        incarnation: Incarnation,
+    },
+    /// Two heads of one epoch that a hub has signed.
+    Equivocation(EquivocationProof),
+    /// To the hub: the ratchet tree of its newest epoch, or of one that a Welcome leads to.
     Tree {
         /// The group.
         group: GroupId,
@@ -56,6 +71,9 @@ pub enum NodeRequest {
         head: Signed,
         /// The creation that the head is about.
         creation: Creation,
+        /// How the hub changed since: each a [`crate::conversation::ConversationHead`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lineage: Vec<Signed>,
     },
     /// One key package of each device of an account, handed out once each.
     KeyPackages {
@@ -132,13 +150,20 @@ pub enum NodeResponse {
         /// The creation that the head is about.
         creation: Creation,
     },
-    /// To `Commit`: the hub's head, of the epoch that the commit makes.
+    /// To `Commit` and `Succeed`: the hub's head, of the epoch that the commit makes.
     Committed(Signed),
+    /// To `PublicState`.
+    PublicState {
+        /// GroupInfo of the epoch.
+        group_info: Bytes,
+        /// Its ratchet tree.
+        tree: Bytes,
+    },
     /// To `Tree`.
     Tree(Bytes),
     /// To `Participants`: none behind the last.
     Participants(Vec<IdentityLog>),
-    /// To `Introduce` and `Whisper`.
+    /// To `Introduce`, `Whisper` and `Equivocation`.
     Done,
     /// To `KeyPackages`.
     KeyPackages {
@@ -173,6 +198,9 @@ impl NodeRequest {
             Self::Fetch { .. } => "fetch",
             Self::Create(_) => "create",
             Self::Commit(_) => "commit",
+            Self::Succeed(_) => "succeed",
+            Self::PublicState { .. } => "public_state",
+            Self::Equivocation(_) => "equivocation",
             Self::Tree { .. } => "tree",
             Self::Participants { .. } => "participants",
             Self::Introduce { .. } => "introduce",

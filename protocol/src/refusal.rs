@@ -39,7 +39,7 @@ pub enum Code {
     UnknownConversation,
     /// This node is not the conversation's hub.
     NotHub,
-    /// The hub lost its store since; it gives no verdict.
+    /// The hub gives no verdict any more: its store was lost, or a successor follows it.
     Sealed,
     /// The account takes no part in the conversation.
     NotMember,

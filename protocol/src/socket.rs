@@ -5,12 +5,14 @@
 //! Implements `docs/protocol.md`, section "Between device and home".
 
 use crate::conversation::{Commit, Creation};
+use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
 use crate::handle::Handle;
 use crate::ids::{FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
 use crate::invite::InviteProof;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
+use crate::succession::Successor;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::identity_log::IdentityLog;
@@ -128,7 +130,21 @@ pub enum ClientFrame {
         /// The whole of it.
         commit: Commit,
     },
-    /// A part of the ratchet tree of an epoch that a Welcome leads to.
+    /// Lets another node follow a hub that is lost.
+    Succeed {
+        /// Echoed.
+        id: u64,
+        /// The whole of it.
+        successor: Successor,
+    },
+    /// Shows that a hub has signed two heads for one epoch.
+    Accuse {
+        /// Echoed.
+        id: u64,
+        /// The two.
+        proof: EquivocationProof,
+    },
+    /// A part of the ratchet tree of the hub's newest epoch, or of one that a Welcome leads to.
     FetchTree {
         /// Echoed.
         id: u64,
@@ -156,6 +172,9 @@ pub enum ClientFrame {
         head: Signed,
         /// The creation the head is about.
         creation: Creation,
+        /// How the hub changed since: each a [`crate::conversation::ConversationHead`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lineage: Vec<Signed>,
     },
     /// Submits a sealed message.
     Submit {
@@ -305,7 +324,7 @@ pub enum ServerFrame {
         /// The creation that it is about.
         creation: Creation,
     },
-    /// To `Commit`: it stands; its entry comes through the inbox.
+    /// To `Commit` and `Succeed`: it stands; its entry comes through the inbox.
     Committed {
         /// Echoed.
         id: u64,
@@ -418,6 +437,11 @@ pub enum ServerFrame {
         /// As it came.
         sealed: Bytes,
     },
+    /// The hub of a conversation has signed two heads for one epoch: it cannot be believed any more.
+    Equivocation {
+        /// The two.
+        proof: EquivocationProof,
+    },
     /// A message of this device is durably held for `account`.
     Custody {
         /// For whom.
@@ -493,6 +517,8 @@ impl ClientFrame {
             Self::FetchKeyPackages { .. } => "fetch_key_packages",
             Self::Create { .. } => "create",
             Self::Commit { .. } => "commit",
+            Self::Succeed { .. } => "succeed",
+            Self::Accuse { .. } => "accuse",
             Self::FetchTree { .. } => "fetch_tree",
             Self::FetchParticipants { .. } => "fetch_participants",
             Self::Introduce { .. } => "introduce",
@@ -521,6 +547,8 @@ impl ClientFrame {
             | Self::FetchKeyPackages { id, .. }
             | Self::Create { id, .. }
             | Self::Commit { id, .. }
+            | Self::Succeed { id, .. }
+            | Self::Accuse { id, .. }
             | Self::FetchTree { id, .. }
             | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }

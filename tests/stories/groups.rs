@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// The names of who takes part, as a person sees them.
-fn people(group: &Value) -> Vec<String> {
+pub fn people(group: &Value) -> Vec<String> {
     let mut names: Vec<String> = group["participants"]
         .as_array()
         .unwrap()
@@ -17,7 +17,7 @@ fn people(group: &Value) -> Vec<String> {
 }
 
 /// Waits until a person's device has come to an epoch of a conversation; gives what it says of it.
-fn follow(person: &Person, conversation: &str, epoch: u64) -> Value {
+pub fn follow(person: &Person, conversation: &str, epoch: u64) -> Value {
     let start = Instant::now();
     loop {
         // A device works while its directory is in use.

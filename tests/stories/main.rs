@@ -11,6 +11,7 @@ mod failure;
 mod full_disk;
 mod groups;
 mod hostile;
+mod hubs;
 mod interactive;
 mod kills;
 mod load;

@@ -5,10 +5,10 @@ use crate::output::{Failure, Printer, duration};
 use roost_client::core::message::State;
 use roost_client::core::{ConversationReport, GroupChange, ParticipantReport};
 use roost_client::{Error, Session};
-use roost_protocol::AccountId;
 use roost_protocol::conversation::Role;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::ConversationId;
+use roost_protocol::{AccountId, NodeId};
 use serde_json::json;
 use std::time::Duration;
 
@@ -76,6 +76,21 @@ pub enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
+    /// Let another node put changes in order: by handing over, or in place of one that is lost
+    Move {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
+        /// One of the nodes that `info` lists as successors; without it, the first
+        #[arg(long, value_name = "NODE")]
+        to: Option<NodeId>,
+        /// The hub is gone for good: a successor follows without it. What it alone knows is lost
+        #[arg(long)]
+        hub_is_lost: bool,
+        /// How long to wait until it is so
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Leave; one of the others takes you out
     Leave {
         /// The conversation's id
@@ -124,6 +139,10 @@ pub async fn run(session: &Session, command: Command, out: Printer) -> Result<()
             let told = session.set_about(conversation, Some(title), description).await?;
             session.wait(told, State::Accepted, timeout).await?;
             info(session, Some(conversation), out).await
+        }
+        Command::Move { conversation, to, hub_is_lost, timeout } => {
+            let wanted = if hub_is_lost { GroupChange::Succeed { to, term: None } } else { GroupChange::Move(to) };
+            change(session, conversation, wanted, timeout, out).await
         }
         Command::Leave { conversation, timeout } => leave(session, conversation, timeout, out).await,
         Command::Info { conversation } => info(session, conversation, out).await,
@@ -221,8 +240,9 @@ async fn info(session: &Session, wanted: Option<ConversationId>, out: Printer) -
 
 fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     let value = json!({
-        "conversation": report.conversation, "title": report.title, "description": report.description, "epoch": report.epoch, "hub": report.hub, "standing": report.standing,
-        "over": report.over, "participants": report.participants,
+        "conversation": report.conversation, "title": report.title, "description": report.description,
+        "epoch": report.epoch, "term": report.term, "hub": report.hub, "successors": report.successors,
+        "standing": report.standing, "over": report.over, "participants": report.participants,
     });
     let line = |one: &ParticipantReport| {
         let role = if one.role == Role::Admin { "admin" } else { "member" };
@@ -239,5 +259,8 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     } else {
         format!("{}  ", report.title.chars().map(visible).collect::<String>())
     };
-    out.print(&value, format_args!("{title}{}  epoch {}, {state}{people}", report.conversation, report.epoch))
+    let hub = format!("\n  hub {}", report.hub);
+    let successors: String = report.successors.iter().map(|node| format!("\n  successor {node}")).collect();
+    let (conversation, epoch) = (report.conversation, report.epoch);
+    out.print(&value, format_args!("{title}{conversation}  epoch {epoch}, {state}{people}{hub}{successors}"))
 }

@@ -109,7 +109,9 @@ impl Device {
         }
         let mut plain = BTreeMap::new();
         for row in self.followed_newest_first()? {
-            let waits = self.intents.renews(&row.group) || self.table.has(&rows::pending(&row.group));
+            let waits = self.intents.renews(&row.group)
+                || self.table.has(&rows::pending(&row.group))
+                || self.is_astray(&row.group);
             if waits || self.is_plain(&row, &mut plain)? {
                 continue;
             }

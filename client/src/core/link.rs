@@ -37,6 +37,7 @@ pub(super) enum Pending {
     Commit(u64, GroupId, OperationId),
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
+    Accuse,
     Submit(MessageId),
     /// With the log that was sent.
     AppendLog(Box<VerifiedLog>),
@@ -210,6 +211,9 @@ impl Device {
             ServerFrame::Whisper { group, epoch, account, payload } => {
                 self.whispered(group, epoch, account, &payload, random, now_ms)?;
             }
+            ServerFrame::Equivocation { proof } => {
+                self.accused(&proof)?;
+            }
             ServerFrame::Custody { account, group, messages } => self.custody(&account, &group, &messages, now_ms)?,
             ServerFrame::LogChanged { log } => {
                 if let Ok(log) = VerifiedLog::verify(&log) {
@@ -262,7 +266,12 @@ impl Device {
         else {
             return Ok(false);
         };
-        self.request(Pending::Introduce(account), |id| ClientFrame::Introduce { id, head, creation });
+        self.request(Pending::Introduce(account), |id| ClientFrame::Introduce {
+            id,
+            head,
+            creation,
+            lineage: Vec::new(),
+        });
         Ok(true)
     }
 
@@ -378,7 +387,7 @@ impl Device {
                     self.ask_for_handle_of(&account)?;
                 }
             }
-            Pending::IntroduceGroup => {}
+            Pending::IntroduceGroup | Pending::Accuse => {}
             Pending::FetchForIntent(number, account) => {
                 let resolve = matches!(error.code, Code::NotFound | Code::NotHome);
                 self.intent_failed(number, error, random, now_ms);

@@ -31,7 +31,9 @@ mod verification;
 mod whispers;
 
 pub use changes::Extras;
-pub use many::{ConversationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport};
+pub use many::{
+    ConversationReport, EquivocationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport,
+};
 pub use recipient::Recipient;
 pub use rows::AccountRow;
 pub use verification::KeyChange;
@@ -129,6 +131,8 @@ pub enum Output {
     },
     /// What is known of somebody who is watched has changed.
     Presence(PresenceReport),
+    /// The hub of a conversation was proven to lie: nobody can be added or removed until a successor follows it.
+    Equivocation(EquivocationReport),
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.

@@ -13,6 +13,7 @@ use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::AccountId;
 use roost_crypto::planted;
 use roost_protocol::content::{Body, Content};
+use roost_protocol::epoch;
 use roost_protocol::feed::FeedHead;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, GroupId, MessageId};
@@ -549,6 +550,7 @@ impl Device {
                         self.refuse_unsealed(target)?;
                         self.pump_queue(target, None, row.group)
                     }
+                    Some(row) if self.is_astray(&row.group) => Ok(()),
                     Some(row) if self.is_held(&row.group)? => Ok(()),
                     Some(row) if row.head.is_some() && !self.collects_marks(target, now_ms) => {
                         self.pump_queue(target, None, row.group)
@@ -627,6 +629,7 @@ impl Device {
             let sealed = self.engine.groups.seal(&self.table, group.as_bytes(), row.content.as_slice());
             let (sealed, writes) = sealed?;
             self.table.apply_mls(writes);
+            let mut epoch = sealed.epoch;
             if let Some(account) = account {
                 if row.account.is_none()
                     && let Ok(content) = Content::decode(row.content.as_slice())
@@ -641,8 +644,9 @@ impl Device {
             {
                 let others = known.state.participants.iter().map(|participant| participant.account);
                 row.waiting = others.filter(|account| *account != self.me.account).collect();
+                epoch = epoch::of(known.state.term, sealed.epoch);
             }
-            row.sealed = Some(SealedRow { group, epoch: sealed.epoch, payload: sealed.ciphertext });
+            row.sealed = Some(SealedRow { group, epoch, payload: sealed.ciphertext });
             self.table.put(rows::outbox(&id), &row);
         }
         let Some(SealedRow { group, epoch, payload }) = row.sealed else { return Ok(()) };

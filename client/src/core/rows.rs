@@ -24,6 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const ACCOUNT: u8 = b'a';
 const ARCHIVE: u8 = b'A';
 pub(super) const ABOUT: u8 = b'b';
+const ASTRAY: u8 = b'G';
+const BRANCH: u8 = b'B';
+const DONE: u8 = b'O';
+const EQUIVOCATION: u8 = b'E';
+const HEAD: u8 = b'H';
+const LINEAGE: u8 = b'L';
 pub(super) const CONTACT: u8 = b'c';
 pub(super) const CONVERSATION: u8 = b'n';
 /// A row that the archive does not have as it is.
@@ -248,6 +254,43 @@ pub(super) fn intent(number: u64) -> Vec<u8> {
 
 pub(super) fn pending(group: &GroupId) -> Vec<u8> {
     key(PENDING, &[group.as_bytes()])
+}
+
+pub(super) fn astray(group: &GroupId) -> Vec<u8> {
+    key(ASTRAY, &[group.as_bytes()])
+}
+
+pub(super) fn branch(group: &GroupId) -> Vec<u8> {
+    key(BRANCH, &[group.as_bytes()])
+}
+
+pub(super) fn lineage(group: &GroupId) -> Vec<u8> {
+    key(LINEAGE, &[group.as_bytes()])
+}
+
+pub(super) fn equivocation(group: &GroupId) -> Vec<u8> {
+    key(EQUIVOCATION, &[group.as_bytes()])
+}
+
+pub(super) fn heads_of(group: &GroupId) -> Vec<u8> {
+    key(HEAD, &[group.as_bytes()])
+}
+
+pub(super) fn head(group: &GroupId, epoch: u64) -> Vec<u8> {
+    key(HEAD, &[group.as_bytes(), &epoch.to_be_bytes()])
+}
+
+pub(super) fn done_of(group: &GroupId) -> Vec<u8> {
+    key(DONE, &[group.as_bytes()])
+}
+
+pub(super) fn done(group: &GroupId, epoch: u64) -> Vec<u8> {
+    key(DONE, &[group.as_bytes(), &epoch.to_be_bytes()])
+}
+
+/// The epoch of a key made by [`done`].
+pub(super) fn done_epoch(key: &[u8]) -> Option<u64> {
+    key.get(33..).and_then(|tail| tail.try_into().ok()).map(u64::from_be_bytes)
 }
 
 pub(super) fn joining(group: &GroupId) -> Vec<u8> {

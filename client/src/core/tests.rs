@@ -4,6 +4,7 @@
 mod archive;
 mod devices;
 mod hostile;
+mod hubs;
 mod kinds;
 mod many;
 mod people;
@@ -166,7 +167,7 @@ impl Home {
                 let (head, creation) = self.standing[&creation.state.conversation].clone();
                 tell(ServerFrame::Created { id, head, creation });
             }
-            ClientFrame::Introduce { id, head, creation } => {
+            ClientFrame::Introduce { id, head, creation, .. } => {
                 if !self.heads.contains_key(&creation.group) {
                     if self.takes_no_introduction {
                         return tell(refuse(id, Code::Busy));
@@ -268,7 +269,7 @@ impl Home {
 
     fn head(&self, creation: &Creation) -> Signed {
         let (group, state, made_by) = (creation.group, creation.state.clone(), creation.hash());
-        ConversationHead { group, state, epoch: 1, made_by }.sign(&self.node)
+        ConversationHead { group, state, epoch: 1, made_by, ordered_by: None }.sign(&self.node)
     }
 
     fn append_creation(&mut self, head: Signed, creation: Creation) {

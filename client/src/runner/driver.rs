@@ -337,6 +337,10 @@ impl Driver {
                     tracing::warn!(reason, "an entry cannot be shown");
                     self.remember_gap(Gap { conversation, message, reason });
                 }
+                Output::Equivocation(_) => {
+                    tracing::warn!("the hub of a conversation has signed two heads for one epoch");
+                    changed = true;
+                }
                 Output::SignedIn => {
                     self.pause = RECONNECT_MIN;
                     changed = true;

@@ -8,6 +8,7 @@ use super::conversations::{group_head, not_member};
 use super::feeds::{self, Author};
 use super::inbox::Reference;
 use super::requests::Pending;
+use super::successors::Standing;
 use super::{ConnectionId, Failure, Relay, Step, rows, spans};
 use crate::store::{Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
@@ -18,8 +19,9 @@ use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Leave, Participant};
+use roost_protocol::epoch;
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
-use roost_protocol::ids::{GroupId, MessageId};
+use roost_protocol::ids::{GroupId, MessageId, OperationId};
 use roost_protocol::limits;
 use roost_protocol::membership::{self, Judge};
 use roost_protocol::peer::{Deliver, NodeRequest};
@@ -39,6 +41,44 @@ enum Verdict {
     No(Refusal),
 }
 
+/// By which rules a commit is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// A change that the hub orders.
+    Ordinary,
+    /// The first commit of a successor.
+    Succession,
+}
+
+/// The verdict of an operation, if there is one.
+pub(super) fn recorded(
+    step: &Step<'_, '_>,
+    operation: &OperationId,
+) -> Result<Option<Result<Signed, Refusal>>, StoreError> {
+    Ok(rows::get(step.rows, &rows::commit_verdict(operation))?.map(|verdict| match verdict {
+        Verdict::Yes(head) => Ok(head),
+        Verdict::No(refusal) => Err(refusal),
+    }))
+}
+
+/// Writes the verdict of an operation. What may be otherwise later is no verdict: it is asked again.
+pub(super) fn record(
+    step: &mut Step<'_, '_>,
+    operation: &OperationId,
+    judged: Result<Signed, Failure>,
+) -> Result<Result<Signed, Refusal>, Failure> {
+    let verdict = match judged {
+        Ok(head) => Verdict::Yes(head),
+        Err(Failure::Refused(refusal)) if !refusal.later => Verdict::No(refusal),
+        Err(failure) => return Err(failure),
+    };
+    rows::put(step.rows, rows::commit_verdict(operation), &verdict);
+    Ok(match verdict {
+        Verdict::Yes(head) => Ok(head),
+        Verdict::No(refusal) => Err(refusal),
+    })
+}
+
 impl Relay {
     /// A device wants the next epoch: decided here if this node is the hub, else asked of it.
     pub(super) fn commit(
@@ -53,6 +93,7 @@ impl Relay {
         if !head.state.has(&account) {
             return Err(not_member());
         }
+        self.check_undoubted(step, &head)?;
         if head.state.hub == self.node {
             let frame = match self.commit_here(step, &commit)? {
                 Ok(head) => ServerFrame::Committed { id, head },
@@ -71,14 +112,16 @@ impl Relay {
         step: &mut Step<'_, '_>,
         commit: &Commit,
     ) -> Result<Result<Signed, Refusal>, Failure> {
-        match rows::get(step.rows, &rows::commit_verdict(&commit.operation))? {
-            Some(Verdict::Yes(head)) => return Ok(Ok(head)),
-            Some(Verdict::No(refusal)) => return Ok(Err(refusal)),
-            None => {}
+        if let Some(verdict) = recorded(step, &commit.operation)? {
+            return Ok(verdict);
         }
         let head = group_head(step, &commit.group)?;
         if head.state.hub != self.node {
-            return Err(Refusal::never(Code::NotHub, "this node is not the conversation's hub", "ask its hub").into());
+            return Err(self.not_hub_any_more(step, &head)?.into());
+        }
+        if step.rows.get(&rows::wanted_state(&commit.group))?.is_some() {
+            let message = "this node takes the conversation over from its hub before";
+            return Err(super::quotas::busy(message, limits::RETRY_DELAY_MS_MIN));
         }
         let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(&commit.group))?;
         let Some(state) = state else {
@@ -89,32 +132,31 @@ impl Relay {
             let second = ConversationHead { made_by: commit.hash(), ..head };
             return Ok(Ok(second.sign(&self.identity.node_key)));
         }
-        let verdict = match self.judge(step, &head, &state, commit) {
-            Ok(judged) => Verdict::Yes(self.take_commit(step, &head, judged, commit)?),
-            // What may be otherwise later is not recorded: it is asked again.
-            Err(Failure::Refused(refusal)) if !refusal.later => Verdict::No(refusal),
-            Err(failure) => return Err(failure),
+        let taken = match self.judge(step, &head, &state, commit, Rules::Ordinary) {
+            Ok(judged) => self.take_commit(step, &head, judged, commit, None),
+            Err(failure) => Err(failure),
         };
-        rows::put(step.rows, rows::commit_verdict(&commit.operation), &verdict);
-        Ok(match verdict {
-            Verdict::Yes(head) => Ok(head),
-            Verdict::No(refusal) => Err(refusal),
-        })
+        record(step, &commit.operation, taken)
     }
 
     /// Everything that can be checked of a commit without being a member.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         step: &mut Step<'_, '_>,
         head: &ConversationHead,
         state: &Bytes,
         commit: &Commit,
+        rules: Rules,
     ) -> Result<(CommitView, ConversationState, Bytes), Failure> {
         let bad = |message: String| Failure::from(Refusal::never(Code::Malformed, message, "plan the change anew"));
         if codec::encode(commit).len() > limits::COMMIT_BYTES_MAX - HEAD_ROOM {
             return Err(Refusal::never(Code::TooLarge, "the commit is over 80 KiB", "add fewer at once").into());
         }
-        if commit.epoch != head.epoch + 1 {
+        let expected = match rules {
+            Rules::Ordinary => head.epoch + 1,
+            Rules::Succession => epoch::succeeding(head.epoch),
+        };
+        if commit.epoch != expected {
             let message = format!("the conversation is at epoch {}, the commit makes {}", head.epoch, commit.epoch);
             return Err(Refusal::never(Code::WrongEpoch, message, "merge what the inbox holds and plan anew").into());
         }
@@ -144,22 +186,40 @@ impl Relay {
             leaves.push(Leave::verify(signed, &log).map_err(|error| bad(error.to_string()))?);
         }
         let log_of = |account: &AccountId| logs.get(account).map(Arc::as_ref);
-        membership::check(&head.state, &after, &view, log_of, &leaves, Judge::Hub)
+        let checked = match rules {
+            Rules::Ordinary => membership::check(&head.state, &after, &view, log_of, &leaves, Judge::Hub),
+            Rules::Succession => membership::check_succession(&head.state, &after, &view, log_of, Judge::Hub),
+        };
+        checked
             .map_err(|error| Failure::from(Refusal::never(error.code(), error.to_string(), "plan the change anew")))?;
+        match rules {
+            Rules::Ordinary => self.check_move(step, head, &after)?,
+            Rules::Succession if after.hub != self.node => return Err(bad("another node would follow".into())),
+            Rules::Succession => {}
+        }
         Ok((view, after, state_after))
     }
 
-    /// The commit stands: the next epoch begins with its entry.
-    fn take_commit(
+    /// The commit stands: the next epoch begins with its entry. A successor shows from which head its term began.
+    pub(super) fn take_commit(
         &mut self,
         step: &mut Step<'_, '_>,
         before: &ConversationHead,
         (view, after, state_after): (CommitView, ConversationState, Bytes),
         commit: &Commit,
+        from: Option<Signed>,
     ) -> Result<Signed, Failure> {
-        let head = ConversationHead { group: commit.group, state: after, epoch: commit.epoch, made_by: commit.hash() };
+        let ordered_by = (after.hub != self.node).then_some(self.node);
+        let (group, epoch, made_by) = (commit.group, commit.epoch, commit.hash());
+        let head = ConversationHead { group, state: after, epoch, made_by, ordered_by };
         let signed = head.sign(&self.identity.node_key);
-        let payload = Bytes(codec::encode(&NextEpoch { head: signed.clone(), commit: commit.clone() }));
+        // Who is added may know the conversation under the hub before.
+        let from = match (from, &commit.welcome) {
+            (None, Some(_)) => self.term_began(step, &group)?,
+            (from, _) => from,
+        };
+        let next = NextEpoch { head: signed.clone(), commit: commit.clone(), from };
+        let payload = Bytes(codec::encode(&next));
         if commit.welcome.is_some() {
             let tree = (self.identity.inspector.tree)(state_after.as_slice()).map_err(|error| {
                 Failure::from(Refusal::never(Code::Malformed, error.to_string(), "plan the change anew"))
@@ -167,6 +227,7 @@ impl Relay {
             rows::put(step.rows, rows::tree(&commit.group, commit.epoch), &tree);
         }
         rows::put(step.rows, rows::public_state(&commit.group), &state_after);
+        rows::put(step.rows, rows::group_info(&commit.group), &commit.group_info);
         let Member { credential, .. } = &view.committer;
         let author = Author {
             account: credential.account,
@@ -176,8 +237,8 @@ impl Relay {
         };
         let (feed, bytes) = (self.own_feed(&commit.group), payload.len());
         // Whoever joins does so with this entry, whoever goes sees it as the last.
-        let next = feeds::head(step.rows, &feed)?.seq + 1;
-        self.follow(step, &before.state, &head, &signed, (next, next))?;
+        let own = feeds::head(step.rows, &feed)?.seq + 1;
+        self.follow(step, &before.state, &head, &next, (own, own))?;
         let seq = feeds::append(step, feed, EntryKind::Commit, head.epoch, author, payload)?;
         let audience = ConversationState { participants: everybody(&before.state, &head.state), ..head.state.clone() };
         self.spread(step, &audience, Reference { feed, seq, bytes }, None)?;
@@ -202,31 +263,29 @@ impl Relay {
         if !fits {
             return Err(never(Code::Malformed, "the head is about another commit"));
         }
-        if head.state.hub != peer || head.group != entry.header.feed.group {
+        if head.orderer() != peer || head.group != entry.header.feed.group {
             return Err(never(Code::NotHub, "only the hub's feed holds commits, of its own group"));
         }
         if head.state.conversation != deliver.conversation {
             return Err(never(Code::Malformed, "the commit is of another conversation than the delivery"));
         }
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(&head.group))?;
+        // Whether it is of the chain that this node follows, if it lies behind.
+        let mut past = None;
         let earlier = |step: &Step<'_, '_>| participants_at(step, &head.group, head.epoch.saturating_sub(1));
         let before = match &known {
             None => {
                 self.may_begin(step, &peer, &head.group, &deliver.accounts)?;
                 ConversationState { participants: Vec::new(), ..head.state.clone() }
             }
-            Some(known) if known.state.hub != peer => {
-                return Err(never(Code::NotHub, "the conversation has another hub"));
-            }
-            // Followed already, or shown a later epoch after a loss: then this is how the epochs before it are learnt.
-            Some(known) if head.epoch <= known.epoch => {
-                ConversationState { participants: earlier(step)?, ..head.state.clone() }
-            }
-            Some(known) if head.epoch == known.epoch + 1 || deliver.begins => known.state.clone(),
-            Some(_) => {
-                let message = "the commit's epoch is not the next one here";
-                return Err(Refusal::later(Code::WrongEpoch, message, "deliver the commits before it").into());
-            }
+            Some(known) => match self.standing(step, (known, &head), &next, &entry.header.account, deliver.begins)? {
+                Standing::Next => known.state.clone(),
+                // Followed already, or shown a later epoch after a loss: then this is how the epochs before it are learnt.
+                Standing::Past => {
+                    past = Some(head.state.term == known.state.term && head.orderer() == known.state.hub);
+                    ConversationState { participants: earlier(step)?, ..head.state.clone() }
+                }
+            },
         };
         for log in &next.commit.logs {
             let account = super::accounts::verified(log)?.account();
@@ -234,14 +293,15 @@ impl Relay {
                 self.learn_log(step, log)?;
             }
         }
-        if known.is_some_and(|known| head.epoch <= known.epoch) {
+        if let Some(of_chain) = past {
             let row = rows::participants(&head.group, head.epoch);
-            if step.rows.get(&row)?.is_none() && before.participants != head.state.participants {
+            if of_chain && step.rows.get(&row)?.is_none() && before.participants != head.state.participants {
                 rows::put(step.rows, row, &head.state.participants);
             }
         } else {
             let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
-            self.follow(step, &before, &head, &next.head, (own + 1, own))?;
+            self.follow(step, &before, &head, &next, (own + 1, own))?;
+            self.keep_state(step, &head, &next.commit)?;
             self.ask_participants(step, &head)?;
         }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })
@@ -253,16 +313,18 @@ impl Relay {
         step: &mut Step<'_, '_>,
         before: &ConversationState,
         head: &ConversationHead,
-        signed: &Signed,
+        next: &NextEpoch,
         (from, until): (u64, u64),
     ) -> Result<(), Failure> {
+        self.note_hub(step, before, head, next)?;
         rows::put(step.rows, rows::group(&head.group), head);
-        rows::put(step.rows, rows::signed_head(&head.group), signed);
+        rows::put(step.rows, rows::signed_head(&head.group), &next.head);
+        rows::put(step.rows, rows::head(&head.group, head.epoch), &next.head);
         let by_conversation = rows::conversation(&head.state.conversation);
         if step.rows.get(&by_conversation)?.is_none() {
             rows::put(step.rows, by_conversation, &head.group);
         }
-        if before.participants != head.state.participants {
+        if before.participants != head.state.participants || before.term != head.state.term {
             rows::put(step.rows, rows::participants(&head.group, head.epoch), &head.state.participants);
         }
         let feed = self.own_feed(&head.group);
@@ -341,14 +403,19 @@ impl Relay {
         Ok(logs)
     }
 
-    /// As the hub: the tree that the joiners of an epoch need.
+    /// As the hub: the tree that the joiners of an epoch need, and who comes back to the newest.
     pub(super) fn tree_of(&self, step: &Step<'_, '_>, group: &GroupId, epoch: u64) -> Result<Bytes, Failure> {
-        rows::get(step.rows, &rows::tree(group, epoch))?.ok_or_else(|| {
-            Refusal::never(Code::NotFound, "no Welcome leads to this epoch", "ask for the epoch of the Welcome").into()
-        })
+        if let Some(tree) = rows::get(step.rows, &rows::tree(group, epoch))? {
+            return Ok(tree);
+        }
+        let head = group_head(step, group)?;
+        let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(group))?;
+        let not_found = || Refusal::never(Code::NotFound, "no Welcome leads to this epoch", "ask for a newer epoch");
+        let state = state.filter(|_| head.epoch == epoch && head.state.hub == self.node).ok_or_else(not_found)?;
+        Ok((self.identity.inspector.tree)(state.as_slice()).map_err(|_| not_found())?)
     }
 
-    /// A device wants a part of a tree: ours, or the hub's.
+    /// A device wants a part of a tree: ours, or that of the node which ordered the epoch.
     pub(super) fn fetch_tree(
         &mut self,
         step: &Step<'_, '_>,
@@ -363,12 +430,19 @@ impl Relay {
         if !head.state.has(&account) && joined.iter().all(|participant| participant.account != account) {
             return Err(not_member());
         }
-        if head.state.hub == self.node {
+        // The tree that a Welcome leads to lies where that was ordered, and with who may follow a hub that is lost.
+        let ordered: Option<Signed> = rows::get(step.rows, &rows::head(&group, epoch))?;
+        let ordered = ordered.and_then(|signed| ConversationHead::verify(&signed).ok());
+        let keeper = match ordered {
+            Some(ordered) if ordered.state.term == head.state.term => ordered.orderer(),
+            _ => head.state.hub,
+        };
+        if keeper == self.node {
             let tree = self.tree_of(step, &group, epoch)?;
             self.send(connection, part_of(id, &tree, offset));
         } else {
             let pending = Pending::Tree { connection, id, offset };
-            self.ask(pending, head.state.hub, NodeRequest::Tree { group, epoch });
+            self.ask(pending, keeper, NodeRequest::Tree { group, epoch });
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use roost_protocol::membership;
 use roost_protocol::peer::NodeRequest;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
+use roost_protocol::succession::follow_lineage;
 use serde::{Deserialize, Serialize};
 
 /// Bytes that a first contact needs beside its creation: the hub's signed head.
@@ -34,6 +35,14 @@ const FIRST_EPOCH: u64 = 1;
 pub(super) struct CreationRow {
     pub signed: Signed,
     creation: Creation,
+}
+
+#[cfg(test)]
+impl CreationRow {
+    /// What the conversation began with.
+    pub(super) fn creation(&self) -> &Creation {
+        &self.creation
+    }
 }
 
 impl Relay {
@@ -100,6 +109,7 @@ impl Relay {
             state: creation.state.clone(),
             epoch: FIRST_EPOCH,
             made_by: creation.hash(),
+            ordered_by: None,
         };
         let signed = head.sign(&self.identity.node_key);
         rows::put(step.rows, rows::verdict(&creation.operation), &creation.group);
@@ -109,6 +119,7 @@ impl Relay {
         let (_, state) = begun
             .map_err(|error| Failure::from(Refusal::never(Code::Malformed, error.to_string(), "create it anew")))?;
         rows::put(step.rows, rows::public_state(&creation.group), &state);
+        rows::put(step.rows, rows::group_info(&creation.group), &creation.group_info);
         self.append_first_contact(step, &head, &signed, &creation)?;
         Ok((signed, creation))
     }
@@ -121,7 +132,7 @@ impl Relay {
         signed: &Signed,
         stands: &Creation,
     ) -> Result<(), Failure> {
-        let head = self.check_head(signed, stands)?;
+        let head = self.check_head(signed, &[], stands)?;
         self.check_creation(step, stands)?;
         if head.state.conversation != asked.state.conversation || head.state.hub != asked.state.hub {
             return Err(
@@ -142,7 +153,8 @@ impl Relay {
         let row: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
         if let Some(CreationRow { signed, creation }) = row {
             let head = rows::get(step.rows, &rows::signed_head(group))?.unwrap_or(signed);
-            self.ask(Pending::Introduction, node, NodeRequest::Introduce { head, creation });
+            let lineage = rows::get(step.rows, &rows::lineage(group))?.unwrap_or_default();
+            self.ask(Pending::Introduction, node, NodeRequest::Introduce { head, creation, lineage });
         }
         Ok(())
     }
@@ -152,14 +164,14 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         account: AccountId,
-        signed: &Signed,
+        (signed, lineage): (&Signed, &[Signed]),
         creation: &Creation,
     ) -> Result<(), Failure> {
-        let head = self.check_head(signed, creation)?;
+        let head = self.check_head(signed, lineage, creation)?;
         if !head.state.has(&account) {
             return Err(not_member());
         }
-        self.take_in(step, &head, signed, creation)
+        self.take_in(step, &head, (signed, lineage), creation)
     }
 
     /// Another node shows a conversation that this one lacks: by the hub's signature, as the hub or a home of a participant.
@@ -167,10 +179,10 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         peer: &NodeId,
-        signed: &Signed,
+        (signed, lineage): (&Signed, &[Signed]),
         creation: &Creation,
     ) -> Result<(), Failure> {
-        let head = self.check_head(signed, creation)?;
+        let head = self.check_head(signed, lineage, creation)?;
         let mut concerns_us = head.state.hub == self.node;
         for participant in &head.state.participants {
             concerns_us |= step.rows.get(&rows::account(&participant.account))?.is_some();
@@ -178,7 +190,7 @@ impl Relay {
         if !concerns_us {
             return Err(not_member());
         }
-        self.take_in(step, &head, signed, creation)?;
+        self.take_in(step, &head, (signed, lineage), creation)?;
         self.check_member_node(step, &head.group, peer)
     }
 
@@ -187,15 +199,19 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         head: &ConversationHead,
-        signed: &Signed,
+        (signed, lineage): (&Signed, &[Signed]),
         creation: &Creation,
     ) -> Result<(), Failure> {
         let own = self.own_feed(&head.group);
-        let begins = head.state.hub == self.node && feeds::head(step.rows, &own)?.seq == 0;
+        let began_here = (creation.state.hub, head.state.hub) == (self.node, self.node);
+        let begins = began_here && feeds::head(step.rows, &own)?.seq == 0;
         if !begins && rows::get(step.rows, &rows::group(&head.group))?.as_ref() == Some(head) {
             return Ok(());
         }
         self.check_creation(step, creation)?;
+        if !lineage.is_empty() && step.rows.get(&rows::group(&head.group))?.is_none() {
+            rows::put(step.rows, rows::lineage(&head.group), &lineage);
+        }
         self.know(step, head, signed, creation)?;
         if begins {
             self.append_first_contact(step, head, signed, creation)?;
@@ -234,6 +250,8 @@ impl Relay {
         let key = rows::group(&head.group);
         if step.rows.get(&key)?.is_none() {
             rows::put(step.rows, key, head);
+            rows::put(step.rows, rows::head(&head.group, head.epoch), signed);
+            self.want_state(step, head)?;
             if head.epoch > FIRST_EPOCH {
                 rows::put(step.rows, rows::signed_head(&head.group), signed);
                 self.ask_participants(step, head)?;
@@ -356,7 +374,12 @@ impl Relay {
         }
     }
 
-    pub(super) fn check_head(&self, signed: &Signed, creation: &Creation) -> Result<ConversationHead, Failure> {
+    pub(super) fn check_head(
+        &self,
+        signed: &Signed,
+        lineage: &[Signed],
+        creation: &Creation,
+    ) -> Result<ConversationHead, Failure> {
         let bad = |message: &str| {
             Failure::from(Refusal::never(Code::Malformed, message, "show the head that the hub signed"))
         };
@@ -367,9 +390,14 @@ impl Relay {
         };
         let fits = match head.epoch {
             FIRST_EPOCH => head.made_by == creation.hash() && head.state == creation.state,
-            // Of a later epoch the hub's signature is all there is: the hub that the creation names.
+            // Of a later epoch the hub's signature is all there is: the hub that the creation names, or one that follows it.
             _ => {
-                (head.state.conversation, head.state.hub) == (creation.state.conversation, creation.state.hub)
+                let hub = follow_lineage(&head.group, creation.state.hub, lineage);
+                let (hub, term) = hub.map_err(|error| bad(&error.to_string()))?;
+                let by_hub = (head.state.hub, head.state.term) == (hub, term);
+                by_hub
+                    && (head.ordered_by.is_none() || lineage.last() == Some(signed))
+                    && head.state.conversation == creation.state.conversation
                     && head.state.policy == creation.state.policy
             }
         };

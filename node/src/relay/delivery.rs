@@ -363,7 +363,7 @@ impl Relay {
     }
 
     /// Whether an entry may be held here; a creation makes its conversation known.
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         step: &mut Step<'_, '_>,
         peer: NodeId,
@@ -375,7 +375,7 @@ impl Relay {
             EntryKind::Creation => {
                 self.may_begin(step, &peer, &entry.header.feed.group, &deliver.accounts)?;
                 let contact = entry.first_contact().map_err(|error| never(Code::Malformed, &error.to_string()))?;
-                let head = self.check_head(&contact.head, &contact.creation)?;
+                let head = self.check_head(&contact.head, &[], &contact.creation)?;
                 if head.state.hub != peer || head.group != entry.header.feed.group {
                     return Err(never(Code::NotHub, "only the hub's feed holds a creation, of its own group"));
                 }

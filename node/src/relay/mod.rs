@@ -28,6 +28,8 @@ mod quotas;
 mod requests;
 mod rows;
 mod spans;
+mod standby;
+mod successors;
 mod whispers;
 
 pub use accounts::AccountRow;
@@ -45,7 +47,7 @@ use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
-use roost_protocol::ids::{GroupId, Incarnation, MessageId};
+use roost_protocol::ids::{FeedId, GroupId, Incarnation, MessageId};
 use roost_protocol::limits;
 use roost_protocol::peer::NodeResponse;
 use roost_protocol::records::SignedOrgRecord;
@@ -165,6 +167,10 @@ pub struct Relay {
     /// Logs of this home that changed in the input under way.
     changed_logs: Vec<devices::ChangedLog>,
     links: linking::Links,
+    /// Groups whose public state this node wants.
+    standby: standby::Standby,
+    /// Feeds of hubs whose missing entries are being fetched.
+    fetching: BTreeSet<FeedId>,
 }
 
 /// One input's view of time and store.
@@ -212,6 +218,8 @@ impl Relay {
             passing: Vec::new(),
             changed_logs: Vec::new(),
             links: linking::Links::default(),
+            standby: standby::Standby::default(),
+            fetching: BTreeSet::new(),
             identity,
             node,
             org,
@@ -232,6 +240,7 @@ impl Relay {
             relay.load_outbox(rows)?;
         }
         relay.note_waiting(rows)?;
+        relay.load_standby(rows)?;
         Ok(relay)
     }
 
@@ -332,6 +341,7 @@ impl Relay {
         self.meet_late(&mut step)?;
         self.void_custody(&mut step)?;
         self.keep_in_touch(&mut step)?;
+        self.pump_standby(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         self.let_whispers_pass(now_ms);
@@ -353,6 +363,7 @@ impl Relay {
             .chain(late)
             .chain(voiding)
             .chain(self.contacts.wake_at())
+            .chain(self.standby.wake_at())
             .min()
     }
 
@@ -364,6 +375,7 @@ impl Relay {
             self.late_lives.values_mut().for_each(|(_, at)| *at = now_ms);
             self.contacts.clock_set_back(now_ms);
             self.links.clock_set_back(now_ms);
+            self.standby.due_at_once();
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
@@ -390,6 +402,7 @@ impl Relay {
         | ClientFrame::Restore { .. }
         | ClientFrame::Create { .. }
         | ClientFrame::Commit { .. }
+        | ClientFrame::Succeed { .. }
         | ClientFrame::Introduce { .. }
         | ClientFrame::ArchivePut { .. }
         | ClientFrame::AppendLog { .. }
@@ -447,6 +460,16 @@ impl Relay {
                 self.create(step, connection, id, account, creation)
             }
             ClientFrame::Commit { id, commit } => self.commit(step, connection, id, account, commit),
+            ClientFrame::Succeed { id, successor } => self.succeed(step, connection, id, account, successor),
+            ClientFrame::Accuse { id, proof } => {
+                let group = successors::group_of_proof(&proof)?;
+                if !conversations::group_head(step, &group)?.state.has(&account) {
+                    return Err(conversations::not_member());
+                }
+                self.accused(step, &proof)?;
+                self.send(connection, ServerFrame::Done { id });
+                Ok(())
+            }
             ClientFrame::FetchTree { id, group, epoch, offset } => {
                 self.fetch_tree(step, connection, id, account, (group, epoch, offset))
             }
@@ -461,9 +484,9 @@ impl Relay {
                 self.send(connection, ServerFrame::Participants { id, logs });
                 Ok(())
             }
-            ClientFrame::Introduce { id, head, creation } => {
+            ClientFrame::Introduce { id, head, creation, lineage } => {
                 self.may_introduce(step, &account, &creation)?;
-                self.introduce(step, account, &head, &creation)?;
+                self.introduce(step, account, (&head, &lineage), &creation)?;
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
@@ -475,6 +498,7 @@ impl Relay {
                 self.may_resume(step, &account)?;
                 self.resume(step, connection, account, device, incarnation, after)?;
                 self.send(connection, ServerFrame::Done { id });
+                self.tell_equivocations(step, connection, &account)?;
                 Ok(())
             }
             ClientFrame::ArchivePut { id, name, chunk } => {

@@ -2,12 +2,13 @@
 
 use super::commits::{is_home_of_one, part_of, participants_at};
 use super::delivery::Asked;
+use super::successors::group_of_proof;
 use super::whispers::Whisper;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_protocol::conversation::Creation;
-use roost_protocol::ids::GroupId;
+use roost_protocol::ids::{FeedId, GroupId};
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
@@ -29,6 +30,19 @@ pub(super) enum Pending {
         connection: ConnectionId,
         id: u64,
     },
+    /// As [`Self::Commit`], of a successor: if it knows commits that are not known here, they are fetched from it.
+    Succeed {
+        connection: ConnectionId,
+        id: u64,
+        group: GroupId,
+        node: NodeId,
+    },
+    /// The public state of a group.
+    PublicState(GroupId),
+    /// Entries of a hub's feed, from another holder.
+    Fetched(FeedId),
+    /// A proof was told; who does not hear it sees the same two heads in time.
+    Told,
     Tree {
         connection: ConnectionId,
         id: u64,
@@ -58,6 +72,7 @@ impl Relay {
         if let NodeRequest::Deliver(_)
         | NodeRequest::Create(_)
         | NodeRequest::Commit(_)
+        | NodeRequest::Succeed(_)
         | NodeRequest::Introduce { .. } = request
         {
             self.check_space()?;
@@ -84,10 +99,27 @@ impl Relay {
             }
             NodeRequest::Commit(commit) => {
                 self.check_member_node(step, &commit.group, &peer)?;
+                self.hear_of_move(step, &commit, peer)?;
                 Ok(match self.commit_here(step, &commit)? {
                     Ok(head) => NodeResponse::Committed(head),
                     Err(refusal) => NodeResponse::Refused(refusal),
                 })
+            }
+            NodeRequest::Succeed(successor) => {
+                self.check_member_node(step, &successor.commit.group, &peer)?;
+                Ok(match self.succeed_here(step, &successor, Some(peer))? {
+                    Ok(head) => NodeResponse::Committed(head),
+                    Err(refusal) => NodeResponse::Refused(refusal),
+                })
+            }
+            NodeRequest::PublicState { group, epoch, incarnation } => {
+                let (group_info, tree) = self.give_state(step, &peer, &group, epoch, incarnation)?;
+                Ok(NodeResponse::PublicState { group_info, tree })
+            }
+            NodeRequest::Equivocation(proof) => {
+                self.check_member_node(step, &group_of_proof(&proof)?, &peer)?;
+                self.accused(step, &proof)?;
+                Ok(NodeResponse::Done)
             }
             NodeRequest::Tree { group, epoch } => {
                 // Who joined then may be removed again before its device has asked.
@@ -100,9 +132,9 @@ impl Relay {
                 self.check_member_node(step, &group, &peer)?;
                 self.participants_page(step, &group, behind).map(NodeResponse::Participants)
             }
-            NodeRequest::Introduce { head, creation } => {
+            NodeRequest::Introduce { head, creation, lineage } => {
                 self.may_show(step, &peer, &creation)?;
-                self.introduced_by_node(step, &peer, &head, &creation)?;
+                self.introduced_by_node(step, &peer, (&head, &lineage), &creation)?;
                 Ok(NodeResponse::Done)
             }
             NodeRequest::KeyPackages { account, requester } => {
@@ -140,12 +172,30 @@ impl Relay {
                 Ok(())
             }
             // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::Introduction | Pending::Whisper, _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Introduction | Pending::Whisper | Pending::Told, _) | (Pending::Greeting(_), None) => Ok(()),
             (Pending::Greeting(node), Some(_)) => {
                 self.greeted(node, step.now_ms);
                 Ok(())
             }
-            (Pending::Commit { connection, id }, Some(NodeResponse::Committed(head))) => {
+            (Pending::PublicState(group), response) => self.state_told(step, group, response),
+            (Pending::Fetched(feed), response) => {
+                let entries = match response {
+                    Some(NodeResponse::Entries(entries)) => entries,
+                    _ => Vec::new(),
+                };
+                self.fetched(step, &feed, entries)
+            }
+            (Pending::Succeed { connection, id, group, node }, Some(NodeResponse::Refused(error))) => {
+                if error.code == Code::WrongEpoch {
+                    self.catch_up(step, &group, node)?;
+                }
+                self.send(connection, ServerFrame::Refused { id: Some(id), error });
+                Ok(())
+            }
+            (
+                Pending::Commit { connection, id } | Pending::Succeed { connection, id, .. },
+                Some(NodeResponse::Committed(head)),
+            ) => {
                 self.send(connection, ServerFrame::Committed { id, head });
                 Ok(())
             }
@@ -179,6 +229,7 @@ impl Relay {
             (
                 Pending::Create { connection, id, .. }
                 | Pending::Commit { connection, id }
+                | Pending::Succeed { connection, id, .. }
                 | Pending::Tree { connection, id, .. }
                 | Pending::KeyPackages { connection, id }
                 | Pending::Resolve { connection, id },

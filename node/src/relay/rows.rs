@@ -41,9 +41,9 @@ pub const INBOX_BYTES: u8 = b't';
 /// Account, device → acknowledged inbox position.
 pub const CURSOR: u8 = b'q';
 /// Account, device → when it was last seen, within a day, milliseconds since 1970.
-pub const SEEN: u8 = b'S';
+pub const SEEN: u8 = b'D';
 /// Account, device → key of a device that was ended.
-pub const ENDED: u8 = b'E';
+pub const ENDED: u8 = b'F';
 /// Account, feed → position up to which the account has the feed in its inbox: custody given.
 pub const HELD: u8 = b'u';
 /// Feed, account → position up to which the account's home has it: custody received.
@@ -60,6 +60,20 @@ pub const PARTICIPANTS: u8 = b'y';
 pub const PUBLIC_STATE: u8 = b'z';
 /// Group id, epoch → the ratchet tree that joiners of this epoch need, at its hub.
 pub const TREE: u8 = b'b';
+/// Group id → GroupInfo of the epoch of its public MLS state, at its hub.
+pub const GROUP_INFO: u8 = b'G';
+/// Group id, epoch → the head that its hub signed.
+pub const HEAD: u8 = b'H';
+/// Group id → the heads by which its hub changed.
+pub const LINEAGE: u8 = b'L';
+/// Group id → the succession with which its term began.
+pub const BRANCH: u8 = b'B';
+/// Group id → whom this node asks for the public MLS state, and of which epoch.
+pub const WANTED_STATE: u8 = b'W';
+/// Group id, node → the term in which the node was given the public MLS state, and the life of its store; at the hub.
+pub const GIVEN_STATE: u8 = b'S';
+/// Group id → the proof that its hub told two stories.
+pub const EQUIVOCATION: u8 = b'E';
 /// Operation id → what the hub said to a commit.
 pub const COMMIT_VERDICT: u8 = b'V';
 /// Account that lives elsewhere → newest identity log known.
@@ -70,9 +84,9 @@ pub const PEER_LIFE: u8 = b'w';
 /// Account, position → chunk of its archive.
 pub const ARCHIVE: u8 = b'A';
 /// Account → how far its archive goes.
-pub const ARCHIVE_HEAD: u8 = b'B';
+pub const ARCHIVE_HEAD: u8 = b'I';
 /// Account, name → position of the chunk.
-pub const ARCHIVE_NAME: u8 = b'C';
+pub const ARCHIVE_NAME: u8 = b'J';
 
 /// A tag and parts of fixed length.
 pub fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -209,6 +223,44 @@ pub fn tree(id: &GroupId, epoch: u64) -> Vec<u8> {
     key(TREE, &[id.as_bytes(), &position(epoch)])
 }
 
+pub fn group_info(id: &GroupId) -> Vec<u8> {
+    key(GROUP_INFO, &[id.as_bytes()])
+}
+
+pub fn head(id: &GroupId, epoch: u64) -> Vec<u8> {
+    key(HEAD, &[id.as_bytes(), &position(epoch)])
+}
+
+pub fn lineage(id: &GroupId) -> Vec<u8> {
+    key(LINEAGE, &[id.as_bytes()])
+}
+
+pub fn branch(id: &GroupId) -> Vec<u8> {
+    key(BRANCH, &[id.as_bytes()])
+}
+
+pub fn wanted_state(id: &GroupId) -> Vec<u8> {
+    key(WANTED_STATE, &[id.as_bytes()])
+}
+
+/// The group of a key made by [`wanted_state`].
+pub fn parse_wanted_state(key: &[u8]) -> Option<GroupId> {
+    key.get(1..).and_then(GroupId::from_slice)
+}
+
+pub fn given_state(id: &GroupId, node: &NodeId) -> Vec<u8> {
+    key(GIVEN_STATE, &[id.as_bytes(), node.public_key().as_bytes()])
+}
+
+pub fn equivocation(id: &GroupId) -> Vec<u8> {
+    key(EQUIVOCATION, &[id.as_bytes()])
+}
+
+/// The heads of the feeds that a node has written for a group, as they are known here.
+pub fn feeds_of(id: &GroupId, node: &NodeId) -> Vec<u8> {
+    key(FEED_HEAD, &[id.as_bytes(), node.public_key().as_bytes()])
+}
+
 pub fn commit_verdict(id: &OperationId) -> Vec<u8> {
     key(COMMIT_VERDICT, &[id.as_bytes()])
 }
@@ -222,8 +274,8 @@ pub fn parse_peer_life(key: &[u8]) -> Option<NodeId> {
     key.get(1..).and_then(PublicKey::from_slice).map(NodeId::of)
 }
 
-/// Largest row, bytes: an entry with a commit, and its key material.
-const ROW_BYTES_MAX: usize = 256 * 1024;
+/// Largest row, bytes: the public state of a group of 300 leaves has about 600 KiB.
+const ROW_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Reads and decodes a row.
 ///

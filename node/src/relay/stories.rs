@@ -16,6 +16,7 @@ use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 mod archive;
 mod commits;
 mod devices;
+mod successors;
 mod whispers;
 
 const NOW_MS: u64 = 1_795_000_000_000;
@@ -166,7 +167,7 @@ fn conversation(group: GroupId, bob: &VerifiedLog) -> (Signed, Creation) {
         tree: Bytes(vec![]),
     };
     let hub_key = (1..=3).map(key).find(|key| NodeId::of(key.public_key()) == state.hub).unwrap();
-    let head = ConversationHead { group, state, epoch: 1, made_by: creation.hash() };
+    let head = ConversationHead { group, state, epoch: 1, made_by: creation.hash(), ordered_by: None };
     (head.sign(&hub_key), creation)
 }
 
@@ -200,7 +201,7 @@ fn a_home_to_which_a_forgotten_conversation_is_shown_greets_who_takes_part_until
     world.batch(vec![own_record()]);
     let bob = log_of(30, node(2));
     let (head, creation) = conversation(GroupId([6; 32]), &bob);
-    let frame = ClientFrame::Introduce { id: 9, head, creation };
+    let frame = ClientFrame::Introduce { id: 9, head, creation, lineage: vec![] };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let [(_, asked)] = greeted(&outputs)[..] else { panic!("one node is greeted at once: {outputs:?}") };
     assert_eq!(asked, node(2), "the home of the other");
@@ -227,7 +228,7 @@ fn a_node_is_shown_a_forgotten_conversation_by_another_that_takes_part() {
     let bob = log_of(30, node(2));
     let (head, creation) = conversation(GroupId([6; 32]), &bob);
     let mut shown = |peer: u8, head: &Signed, creation: &Creation| {
-        let request = NodeRequest::Introduce { head: head.clone(), creation: creation.clone() };
+        let request = NodeRequest::Introduce { head: head.clone(), creation: creation.clone(), lineage: vec![] };
         let (outputs, _) = world.batch(vec![Input::Asked { token: 5, peer: node(peer), request }]);
         let answer = outputs.into_iter().find_map(|output| match output {
             Output::Answer(5, NodeResponse::Refused(refusal)) => Some(Err(refusal.code)),
@@ -244,7 +245,10 @@ fn a_node_is_shown_a_forgotten_conversation_by_another_that_takes_part() {
         let (_, mut foreign) = conversation(GroupId([7; 32]), &bob);
         foreign.state = state([bob.account(), dave.account()], node(2));
         let (group, made_by) = (foreign.group, foreign.hash());
-        (ConversationHead { group, state: foreign.state.clone(), epoch: 1, made_by }.sign(&key(2)), foreign)
+        (
+            ConversationHead { group, state: foreign.state.clone(), epoch: 1, made_by, ordered_by: None }.sign(&key(2)),
+            foreign,
+        )
     };
     assert_eq!(shown(2, &foreign_head, &foreign), (Err(Code::NotMember), false), "a conversation of nobody here");
     assert_eq!(shown(2, &head, &creation), (Ok(()), true), "its own");
@@ -268,7 +272,7 @@ fn a_move_that_a_creation_tells_takes_along_what_waits_for_the_account() {
     });
 
     let (head, creation) = conversation(GroupId([6; 32]), &moved);
-    let frame = ClientFrame::Introduce { id: 9, head, creation };
+    let frame = ClientFrame::Introduce { id: 9, head, creation, lineage: vec![] };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     assert!(
         outputs.iter().any(|output| matches!(output, Output::Send(1, ServerFrame::Done { id: 9 }))),
@@ -319,8 +323,13 @@ fn a_message_behind_one_that_was_refused_for_want_of_space_waits_for_it() {
     let alice = world.alice();
     let carol = log_of(50, node(1));
     let group = GroupId([5; 32]);
-    let head =
-        ConversationHead { group, state: state([alice, carol.account()], node(1)), epoch: 1, made_by: Hash([0; 32]) };
+    let head = ConversationHead {
+        group,
+        state: state([alice, carol.account()], node(1)),
+        epoch: 1,
+        made_by: Hash([0; 32]),
+        ordered_by: None,
+    };
     world.write(|rows| {
         rows::put(rows, rows::group(&group), &head);
         let row = AccountRow {

@@ -140,6 +140,7 @@ pub(super) async fn ask(socket: &mut Socket, request: &ClientFrame) -> Result<Se
             ServerFrame::Refused { error, .. } => return Err(BenchError::Refused(error)),
             ServerFrame::Entry { .. }
             | ServerFrame::Placed { .. }
+            | ServerFrame::Equivocation { .. }
             | ServerFrame::Custody { .. }
             | ServerFrame::Whisper { .. } => {}
             answer => return Ok(answer),

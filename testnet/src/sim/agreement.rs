@@ -8,7 +8,7 @@ use super::groups::Wish;
 use super::world::World;
 use roost_client::core::{ConversationReport, IntentReport};
 use roost_crypto::bytes::Bytes;
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_node::relay::audit;
 use roost_protocol::conversation::{ConversationHead, Participant};
@@ -112,10 +112,24 @@ impl World {
         planned.chain(came).filter_map(|person| self.people.get(person)).any(|person| self.is_liar(person.home))
     }
 
-    /// Whether a group's hub has lost its store: it says no more yes or no, so nothing is promised but safety.
+    /// Whether a hub of a group has lost its store: it says no more yes or no, so nothing is promised but safety.
     pub(super) fn is_sealed(&self, group: usize) -> bool {
-        let creator = self.agreement.groups.get(group).and_then(|target| self.people.get(target.creator));
+        let Some(target) = self.agreement.groups.get(group) else { return false };
+        let creator = self.people.get(target.creator);
         creator.is_some_and(|creator| self.ledger.emptied.contains(&creator.home))
+            || target.heads.values().any(|head| self.is_emptied(&head.state.hub))
+    }
+
+    /// Whether a node that may follow a group's hub has lost its store. It gets the group's state once in a term, so that its hub
+    /// may have nobody to move to: then a change after which nobody would live at the hub waits.
+    fn is_stuck(&self, group: usize) -> bool {
+        let last = self.agreement.groups.get(group).and_then(|target| target.last());
+        !self.is_bound(group) || last.is_some_and(|head| head.state.successors.iter().any(|node| self.is_emptied(node)))
+    }
+
+    fn is_emptied(&self, node: &NodeId) -> bool {
+        let number = self.nodes.iter().position(|one| one.id == *node);
+        number.is_some_and(|number| self.ledger.emptied.contains(&number))
     }
 
     pub(super) fn is_bound(&self, group: usize) -> bool {
@@ -276,7 +290,7 @@ impl World {
         for group in (0..self.agreement.groups.len()).filter(|group| self.is_bound(*group)) {
             found.extend(self.unagreed(group).into_iter().map(|detail| ("L3", format!("group {group}: {detail}"))));
         }
-        if self.all_groups_bound() {
+        if !(0..self.agreement.groups.len()).any(|group| self.is_stuck(group)) {
             for (number, person) in self.people.iter().enumerate() {
                 let unsettled = person.device.as_ref().map_or(0, |device| device.unsettled());
                 if unsettled > 0 {
@@ -290,7 +304,7 @@ impl World {
             };
             let mut later = target.heads.range(epoch + 1..).map(|(_, head)| head);
             let alone = target.last().is_some_and(|head| head.state.participants.len() == 1);
-            if self.is_bound(*group) && !alone && later.all(|head| head.state.has(&one.account)) {
+            if !self.is_stuck(*group) && !alone && later.all(|head| head.state.has(&one.account)) {
                 found.push(("L3", format!("person {person} wished to leave group {group} and never does")));
             }
         }

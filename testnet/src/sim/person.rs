@@ -336,6 +336,7 @@ impl World {
                 Output::Named(_) | Output::Typing { .. } | Output::Presence(_) => {}
                 // Everybody has one device here.
                 Output::DevicesChanged | Output::Revoked | Output::LinkRequested => {}
+                Output::Equivocation(_) => self.counters.reach("equivocations"),
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
                 Output::BadArchive { .. } => self.counters.reach("bad_archive"),

@@ -44,7 +44,8 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
     };
     let mut moved = creation.clone();
     moved.state.hub = birch.handle().node();
-    let forged = ConversationHead { group, state: moved.state.clone(), epoch: 1, made_by: moved.hash() };
+    let forged =
+        ConversationHead { group, state: moved.state.clone(), epoch: 1, made_by: moved.hash(), ordered_by: None };
     let forged = forged.sign(&SecretKey::from_seed(&[66; 32]));
     let (packages, _) = {
         use roost_crypto::group::GroupEngine as _;
@@ -68,13 +69,13 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
         ),
         (
             "a conversation of two others, shown",
-            ClientFrame::Introduce { id: 50, head: head.clone(), creation: creation.clone() },
+            ClientFrame::Introduce { id: 50, head: head.clone(), creation: creation.clone(), lineage: vec![] },
             Code::NotMember,
             false,
         ),
         (
             "a head of another hub, forged",
-            ClientFrame::Introduce { id: 50, head: forged, creation: moved },
+            ClientFrame::Introduce { id: 50, head: forged, creation: moved, lineage: vec![] },
             Code::Malformed,
             false,
         ),

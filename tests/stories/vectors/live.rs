@@ -75,12 +75,12 @@ pub fn creation(given: &Map<String, Value>) -> Outcome {
         "introduce" => {
             let head = signed_head(fault, &creation);
             let creation = shown(fault, creation);
-            framed(home.frame(1, ClientFrame::Introduce { id: 9, head, creation }))
+            framed(home.frame(1, ClientFrame::Introduce { id: 9, head, creation, lineage: vec![] }))
         }
         "introduce_by_node" => {
             let head = signed_head(fault, &creation);
             let peer = if fault == "from_another_node" { EVIL.node() } else { BIRCH.node() };
-            answered(&home.peer(peer, NodeRequest::Introduce { head, creation }))
+            answered(&home.peer(peer, NodeRequest::Introduce { head, creation, lineage: vec![] }))
         }
         "deliver" => {
             let (peer, request) = first_contact(fault, &creation);
@@ -139,8 +139,13 @@ fn with_fault(fault: &str) -> Creation {
 }
 
 fn signed_head(fault: &str, creation: &Creation) -> Signed {
-    let head =
-        ConversationHead { group: creation.group, state: creation.state.clone(), epoch: 1, made_by: creation.hash() };
+    let head = ConversationHead {
+        group: creation.group,
+        state: creation.state.clone(),
+        epoch: 1,
+        made_by: creation.hash(),
+        ordered_by: None,
+    };
     let signer = if fault == "head_forged" { EVIL } else { ACME };
     Signed::new(labels::SIGN_CONVERSATION_HEAD, &head, &signer.node_key())
 }

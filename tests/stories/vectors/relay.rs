@@ -154,6 +154,7 @@ pub fn answered(answer: &NodeResponse) -> Outcome {
         NodeResponse::Participants(logs) => Outcome::Accept(json!({ "participants": logs.len() })),
         NodeResponse::Done => Outcome::Accept(json!("done")),
         NodeResponse::KeyPackages { .. } => Outcome::Accept(json!("key_packages")),
+        NodeResponse::PublicState { .. } => Outcome::Accept(json!("public_state")),
         NodeResponse::Log(log) => Outcome::Accept(json!({ "log": log.encoded().len() })),
     }
 }

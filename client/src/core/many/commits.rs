@@ -4,6 +4,7 @@ use super::super::link::Pending;
 use super::super::rows::{self, CONVERSATION, INTENT, Target};
 use super::super::{Device, DeviceError, Output, Random};
 use super::intents::{Attempt, IntentRow, PendingRow};
+use super::succession::Standing;
 use super::{ConversationRow, GroupChange};
 use crate::error::Error;
 use roost_crypto::codec;
@@ -13,7 +14,8 @@ use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
 use roost_protocol::content::Body;
 use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Creation, Leave, Policy};
-use roost_protocol::feed::Entry;
+use roost_protocol::epoch;
+use roost_protocol::feed::{Entry, NextEpoch};
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
 use roost_protocol::membership::{self, Judge};
@@ -45,20 +47,21 @@ impl Device {
         }
     }
 
-    pub(super) fn submit_commit(&mut self, PendingRow { intent, commit, .. }: PendingRow) {
+    pub(super) fn submit_commit(&mut self, PendingRow { intent, commit, succeeds, .. }: PendingRow) {
         if self.intents.submitted.insert(commit.group) {
-            self.request(Pending::Commit(intent, commit.group, commit.operation), |id| ClientFrame::Commit {
-                id,
-                commit,
-            });
+            let pending = Pending::Commit(intent, commit.group, commit.operation);
+            self.request(pending, |id| Self::frame_of(id, commit, succeeds));
         }
     }
 
     /// Shows the conversations of many to a home in a new life. Who joined later cannot: other homes show theirs.
     pub(in super::super) fn introduce_conversations(&mut self) -> Result<(), DeviceError> {
         for (_, row) in self.table.scan::<ConversationRow>(&[CONVERSATION])? {
-            if let ConversationRow { head: Some(head), creation: Some(creation), over: false, .. } = row {
-                self.request(Pending::IntroduceGroup, |id| ClientFrame::Introduce { id, head, creation });
+            if let ConversationRow { head: Some(head), creation: Some(creation), over: false, .. } = row
+                && let Some(lineage) = self.lineage_beside(&creation)?
+            {
+                let frame = |id| ClientFrame::Introduce { id, head, creation, lineage };
+                self.request(Pending::IntroduceGroup, frame);
             }
         }
         Ok(())
@@ -87,6 +90,7 @@ impl Device {
         if fits {
             row.head = Some(signed.clone());
             self.table.put(rows::conversation(&conversation), &row);
+            self.table.put(rows::head(&group, row.epoch), signed);
         } else {
             let error = Refusal::later(Code::Malformed, "the hub's head does not verify", "the node may lie");
             self.intent_failed(number, error, random, now_ms);
@@ -128,12 +132,15 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let pending: Option<PendingRow> = self.table.get(&rows::pending(&group))?;
-        if pending.is_none_or(|pending| pending.commit.operation != operation) {
+        let Some(pending) = pending.filter(|pending| pending.commit.operation == operation) else {
             // The entry of another's commit was here before the hub's no: the next one may be under way already.
             return Ok(());
-        }
+        };
         self.intents.submitted.remove(&group);
-        let no = !error.later && matches!(error.code, Code::WrongEpoch | Code::Malformed | Code::TooLarge);
+        // What has made way for a successor is answered all the same.
+        let no = !error.later
+            && (matches!(error.code, Code::WrongEpoch | Code::Malformed | Code::TooLarge | Code::GroupFull)
+                || (pending.succeeds.is_some() && error.code == Code::NotHub));
         if !no {
             self.intent_failed(number, error, random, now_ms);
             return Ok(());
@@ -157,18 +164,30 @@ impl Device {
             Err(_) => return self.no_commit(None, entry, "the commit cannot be read"),
         };
         let head = match ConversationHead::verify(&next.head) {
-            Ok(head) if head.made_by == next.commit.hash() && head.group == entry.header.feed.group => head,
+            Ok(head)
+                if head.made_by == next.commit.hash()
+                    && head.group == entry.header.feed.group
+                    && head.orderer() == entry.header.feed.node =>
+            {
+                head
+            }
             _ => return self.no_commit(None, entry, "the commit is not what its hub has signed"),
         };
         let conversation = head.state.conversation;
         match self.followed(&head.group)? {
             // A home in a new life is brought all of it again, also how we joined before we were removed.
-            Some(row) if row.group == head.group && head.epoch <= row.epoch => Ok(()),
+            Some(row) if row.group == head.group && row.over && head.epoch <= row.epoch => Ok(()),
             Some(row) if row.group == head.group && !row.over => {
-                if head.epoch != row.epoch + 1 || head.state.hub != row.state.hub {
-                    return self.no_commit(Some(conversation), entry, "the commit does not follow the epoch here");
+                match self.standing_of(&row, &head, &next, &entry.header.account)? {
+                    Standing::Next => self.follow_commit(row, &head, &next, entry, now_ms),
+                    Standing::Astray => self.go_astray(&row, &head, &next),
+                    Standing::OnBranch => self.follow_branch(row, &head, &next, entry, now_ms),
+                    Standing::Joins => self.begin_joining(head.group, next),
+                    Standing::Past => Ok(()),
+                    Standing::Broken => {
+                        self.no_commit(Some(conversation), entry, "the commit does not follow the epoch here")
+                    }
                 }
-                self.follow_commit(row, &head, &next.head, &next.commit, entry, now_ms)
             }
             _ if next.commit.welcome.is_some() && head.state.has(&self.me.account) => {
                 if head.state.policy != Policy::Direct {
@@ -185,12 +204,11 @@ impl Device {
         &mut self,
         mut row: ConversationRow,
         head: &ConversationHead,
-        signed: &Signed,
-        commit: &Commit,
+        next: &NextEpoch,
         entry: &Entry,
         now_ms: u64,
     ) -> Result<(), DeviceError> {
-        let conversation = Some(head.state.conversation);
+        let (conversation, commit) = (Some(head.state.conversation), &next.commit);
         if self.check_commit(&row, head, commit)?.is_none() {
             return self.no_commit(conversation, entry, "the commit breaks a rule of the conversation");
         }
@@ -198,6 +216,8 @@ impl Device {
         let (merged, writes) = match merged {
             Ok(merged) => merged,
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
+            // Our own, given up before it stood: we come over to what it began as anybody else.
+            Err(GroupError::RejoinNeeded) if next.begins_term(head) => return self.go_astray(&row, head, next),
             Err(_) => return self.no_commit(conversation, entry, "the commit cannot be merged"),
         };
         self.table.apply_mls(writes);
@@ -209,19 +229,23 @@ impl Device {
         );
         row.state = head.state.clone();
         row.epoch = head.epoch;
-        row.head = Some(signed.clone());
+        row.head = Some(next.head.clone());
         row.over = merged.removed_us;
         if row.leaving && !row.over {
             self.intents.leave_due.insert(head.state.conversation);
         }
         self.keep_followed(&row)?;
+        self.note_head(head, next)?;
         self.verify_names(&row)?;
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&head.group))? {
             // Ours is done, or was overtaken: then what it leaves to do is planned anew.
             self.table.delete(rows::pending(&head.group));
             self.intents.submitted.remove(&head.group);
-            if pending.commit.operation == commit.operation && !came.is_empty() {
-                self.about_is_due(&head.state.conversation)?;
+            if pending.commit.operation == commit.operation {
+                self.note_done(&head.group, head.epoch, pending.intent)?;
+                if !came.is_empty() {
+                    self.about_is_due(&head.state.conversation)?;
+                }
             }
             if pending.commit.operation == commit.operation && !self.has_more(pending.intent, &row)? {
                 self.end_intent(pending.intent, head.state.conversation, None);
@@ -233,7 +257,7 @@ impl Device {
             |accounts: &[AccountId]| accounts.iter().map(|account| self.name_of(account)).collect::<Result<_, _>>();
         let report = MembershipReport {
             conversation: head.state.conversation,
-            epoch: head.epoch,
+            epoch: epoch::mls(head.epoch),
             by: self.name_of(&entry.header.account)?,
             added: names(&came)?,
             removed: names(&went)?,
@@ -259,7 +283,11 @@ impl Device {
     /// Whether an intent has more to do than its last commit did.
     fn has_more(&self, number: u64, row: &ConversationRow) -> Result<bool, DeviceError> {
         let Some(intent) = self.table.get::<IntentRow>(&rows::intent(number))? else { return Ok(false) };
-        let GroupChange::Add(handles) = intent.change else { return Ok(false) };
+        let handles = match intent.change {
+            GroupChange::Add(handles) => handles,
+            GroupChange::Move(to) => return Ok(to.is_some_and(|to| to != row.state.hub)),
+            _ => return Ok(false),
+        };
         for handle in handles {
             if self.account_of(&handle)?.is_none_or(|account| !row.state.has(&account)) {
                 return Ok(true);
@@ -306,7 +334,7 @@ impl Device {
             Err(_) => return Ok(None),
         };
         let after = codec::decode_canonical::<ConversationState>(view.conv_state.as_slice(), limits::COMMIT_BYTES_MAX);
-        if after.as_ref() != Ok(&head.state) || view.epoch != head.epoch {
+        if after.as_ref() != Ok(&head.state) || view.epoch != epoch::mls(head.epoch) {
             return Ok(None);
         }
         for log in &commit.logs {
@@ -332,8 +360,12 @@ impl Device {
                 None => return Ok(None),
             }
         }
-        let verdict =
-            membership::check(&row.state, &head.state, &view, |account| logs.get(account), &leaves, Judge::Member);
+        let log_of = |account: &AccountId| logs.get(account);
+        let verdict = if head.state.term == row.state.term {
+            membership::check(&row.state, &head.state, &view, log_of, &leaves, Judge::Member)
+        } else {
+            membership::check_succession(&row.state, &head.state, &view, log_of, Judge::Member)
+        };
         Ok(verdict.ok())
     }
 

@@ -5,7 +5,7 @@ use super::super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::VerifiedLog;
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{Commit, Role};
 use roost_protocol::handle::Handle;
@@ -33,6 +33,17 @@ pub enum GroupChange {
     Release(Vec<Signed>),
     /// A leaf for each active device, and none for an ended one.
     Leaves,
+    /// Another hub, which the present one hands over to; without a node, the first of the successors.
+    Move(Option<NodeId>),
+    /// Another hub in place of one that is lost.
+    Succeed {
+        /// One of the successors; without, the first.
+        to: Option<NodeId>,
+        /// The term of the hub that is lost; [`Device::change_group`] fills it in.
+        term: Option<u32>,
+    },
+    /// Our own state on the branch that stands: this device wants it by itself.
+    Rejoin,
 }
 
 /// An intent.
@@ -63,6 +74,8 @@ pub(super) struct PendingRow {
     pub commit: Commit,
     /// The hub said yes.
     pub stands: bool,
+    /// The node that it lets follow a hub that is lost, and the head that it forks from.
+    pub succeeds: Option<(NodeId, Signed)>,
 }
 
 /// What was fetched for an intent.
@@ -194,6 +207,10 @@ impl Device {
     /// [`Error::UnknownConversation`] changes nothing; after [`Error::Device`] drop the device.
     pub fn change_group(&mut self, conversation: ConversationId, change: GroupChange) -> Result<u64, Error> {
         let row = self.group_of(&conversation)?.ok_or(Error::UnknownConversation)?;
+        let change = match change {
+            GroupChange::Succeed { to, .. } => GroupChange::Succeed { to, term: Some(row.state.term) },
+            change => change,
+        };
         Ok(self.intend(conversation, row.group, change))
     }
 

@@ -11,6 +11,7 @@ use roost_crypto::codec;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Policy, Role};
+use roost_protocol::epoch;
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::{ConversationId, GroupId};
 use roost_protocol::membership;
@@ -80,7 +81,7 @@ impl Device {
         }
         let fits = admitted
             && joined.group_id == head.group.as_bytes()
-            && joined.epoch == head.epoch
+            && joined.epoch == epoch::mls(head.epoch)
             && joined.conv_state.as_slice() == codec::encode(&head.state)
             && (head.state.policy != Policy::Direct || self.is_direct(&head.state)?)
             && membership::check_first(&head.state, &joined.members).is_ok();
@@ -103,10 +104,11 @@ impl Device {
             return self.joined_direct(row);
         }
         self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.keep_head(head, signed)?;
         self.verify_names(&row)?;
         let report = MembershipReport {
             conversation: head.state.conversation,
-            epoch: head.epoch,
+            epoch: epoch::mls(head.epoch),
             by: String::new(),
             added: vec![self.me.row.handle.to_string()],
             removed: Vec::new(),
@@ -196,6 +198,15 @@ impl Device {
     fn join_on(&mut self, group: GroupId, next: &NextEpoch, now_ms: u64) -> Result<(), DeviceError> {
         let Ok(head) = ConversationHead::verify(&next.head) else { return self.join_failed(group, next, now_ms) };
         self.learn_from_parked(&head)?;
+        match self.fetch_for(&head)? {
+            Some(tree) => self.join_now(group, next, &head, &tree, now_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// The tree of an epoch, once it and the logs of all who take part are here; what is missing is asked for.
+    pub(super) fn fetch_for(&mut self, head: &ConversationHead) -> Result<Option<Vec<u8>>, DeviceError> {
+        let group = head.group;
         let mut behind = None;
         for participant in &head.state.participants {
             if self.log_of(&participant.account)?.is_none() {
@@ -205,19 +216,18 @@ impl Device {
                     group,
                     behind,
                 });
-                return Ok(());
+                return Ok(None);
             }
             behind = Some(participant.account);
         }
         let epoch = head.epoch;
         if let Some(tree) = self.intents.trees.get(&(group, epoch)).filter(|tree| self.intents.is_whole(&group, tree)) {
-            let tree = tree.clone();
-            return self.join_now(group, next, &head, &tree, now_ms);
+            return Ok(Some(tree.clone()));
         }
         let offset = self.intents.trees.get(&(group, epoch)).map_or(0, |tree| tree.len() as u64);
         self.intents.asked.insert(group);
         self.request(Pending::FetchTree(group, epoch), |id| ClientFrame::FetchTree { id, group, epoch, offset });
-        Ok(())
+        Ok(None)
     }
 
     /// Learns the logs of those who took part when we were added and were removed since: the home tells of those who take part
@@ -265,7 +275,12 @@ impl Device {
     ) -> Result<(), DeviceError> {
         self.intents.asked.remove(&group);
         let mut learnt = false;
-        if let Some(next) = self.table.get::<NextEpoch>(&rows::joining(&group))?
+        let joining: Option<NextEpoch> = self.table.get(&rows::joining(&group))?;
+        let next = match joining {
+            Some(next) => Some(next),
+            None => self.table.get(&rows::astray(&group))?,
+        };
+        if let Some(next) = next
             && let Ok(head) = ConversationHead::verify(&next.head)
         {
             for log in logs {
@@ -318,6 +333,14 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let Some(welcome) = &next.commit.welcome else { return self.join_failed(group, next, now_ms) };
+        let known = self.conversation(&head.state.conversation)?;
+        if known.is_some_and(|row| !row.over && row.state.term < head.state.term) {
+            // Who is added on the branch that stands leaves the other one behind.
+            self.drop_pending_of(&group)?;
+            self.table.delete(rows::astray(&group));
+            let writes = self.engine.groups.forget(&self.table, group.as_bytes())?;
+            self.table.apply_mls(writes);
+        }
         if !self.join_by(head, &next.head, (welcome.as_slice(), tree), None)? {
             return self.join_failed(group, next, now_ms);
         }

@@ -9,18 +9,21 @@ mod intents;
 mod invitations;
 mod joining;
 mod planning;
+mod succession;
 
 pub(super) use about::AboutRow;
 pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};
+pub use succession::EquivocationReport;
 
 use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};
 use super::{Device, DeviceError};
 use roost_crypto::bytes::Bytes;
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationState, Creation, Role};
+use roost_protocol::epoch;
 use roost_protocol::ids::{ConversationId, GroupId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct ConversationRow {
     pub group: GroupId,
     pub state: ConversationState,
+    /// With its term: see [`epoch`].
     pub epoch: u64,
     /// Signed by the hub; absent while our own creation has no verdict.
     pub head: Option<Signed>,
@@ -65,8 +69,12 @@ pub struct ConversationReport {
     pub description: String,
     /// The MLS epoch.
     pub epoch: u64,
+    /// How many successors have followed a hub that was lost.
+    pub term: u32,
     /// PeerId of the hub.
     pub hub: String,
+    /// PeerIds of the nodes that may follow it.
+    pub successors: Vec<String>,
     /// Whether the hub has let it stand.
     pub standing: bool,
     /// Whether we take no part any more.
@@ -135,8 +143,10 @@ impl Device {
             conversation: row.state.conversation,
             title,
             description,
-            epoch: row.epoch,
+            epoch: epoch::mls(row.epoch),
+            term: row.state.term,
             hub: row.state.hub.to_string(),
+            successors: row.state.successors.iter().map(NodeId::to_string).collect(),
             standing: row.head.is_some(),
             over: row.over,
             participants,

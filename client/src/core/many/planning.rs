@@ -14,8 +14,9 @@ use roost_crypto::ids::{AccountId, DeviceId};
 use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{Commit, ConversationState, Creation, Participant, Policy, Role};
+use roost_protocol::epoch;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::OperationId;
+use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
 use roost_protocol::membership::{self, admits};
 use roost_protocol::refusal::{Code, Refusal};
@@ -34,9 +35,16 @@ struct Newcomer {
 /// A commit to be made.
 struct Plan {
     change: Change,
-    after: Vec<Participant>,
+    after: ConversationState,
     logs: Vec<IdentityLog>,
     leaves: Vec<Signed>,
+}
+
+impl Plan {
+    /// A commit that changes nothing but the state.
+    fn of_state(after: ConversationState) -> Self {
+        Self { change: Change::default(), after, logs: Vec::new(), leaves: Vec::new() }
+    }
 }
 
 impl Device {
@@ -73,6 +81,16 @@ impl Device {
                 _ => self.plan_creation(number, &row, handles.clone(), random, now_ms),
             };
         }
+        if self.is_astray(&row.group) != (row.change == GroupChange::Rejoin) {
+            // A branch that we are not on is entered first; whoever is on it has come over.
+            if row.change == GroupChange::Rejoin {
+                self.end_intent(number, row.conversation, None);
+            }
+            return Ok(());
+        }
+        if let GroupChange::Succeed { term, .. } = &row.change {
+            self.make_way(number, &row.group, *term)?;
+        }
         // One commit of a group at a time; it may be another intent's.
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&row.group))? {
             if !pending.stands && pending.intent == number {
@@ -86,10 +104,24 @@ impl Device {
             return Ok(());
         };
         let plan = match &row.change {
-            GroupChange::Create(_) => None,
+            GroupChange::Rejoin => return self.plan_rejoin(number, row, random, now_ms),
+            GroupChange::Succeed { to, term } if term.is_none_or(|term| term >= known.state.term) => {
+                let to = *to;
+                return self.plan_succession(number, row, &known, to, random, now_ms);
+            }
+            GroupChange::Create(_) | GroupChange::Succeed { .. } => None,
+            GroupChange::Move(Some(to)) if !self.lives_at(&known.state, to)? => {
+                let error = Refusal::never(Code::NotHub, "nobody who takes part lives at that node", "name another");
+                self.end_intent(number, row.conversation, Some(error));
+                return Ok(());
+            }
+            GroupChange::Move(to) => self.moved(&known.state, *to)?.map(Plan::of_state),
             GroupChange::Add(handles) => self.plan_add(number, &known, handles.clone(), now_ms)?,
             GroupChange::Remove(accounts) => self.plan_remove(&known, accounts, Vec::new())?,
-            GroupChange::Role(account, role) => plan_role(&known, account, *role),
+            GroupChange::Role(account, role) => match role_given(&known, account, *role) {
+                Some(after) => Some(Plan::of_state(self.with_participants(&known.state, after, false)?)),
+                None => None,
+            },
             GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
             GroupChange::Leaves => self.plan_leaves(number, &known, &mut *random, now_ms)?,
         };
@@ -109,6 +141,21 @@ impl Device {
                 Ok(())
             }
         }
+    }
+
+    /// Nobody waits for a hub that is lost: a commit that it has no verdict for gives way to its successor.
+    fn make_way(&mut self, number: u64, group: &GroupId, term: Option<u32>) -> Result<(), DeviceError> {
+        let Some(pending) = self.table.get::<PendingRow>(&rows::pending(group))? else { return Ok(()) };
+        let known = self.conversation(&ConversationId::of_group(group))?;
+        let lost = known.is_some_and(|known| term.is_none_or(|term| term >= known.state.term));
+        if pending.intent != number && lost {
+            self.drop_pending_of(group)?;
+            if pending.succeeds.is_some() {
+                let error = Refusal::never(Code::NotHub, "another successor was named since", "nothing is to be done");
+                self.end_intent(pending.intent, ConversationId::of_group(group), Some(error));
+            }
+        }
+        Ok(())
     }
 
     /// The accounts of handles, once all are known; until then they are looked up.
@@ -238,6 +285,7 @@ impl Device {
                 participants,
                 policy: Policy::Admins,
             };
+            let state = ConversationState { successors: self.homes_of(&state, &hub)?, ..state };
             let (mut logs, packages) = self.fetched_of(number, now);
             logs.push(self.me.log.log().clone());
             let made = if packages.len() > roost_crypto::group::ADDS_MAX {
@@ -332,6 +380,7 @@ impl Device {
             after.extend(now.iter().map(|newcomer| Participant { account: newcomer.account, role: Role::Member }));
             after.sort_by_key(|participant| participant.account);
             let change = Change { add, ..Change::default() };
+            let after = self.with_participants(&known.state, after, true)?;
             return Ok(Some(Plan { change, after, logs, leaves: Vec::new() }));
         }
     }
@@ -360,6 +409,7 @@ impl Device {
         let remove = members.iter().filter(|member| gone.contains(&member.credential.account));
         let change = Change { remove: remove.map(|member| member.credential.device).collect(), ..Change::default() };
         let after = membership::without(&known.state.participants, &gone);
+        let after = self.with_participants(&known.state, after, false)?;
         Ok(Some(Plan { change, after, logs, leaves }))
     }
 
@@ -422,7 +472,7 @@ impl Device {
             }
         }
         let change = Change { add, remove, ..Change::default() };
-        Ok(Some(Plan { change, after: known.state.participants.clone(), logs, leaves: Vec::new() }))
+        Ok(Some(Plan { change, after: known.state.clone(), logs, leaves: Vec::new() }))
     }
 
     fn make_commit(
@@ -434,7 +484,7 @@ impl Device {
         random: Random<'_>,
         now_ms: u64,
     ) -> Result<(), DeviceError> {
-        let after = ConversationState { participants: plan.after, ..known.state.clone() };
+        let after = plan.after;
         plan.change.conv_state = (after != known.state).then(|| Bytes(codec::encode(&after)));
         let Ok((made, writes)) = self.engine.groups.commit(&self.table, row.group.as_bytes(), &plan.change) else {
             let error = Refusal::later(Code::NoKeyPackage, "no commit can be made of this", "it is planned again");
@@ -446,7 +496,7 @@ impl Device {
         let commit = Commit {
             operation,
             group: row.group,
-            epoch: made.epoch,
+            epoch: epoch::of(known.state.term, made.epoch),
             commit: made.commit,
             welcome: made.welcome,
             group_info: made.group_info,
@@ -460,7 +510,7 @@ impl Device {
         {
             self.table.apply_mls(writes);
         }
-        let pending = PendingRow { intent: number, commit, stands: false };
+        let pending = PendingRow { intent: number, commit, stands: false, succeeds: None };
         self.table.put(rows::pending(&row.group), &pending);
         self.put_intent(number, &IntentRow { operation: Some(operation), ..row });
         self.submit_commit(pending);
@@ -468,12 +518,13 @@ impl Device {
     }
 }
 
-fn plan_role(known: &ConversationRow, account: &AccountId, role: Role) -> Option<Plan> {
+/// The participants once somebody has a role; `None` if that is so.
+fn role_given(known: &ConversationRow, account: &AccountId, role: Role) -> Option<Vec<Participant>> {
     let mut after = known.state.participants.clone();
     let participant = after.iter_mut().find(|participant| participant.account == *account)?;
     if participant.role == role {
         return None;
     }
     participant.role = role;
-    Some(Plan { change: Change::default(), after, logs: Vec::new(), leaves: Vec::new() })
+    Some(after)
 }

@@ -91,8 +91,13 @@ fn a_first_contact_that_the_logs_do_not_admit_is_not_entered() {
         change(&mut creation);
         showing(world.home.head(&creation), creation)
     };
-    let forged =
-        ConversationHead { group: creation.group, state: creation.state.clone(), epoch: 1, made_by: creation.hash() };
+    let forged = ConversationHead {
+        group: creation.group,
+        state: creation.state.clone(),
+        epoch: 1,
+        made_by: creation.hash(),
+        ordered_by: None,
+    };
     let mut other = creation.clone();
     other.operation.0[0] ^= 1;
     let mut trailing = contact.payload.0.clone();

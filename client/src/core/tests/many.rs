@@ -61,7 +61,7 @@ fn a_conversation_that_a_stranger_took_us_into_waits_until_it_is_accepted() {
     let settings = Settings { accept_strangers: false, ..bob.settings().clone() };
     bob.set_settings(settings).expect("valid");
     let row: ConversationRow = bob.table.get(&rows::conversation(&conversation)).expect("readable").expect("there");
-    let head = ConversationHead { group, state: row.state, epoch: 1, made_by: Hash([1; 32]) };
+    let head = ConversationHead { group, state: row.state, epoch: 1, made_by: Hash([1; 32]), ordered_by: None };
     bob.invited(&head, alice, NOW_MS).expect("taken");
     assert!(bob.is_invitation(&conversation), "alice is a stranger");
     let place = crate::core::recipient::Place::of_many(conversation);

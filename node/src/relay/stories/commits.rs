@@ -156,8 +156,9 @@ fn a_hub_that_lost_its_store_gives_no_verdict() {
     let group = GroupId([6; 32]);
     let creation = creation(group, &bob);
     let made_by = creation.hash();
-    let head = ConversationHead { group, state: creation.state.clone(), epoch: 1, made_by }.sign(&key(1));
-    let frame = ClientFrame::Introduce { id: 4, head, creation };
+    let head =
+        ConversationHead { group, state: creation.state.clone(), epoch: 1, made_by, ordered_by: None }.sign(&key(1));
+    let frame = ClientFrame::Introduce { id: 4, head, creation, lineage: vec![] };
     world.batch(vec![Input::Frame { connection: 1, frame }]);
     let refusal = committed(&mut world, addition(group, 20, &bob, &carol)).unwrap_err();
     assert_eq!((refusal.code, refusal.later), (Code::Sealed, true), "it may have judged this epoch in its other life");
@@ -175,8 +176,9 @@ fn a_home_follows_its_hub_and_nobody_else() {
     let entry = |epoch: u64, seq: u64, signer: u8| {
         let mut commit = addition(group, 20, &bob, &carol);
         commit.epoch = epoch;
-        let head = ConversationHead { group, state: state.clone(), epoch, made_by: commit.hash() };
-        let payload = Bytes(roost_crypto::codec::encode(&NextEpoch { head: head.sign(&key(signer)), commit }));
+        let head = ConversationHead { group, state: state.clone(), epoch, made_by: commit.hash(), ordered_by: None };
+        let payload =
+            Bytes(roost_crypto::codec::encode(&NextEpoch { head: head.sign(&key(signer)), commit, from: None }));
         let header = EntryHeader {
             feed: FeedId { group, node: node(2), incarnation: Incarnation([2; 16]) },
             seq,

@@ -92,7 +92,8 @@ impl World {
     fn both_with_bob(&mut self, group: GroupId) -> AccountId {
         let account = self.both();
         let (head, creation) = conversation(group, &log_of(30, node(2)));
-        let answer = told(&self.says(1, ClientFrame::Introduce { id: 3, head, creation }), 1).remove(0);
+        let answer =
+            told(&self.says(1, ClientFrame::Introduce { id: 3, head, creation, lineage: Vec::new() }), 1).remove(0);
         assert!(matches!(answer, ServerFrame::Done { .. }), "the conversation is known: {answer:?}");
         let head = self.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
         for connection in [1, 2] {

@@ -22,7 +22,8 @@ fn three() -> Three {
         [alice, bob.account(), carol.account()].map(|account| Participant { account, role: Role::Member }).to_vec();
     participants.sort_by_key(|one| one.account);
     creation.state.participants = participants;
-    let head = ConversationHead { group: GROUP, state: creation.state, epoch: 1, made_by: Hash([0; 32]) };
+    let head =
+        ConversationHead { group: GROUP, state: creation.state, epoch: 1, made_by: Hash([0; 32]), ordered_by: None };
     world.write(|rows| {
         rows::put(rows, rows::group(&GROUP), &head);
         rows::put(rows, rows::peer_log(&bob.account()), bob.log());

@@ -696,6 +696,7 @@ fn heads(maker: &mut Maker) {
         state: live::state(&ALICE, &BOB, ACME.node()),
         epoch: 1,
         made_by: Hash([0x66; 32]),
+        ordered_by: None,
     };
     let sign = |label: &str, key: &SecretKey| cbor(&Signed::new(label, &head, key));
     let given = json!({ "head": sign(labels::SIGN_CONVERSATION_HEAD, &ACME.node_key()) });
