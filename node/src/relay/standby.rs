@@ -86,7 +86,7 @@ impl Relay {
                 }
                 rows::put(step.rows, key, &after);
                 rows::put(step.rows, rows::group_info(&head.group), &commit.group_info);
-                self.want_no_state(step, &head.group)
+                self.register(step, head)
             }
             _ => {
                 step.rows.delete(key);
@@ -103,6 +103,19 @@ impl Relay {
             rows::put(step.rows, rows::wanted_state(&group), &WantedRow { node, epoch: head.epoch });
             self.standby.0.insert(group, Attempt::default());
         }
+        Ok(())
+    }
+
+    /// A hub moves only to who asked it for the state: after a move the others ask the new one, though they keep the state.
+    fn register(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
+        let key = rows::wanted_state(&head.group);
+        let wanted: Option<WantedRow> = rows::get(step.rows, &key)?;
+        let waits = wanted.is_some_and(|wanted| wanted.node == head.state.hub);
+        if head.state.hub == self.node || !(waits || head.ordered_by.is_some()) {
+            return self.want_no_state(step, &head.group);
+        }
+        rows::put(step.rows, key, &WantedRow { node: head.state.hub, epoch: head.epoch });
+        self.standby.0.insert(head.group, Attempt::default());
         Ok(())
     }
 
@@ -193,7 +206,7 @@ impl Relay {
         if head.state.hub != *peer && !head.state.successors.contains(peer) {
             return Err(not_member());
         }
-        if head.orderer() != self.node {
+        if head.orderer() != self.node && head.state.hub != self.node {
             return Err(Refusal::never(Code::NotHub, "this node is not the conversation's hub", "ask its hub").into());
         }
         if head.epoch != epoch {
