@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::succession::Successor;
 use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::signed::Signed;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,13 @@ pub enum NodeRequest {
         from: u64,
         /// At most so many.
         limit: u32,
+    },
+    /// Which feeds of a group's hub the receiver holds: the hub is lost, and the sender never heard of it.
+    Feeds {
+        /// The group.
+        group: GroupId,
+        /// The writer.
+        node: NodeId,
     },
     /// To the hub: create if absent.
     Create(Creation),
@@ -62,6 +69,9 @@ pub enum NodeRequest {
     Participants {
         /// The group.
         group: GroupId,
+        /// Of an earlier epoch; absent: the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
         /// Behind whom to go on; absent for the first page.
         behind: Option<AccountId>,
     },
@@ -143,6 +153,8 @@ pub enum NodeResponse {
     Custody(Vec<Custody>),
     /// To `Fetch`.
     Entries(Vec<Entry>),
+    /// To `Feeds`.
+    Feeds(Vec<FeedId>),
     /// To `Create`: the hub's head and the creation that stands, ours or another's.
     Created {
         /// [`crate::conversation::ConversationHead`], signed by the hub.
@@ -196,6 +208,7 @@ impl NodeRequest {
             Self::Hello(_) => "hello",
             Self::Deliver(_) => "deliver",
             Self::Fetch { .. } => "fetch",
+            Self::Feeds { .. } => "feeds",
             Self::Create(_) => "create",
             Self::Commit(_) => "commit",
             Self::Succeed(_) => "succeed",

@@ -161,6 +161,9 @@ pub enum ClientFrame {
         id: u64,
         /// The group.
         group: GroupId,
+        /// Of an earlier epoch; absent: the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
         /// Behind whom to go on; absent for the first page.
         behind: Option<AccountId>,
     },

@@ -257,7 +257,12 @@ impl Device {
 
     fn ask_for_logs_of(&mut self, group: GroupId, behind: Option<AccountId>) {
         self.leaves.asked = Some(group);
-        self.request(Pending::FollowLogs(group), |id| ClientFrame::FetchParticipants { id, group, behind });
+        self.request(Pending::FollowLogs(group), |id| ClientFrame::FetchParticipants {
+            id,
+            group,
+            epoch: None,
+            behind,
+        });
     }
 
     /// The home told logs of participants.

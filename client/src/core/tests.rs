@@ -213,7 +213,7 @@ impl Home {
                     tell(ServerFrame::Custody { account: peer, group, messages: vec![message] });
                 }
             }
-            ClientFrame::FetchParticipants { id, group, behind: None } => {
+            ClientFrame::FetchParticipants { id, group, behind: None, .. } => {
                 let standing = self.standing.values().find(|(_, creation)| creation.group == group);
                 let people = standing.map(|(_, creation)| creation.state.participants.clone()).unwrap_or_default();
                 let logs = people.iter().filter_map(|one| self.accounts.get(&one.account)).map(|(log, ..)| log.clone());

@@ -228,6 +228,7 @@ impl Relay {
         }
         rows::put(step.rows, rows::public_state(&commit.group), &state_after);
         rows::put(step.rows, rows::group_info(&commit.group), &commit.group_info);
+        self.register(step, &head)?;
         let Member { credential, .. } = &view.committer;
         let author = Author {
             account: credential.account,
@@ -343,15 +344,29 @@ impl Relay {
 
     /// Asks the hub where participants live of whom nothing is known here.
     pub(super) fn ask_participants(&mut self, step: &Step<'_, '_>, head: &ConversationHead) -> Result<(), Failure> {
-        if head.state.hub == self.node || self.asking_participants.contains(&head.group) {
+        self.ask_people(step, head, None, &head.state.participants)
+    }
+
+    fn ask_people(
+        &mut self,
+        step: &Step<'_, '_>,
+        head: &ConversationHead,
+        epoch: Option<u64>,
+        people: &[Participant],
+    ) -> Result<(), Failure> {
+        let (hub, group) = (head.state.hub, head.group);
+        if hub == self.node || self.asking_participants.contains(&group) {
             return Ok(());
         }
         let mut behind = None;
-        for Participant { account, .. } in &head.state.participants {
+        for Participant { account, .. } in people {
             if known_log(step, account)?.is_none() {
-                let request = NodeRequest::Participants { group: head.group, behind };
-                self.asking_participants.insert(head.group);
-                self.ask(Pending::Participants(head.group), head.state.hub, request);
+                self.asking_participants.insert(group);
+                self.ask(
+                    Pending::Participants(group, epoch),
+                    hub,
+                    NodeRequest::Participants { group, epoch, behind },
+                );
                 break;
             }
             behind = Some(*account);
@@ -359,37 +374,58 @@ impl Relay {
         Ok(())
     }
 
-    /// The hub's answer: only who takes part is learnt, and what is still missing is asked for.
+    /// The hub's answer: only who takes part, or did, is learnt, and what is still missing is asked for.
     pub(super) fn participants_told(
         &mut self,
         step: &mut Step<'_, '_>,
-        group: GroupId,
+        (group, epoch): (GroupId, Option<u64>),
         logs: &[roost_crypto::identity_log::IdentityLog],
     ) -> Result<(), Failure> {
         self.asking_participants.remove(&group);
         let head = group_head(step, &group)?;
+        let people = people_of(step, &head, epoch)?;
         let mut learnt = false;
         for log in logs.iter().take(limits::PARTICIPANTS_MAX) {
             let account = super::accounts::verified(log)?.account();
-            if head.state.has(&account) && known_log(step, &account)?.is_none() {
+            let concerned = people.iter().any(|participant| participant.account == account);
+            if concerned && known_log(step, &account)?.is_none() {
                 self.learn_log(step, log)?;
                 let home = home_of(step, &account)?;
                 self.must_meet(step, home)?;
                 learnt = true;
             }
         }
-        if learnt { self.ask_participants(step, &head) } else { Ok(()) }
+        if learnt { self.ask_people(step, &head, epoch, &people) } else { Ok(()) }
     }
 
-    /// As the hub: the logs of those who take part, a page at a time.
+    /// A device wants the logs of who takes part, or of who took part in an epoch that it joins late.
+    pub(super) fn fetch_participants(
+        &mut self,
+        step: &Step<'_, '_>,
+        account: AccountId,
+        (group, epoch): (GroupId, Option<u64>),
+        behind: Option<AccountId>,
+    ) -> Result<Vec<roost_crypto::identity_log::IdentityLog>, Failure> {
+        let head = group_head(step, &group)?;
+        let people = people_of(step, &head, epoch)?;
+        if !head.state.has(&account) && people.iter().all(|participant| participant.account != account) {
+            return Err(not_member());
+        }
+        // An answer of the hub that never came must not keep a joiner out: it is asked again with each question.
+        self.ask_people(step, &head, epoch, &people)?;
+        self.participants_page(step, &group, epoch, behind)
+    }
+
+    /// The logs of those who take part, or took part in an epoch, as far as they are known here, a page at a time.
     pub(super) fn participants_page(
         &self,
         step: &Step<'_, '_>,
         group: &GroupId,
+        epoch: Option<u64>,
         behind: Option<AccountId>,
     ) -> Result<Vec<roost_crypto::identity_log::IdentityLog>, Failure> {
         let (mut logs, mut bytes) = (Vec::new(), 0);
-        for Participant { account, .. } in group_head(step, group)?.state.participants {
+        for Participant { account, .. } in people_of(step, &group_head(step, group)?, epoch)? {
             if behind.is_none_or(|behind| account > behind)
                 && let Some(log) = known_log(step, &account)?
             {
@@ -465,6 +501,18 @@ pub(super) fn participants_at(
     match step.rows.last(&first, &end)? {
         Some((key, value)) => rows::decode(&key, &value),
         None => Ok(Vec::new()),
+    }
+}
+
+/// Who takes part in the newest epoch, or took part in an earlier one.
+fn people_of(
+    step: &Step<'_, '_>,
+    head: &ConversationHead,
+    epoch: Option<u64>,
+) -> Result<Vec<Participant>, StoreError> {
+    match epoch.filter(|epoch| *epoch < head.epoch) {
+        Some(epoch) => participants_at(step, &head.group, epoch),
+        None => Ok(head.state.participants.clone()),
     }
 }
 

@@ -85,6 +85,7 @@ impl Input {
                 NodeRequest::Hello(_) => "asked_hello",
                 NodeRequest::Deliver(_) => "asked_deliver",
                 NodeRequest::Fetch { .. } => "asked_fetch",
+                NodeRequest::Feeds { .. } => "asked_feeds",
                 NodeRequest::Create(_) => "asked_create",
                 NodeRequest::Commit(_) => "asked_commit",
                 NodeRequest::Succeed(_) => "asked_succeed",

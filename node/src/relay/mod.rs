@@ -473,14 +473,8 @@ impl Relay {
             ClientFrame::FetchTree { id, group, epoch, offset } => {
                 self.fetch_tree(step, connection, id, account, (group, epoch, offset))
             }
-            ClientFrame::FetchParticipants { id, group, behind } => {
-                let head = conversations::group_head(step, &group)?;
-                if !head.state.has(&account) {
-                    return Err(conversations::not_member());
-                }
-                // An answer of the hub that never came must not keep a joiner out: it is asked again with each question.
-                self.ask_participants(step, &head)?;
-                let logs = self.participants_page(step, &group, behind)?;
+            ClientFrame::FetchParticipants { id, group, epoch, behind } => {
+                let logs = self.fetch_participants(step, account, (group, epoch), behind)?;
                 self.send(connection, ServerFrame::Participants { id, logs });
                 Ok(())
             }

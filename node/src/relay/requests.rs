@@ -2,7 +2,7 @@
 
 use super::commits::{is_home_of_one, part_of, participants_at};
 use super::delivery::Asked;
-use super::successors::group_of_proof;
+use super::successors::{feeds_of, group_of_proof};
 use super::whispers::Whisper;
 use super::{ConnectionId, Failure, Output, Relay, RequestToken, Step, accounts, feeds};
 use crate::store::StoreError;
@@ -41,6 +41,8 @@ pub(super) enum Pending {
     PublicState(GroupId),
     /// Entries of a hub's feed, from another holder.
     Fetched(FeedId),
+    /// The feeds of a group's hub that another holder, the node, has.
+    Feeds(GroupId, NodeId),
     /// A proof was told; who does not hear it sees the same two heads in time.
     Told,
     Tree {
@@ -48,8 +50,8 @@ pub(super) enum Pending {
         id: u64,
         offset: u64,
     },
-    /// The logs of who takes part in a group.
-    Participants(GroupId),
+    /// The logs of who takes part in a group, or took part in an epoch.
+    Participants(GroupId, Option<u64>),
     /// The log of who wrote something, at the node that delivers it.
     Log(AccountId, NodeId),
     KeyPackages {
@@ -92,6 +94,11 @@ impl Relay {
                 self.check_member_node(step, &feed.group, &peer)?;
                 Ok(NodeResponse::Entries(feeds::read(step.rows, &feed, from, limit as usize)?))
             }
+            NodeRequest::Feeds { group, node } => {
+                self.check_member_node(step, &group, &peer)?;
+                let held = feeds_of(step, &group, &node)?;
+                Ok(NodeResponse::Feeds(held.into_iter().map(|head| head.feed).collect()))
+            }
             NodeRequest::Create(creation) => {
                 self.may_bring(step, &peer, &creation)?;
                 let (head, creation) = self.create_here(step, creation)?;
@@ -128,9 +135,9 @@ impl Relay {
                 }
                 self.tree_of(step, &group, epoch).map(NodeResponse::Tree)
             }
-            NodeRequest::Participants { group, behind } => {
+            NodeRequest::Participants { group, epoch, behind } => {
                 self.check_member_node(step, &group, &peer)?;
-                self.participants_page(step, &group, behind).map(NodeResponse::Participants)
+                self.participants_page(step, &group, epoch, behind).map(NodeResponse::Participants)
             }
             NodeRequest::Introduce { head, creation, lineage } => {
                 self.may_show(step, &peer, &creation)?;
@@ -171,8 +178,11 @@ impl Relay {
                 }
                 Ok(())
             }
+            (Pending::Feeds(group, node), Some(NodeResponse::Feeds(feeds))) => {
+                self.feeds_told(step, &group, node, feeds)
+            }
             // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::Introduction | Pending::Whisper | Pending::Told, _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Introduction | Pending::Whisper | Pending::Told | Pending::Feeds(..), _) | (Pending::Greeting(_), None) => Ok(()),
             (Pending::Greeting(node), Some(_)) => {
                 self.greeted(node, step.now_ms);
                 Ok(())
@@ -203,12 +213,12 @@ impl Relay {
                 self.send(connection, part_of(id, &tree, offset));
                 Ok(())
             }
-            (Pending::Participants(group), response) => {
+            (Pending::Participants(group, epoch), response) => {
                 let logs = match response {
                     Some(NodeResponse::Participants(logs)) => logs,
                     _ => Vec::new(),
                 };
-                match self.participants_told(step, group, &logs) {
+                match self.participants_told(step, (group, epoch), &logs) {
                     Ok(()) | Err(Failure::Refused(_)) => Ok(()),
                     Err(Failure::Store(error)) => Err(error),
                 }

@@ -68,6 +68,8 @@ pub const HEAD: u8 = b'H';
 pub const LINEAGE: u8 = b'L';
 /// Group id → the succession with which its term began.
 pub const BRANCH: u8 = b'B';
+/// Group id → the branches that do not stand: their terms and the nodes that ordered them.
+pub const RIVALS: u8 = b'R';
 /// Group id → whom this node asks for the public MLS state, and of which epoch.
 pub const WANTED_STATE: u8 = b'W';
 /// Group id, node → the term in which the node was given the public MLS state, and the life of its store; at the hub.
@@ -237,6 +239,10 @@ pub fn lineage(id: &GroupId) -> Vec<u8> {
 
 pub fn branch(id: &GroupId) -> Vec<u8> {
     key(BRANCH, &[id.as_bytes()])
+}
+
+pub fn rivals(id: &GroupId) -> Vec<u8> {
+    key(RIVALS, &[id.as_bytes()])
 }
 
 pub fn wanted_state(id: &GroupId) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 use super::conversations::{group_head, not_member};
 use super::requests::Pending;
+use super::successors::gave_up;
 use super::{Failure, Relay, Step, rows};
 use crate::store::{Overlay, Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
@@ -68,7 +69,7 @@ impl Relay {
     ) -> Result<(), StoreError> {
         let key = rows::public_state(&head.group);
         let state: Option<Bytes> = rows::get(step.rows, &key)?;
-        if !self.needs_state(head) {
+        if !self.needs_state(step, head)? {
             if state.is_some() {
                 step.rows.delete(key);
             }
@@ -99,28 +100,37 @@ impl Relay {
     pub(super) fn want_state(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
         // A hub that is shown what it has ordered in another life is given nothing: it must not judge an epoch twice.
         let (node, group) = (head.orderer(), head.group);
-        if self.needs_state(head) && node != self.node {
+        if node != self.node && self.needs_state(step, head)? {
             rows::put(step.rows, rows::wanted_state(&group), &WantedRow { node, epoch: head.epoch });
             self.standby.0.insert(group, Attempt::default());
         }
         Ok(())
     }
 
-    /// A hub moves only to who asked it for the state: after a move the others ask the new one, though they keep the state.
-    fn register(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
+    /// A hub moves only to who asked it for the state: after a move the others ask the new one, though they keep the state. So
+    /// does the hub that has moved, if it may follow in its turn.
+    pub(super) fn register(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
         let key = rows::wanted_state(&head.group);
         let wanted: Option<WantedRow> = rows::get(step.rows, &key)?;
         let waits = wanted.is_some_and(|wanted| wanted.node == head.state.hub);
-        if head.state.hub == self.node || !(waits || head.ordered_by.is_some()) {
+        let asks = (waits || head.ordered_by.is_some()) && self.needs_state(step, head)?;
+        if head.state.hub == self.node || !asks {
             return self.want_no_state(step, &head.group);
         }
-        rows::put(step.rows, key, &WantedRow { node: head.state.hub, epoch: head.epoch });
+        self.ask_hub(step, head)
+    }
+
+    /// The state is here, but the hub does not know that.
+    fn ask_hub(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
+        let row = WantedRow { node: head.state.hub, epoch: head.epoch };
+        rows::put(step.rows, rows::wanted_state(&head.group), &row);
         self.standby.0.insert(head.group, Attempt::default());
         Ok(())
     }
 
-    fn needs_state(&self, head: &ConversationHead) -> bool {
-        head.state.hub == self.node || head.state.successors.contains(&self.node)
+    fn needs_state(&self, step: &Step<'_, '_>, head: &ConversationHead) -> Result<bool, StoreError> {
+        let may_follow = head.state.successors.contains(&self.node) && !gave_up(step, head, &self.node)?;
+        Ok(head.state.hub == self.node || may_follow)
     }
 
     pub(super) fn want_no_state(&mut self, step: &mut Step<'_, '_>, group: &GroupId) -> Result<(), StoreError> {
@@ -173,7 +183,8 @@ impl Relay {
                 if let Some((_, state)) = fits {
                     rows::put(step.rows, rows::public_state(&group), &state);
                     rows::put(step.rows, rows::group_info(&group), &group_info);
-                    return self.want_no_state(step, &group);
+                    let by_hub = row.node == head.state.hub || head.state.hub == self.node;
+                    return if by_hub { self.want_no_state(step, &group) } else { self.ask_hub(step, &head) };
                 }
             }
             // Another life of this store had the state: this one never gets it in this term.

@@ -191,27 +191,34 @@ impl Relay {
         if head.state.term > known.state.term && next.follows(head, &known.state.hub) {
             return Ok(Standing::Next);
         }
-        if head.state.term > known.state.term || orderer != known.state.hub {
-            if self.was_hub(step, &head.group, &orderer)? {
+        if head.state.term == known.state.term && orderer == known.state.hub {
+            if head.epoch <= known.epoch {
                 return Ok(Standing::Past);
             }
-            if known.state.successors.contains(&orderer) {
-                // The hub moved there, or was lost, and this home was not told: whoever is the hub now was.
-                self.catch_up(step, &head.group, orderer)?;
-                let message = "commits before this one are missing here";
-                return Err(Refusal::later(Code::WrongEpoch, message, "they are fetched").into());
+            if head.epoch == known.epoch + 1 || begins {
+                return Ok(Standing::Next);
+            }
+            let message = "the commit's epoch is not the next one here";
+            return Err(Refusal::later(Code::WrongEpoch, message, "deliver the commits before it").into());
+        }
+        if begins && head.epoch > known.epoch && !is_home_of_one(step, &known.state.participants, &self.node)? {
+            // Nobody here takes part any more, so that nobody told this home how the hub changed: as good as unknown.
+            return Ok(Standing::Next);
+        }
+        if is_rival(step, &head.group, known, head)? {
+            return Ok(Standing::Past);
+        }
+        if head.state.term == known.state.term && head.epoch <= known.epoch {
+            if self.was_hub(step, &head.group, &orderer)? {
+                return Ok(Standing::Past);
             }
             let message = "the conversation has another hub";
             return Err(Refusal::never(Code::NotHub, message, "see the protocol's Commits").into());
         }
-        if head.epoch <= known.epoch {
-            return Ok(Standing::Past);
-        }
-        if head.epoch == known.epoch + 1 || begins {
-            return Ok(Standing::Next);
-        }
-        let message = "the commit's epoch is not the next one here";
-        Err(Refusal::later(Code::WrongEpoch, message, "deliver the commits before it").into())
+        // The hub moved there, or was lost, and this home was not told: whoever is the hub now was.
+        self.catch_up(step, &head.group, orderer)?;
+        let message = "commits before this one are missing here";
+        Err(Refusal::later(Code::WrongEpoch, message, "they are fetched").into())
     }
 
     /// As [`Self::standing`], of a successor's first commit.
@@ -235,7 +242,7 @@ impl Relay {
         if known.state.term == head.state.term {
             let ours: Option<BranchRow> = rows::get(step.rows, &rows::branch(&head.group))?;
             let better = ours.is_some_and(|ours| succession.precedence() > ours.precedence);
-            return Ok(if better { Standing::Next } else { Standing::Past });
+            return if better { Ok(Standing::Next) } else { void(step, head) };
         }
         if from.state.term != known.state.term || from.epoch > known.epoch {
             self.catch_up(step, &head.group, head.state.hub)?;
@@ -247,10 +254,10 @@ impl Relay {
             if let Some(proof) = EquivocationProof::of(&held, from_signed) {
                 self.accused(step, &proof)?;
             }
-            return Ok(Standing::Past);
+            return void(step, head);
         }
-        let void = self.lost_its_author(step, &head.group, (from.epoch, known.epoch), author)?;
-        Ok(if void { Standing::Past } else { Standing::Next })
+        let lost = self.lost_its_author(step, &head.group, (from.epoch, known.epoch), author)?;
+        if lost { void(step, head) } else { Ok(Standing::Next) }
     }
 
     /// Whether a commit behind `from`, up to `until`, removed or demoted an account that was an admin.
@@ -271,13 +278,13 @@ impl Relay {
         Ok(false)
     }
 
-    /// Whether a node was the hub once, or was named by the state from which this term began: what it ordered is held.
+    /// Whether a node was the hub once: what it ordered then is held.
     fn was_hub(&self, step: &Step<'_, '_>, group: &GroupId, node: &NodeId) -> Result<bool, StoreError> {
         let lineage: Vec<Signed> = rows::get(step.rows, &rows::lineage(group))?.unwrap_or_default();
         Ok(lineage
             .iter()
             .filter_map(|signed| ConversationHead::verify(signed).ok())
-            .any(|head| head.orderer() == *node || head.state.hub == *node || head.state.successors.contains(node)))
+            .any(|head| head.orderer() == *node || head.state.hub == *node))
     }
 
     /// Remembers how the hub changes with an epoch that is about to be followed.
@@ -293,14 +300,21 @@ impl Relay {
         if let (Some(succession), Some(from)) = (succession, &next.from) {
             if before.term == head.state.term {
                 // The branch that was followed so far does not stand: its epochs have the numbers of this one's.
+                note_rival(step, &head.group, (before.term, before.hub))?;
                 self.forget_branch(step, &head.group, head.state.term)?;
             }
-            let mut lineage: Vec<Signed> = rows::get(step.rows, &key)?.unwrap_or_default();
-            lineage.retain(|signed| {
-                ConversationHead::verify(signed).is_ok_and(|earlier| earlier.epoch < succession.from().epoch)
-            });
-            lineage.extend([from.clone(), next.head.clone()]);
-            rows::put(step.rows, key, &lineage);
+            let lineage: Vec<Signed> = rows::get(step.rows, &key)?.unwrap_or_default();
+            let mut standing = Vec::new();
+            for signed in lineage {
+                let Ok(earlier) = ConversationHead::verify(&signed) else { continue };
+                if earlier.epoch < succession.from().epoch {
+                    standing.push(signed);
+                } else if earlier.state.term == head.state.term {
+                    note_rival(step, &head.group, (head.state.term, earlier.orderer()))?;
+                }
+            }
+            standing.extend([from.clone(), next.head.clone()]);
+            rows::put(step.rows, key, &standing);
             let branch = BranchRow { from: from.clone(), precedence: succession.precedence() };
             rows::put(step.rows, rows::branch(&head.group), &branch);
         } else if head.ordered_by.is_some() {
@@ -336,12 +350,36 @@ impl Relay {
         let Some(known) = known.filter(|known| known.state.hub != self.node && node != self.node) else {
             return Ok(());
         };
-        let prefix = rows::feeds_of(group, &known.state.hub);
-        for (key, value) in step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)? {
-            let FeedHead { feed, seq, .. } = rows::decode(&key, &value)?;
-            if self.fetching.insert(feed) {
-                let limit = u32::try_from(limits::DELIVER_ENTRIES_MAX).unwrap_or(u32::MAX);
-                self.ask(Pending::Fetched(feed), node, NodeRequest::Fetch { feed, from: seq + 1, limit });
+        let feeds = feeds_of(step, group, &known.state.hub)?;
+        if feeds.is_empty() {
+            self.ask(Pending::Feeds(*group, node), node, NodeRequest::Feeds { group: *group, node: known.state.hub });
+        }
+        for FeedHead { feed, seq, .. } in feeds {
+            self.fetch_feed(feed, seq + 1, node);
+        }
+        Ok(())
+    }
+
+    fn fetch_feed(&mut self, feed: FeedId, from: u64, node: NodeId) {
+        if self.fetching.insert(feed) {
+            let limit = u32::try_from(limits::DELIVER_ENTRIES_MAX).unwrap_or(u32::MAX);
+            self.ask(Pending::Fetched(feed), node, NodeRequest::Fetch { feed, from, limit });
+        }
+    }
+
+    /// Another holder named the feeds of a hub of which nothing is held here.
+    pub(super) fn feeds_told(
+        &mut self,
+        step: &Step<'_, '_>,
+        group: &GroupId,
+        node: NodeId,
+        feeds: Vec<FeedId>,
+    ) -> Result<(), StoreError> {
+        let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
+        let Some(known) = known else { return Ok(()) };
+        for feed in feeds.into_iter().filter(|feed| (feed.group, feed.node) == (*group, known.state.hub)).take(1) {
+            if rows::get::<FeedHead>(step.rows, &rows::feed_head(&feed))?.is_none() {
+                self.fetch_feed(feed, 1, node);
             }
         }
         Ok(())
@@ -378,7 +416,8 @@ impl Relay {
         let deliver = Deliver { conversation, entries: vec![entry], accounts: vec![], begins: false, log: None };
         let Some(entry) = deliver.entries.first() else { return Ok(()) };
         let audience = self.admit(step, writer, &deliver, entry)?;
-        feeds::hold(step, entry, false)?;
+        let is_first = feeds::head(step.rows, &entry.header.feed)?.seq == 0;
+        feeds::hold(step, entry, is_first)?;
         let seq = entry.header.seq;
         for Participant { account, .. } in audience.participants {
             if accounts::check_at_home(step, &account).is_err() {
@@ -462,6 +501,53 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// A branch that does not stand here, by its first head.
+fn void(step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<Standing, Failure> {
+    note_rival(step, &head.group, (head.state.term, head.state.hub))?;
+    Ok(Standing::Past)
+}
+
+fn note_rival(step: &mut Step<'_, '_>, group: &GroupId, rival: (u32, NodeId)) -> Result<(), StoreError> {
+    let key = rows::rivals(group);
+    let mut rivals: Vec<(u32, NodeId)> = rows::get(step.rows, &key)?.unwrap_or_default();
+    if !rivals.contains(&rival) {
+        rivals.push(rival);
+        let surplus = rivals.len().saturating_sub(limits::LINEAGE_MAX);
+        rivals.drain(..surplus);
+        rows::put(step.rows, key, &rivals);
+    }
+    Ok(())
+}
+
+/// Whether a head is of a branch that does not stand: what is ordered there is held, never followed.
+fn is_rival(
+    step: &Step<'_, '_>,
+    group: &GroupId,
+    known: &ConversationHead,
+    head: &ConversationHead,
+) -> Result<bool, StoreError> {
+    let rivals: Vec<(u32, NodeId)> = rows::get(step.rows, &rows::rivals(group))?.unwrap_or_default();
+    let of_a_later_term = head.state.term > known.state.term;
+    Ok(rivals.iter().any(|(term, hub)| *term == head.state.term && (of_a_later_term || *hub == head.orderer())))
+}
+
+/// Whether a node ordered a branch of a term that it gave up: it never orders another of that term.
+pub(super) fn gave_up(
+    step: &Step<'_, '_>,
+    head: &ConversationHead,
+    node: &NodeId,
+) -> Result<bool, StoreError> {
+    let rivals: Vec<(u32, NodeId)> = rows::get(step.rows, &rows::rivals(&head.group))?.unwrap_or_default();
+    Ok(rivals.contains(&(head.state.term, *node)))
+}
+
+/// The heads of the feeds that a node has written in a group, as far as they are held here.
+pub(super) fn feeds_of(step: &Step<'_, '_>, group: &GroupId, node: &NodeId) -> Result<Vec<FeedHead>, StoreError> {
+    let prefix = rows::feeds_of(group, node);
+    let found = step.rows.scan(&prefix, &rows::end_of(&prefix), usize::MAX)?;
+    found.iter().map(|(key, value)| rows::decode(key, value)).collect()
 }
 
 /// What a proof proves.

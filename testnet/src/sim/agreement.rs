@@ -120,13 +120,6 @@ impl World {
             || target.heads.values().any(|head| self.is_emptied(&head.state.hub))
     }
 
-    /// Whether a node that may follow a group's hub has lost its store. It gets the group's state once in a term, so that its hub
-    /// may have nobody to move to: then a change after which nobody would live at the hub waits.
-    fn is_stuck(&self, group: usize) -> bool {
-        let last = self.agreement.groups.get(group).and_then(|target| target.last());
-        !self.is_bound(group) || last.is_some_and(|head| head.state.successors.iter().any(|node| self.is_emptied(node)))
-    }
-
     fn is_emptied(&self, node: &NodeId) -> bool {
         let number = self.nodes.iter().position(|one| one.id == *node);
         number.is_some_and(|number| self.ledger.emptied.contains(&number))
@@ -290,7 +283,7 @@ impl World {
         for group in (0..self.agreement.groups.len()).filter(|group| self.is_bound(*group)) {
             found.extend(self.unagreed(group).into_iter().map(|detail| ("L3", format!("group {group}: {detail}"))));
         }
-        if !(0..self.agreement.groups.len()).any(|group| self.is_stuck(group)) {
+        if self.all_groups_bound() {
             for (number, person) in self.people.iter().enumerate() {
                 let unsettled = person.device.as_ref().map_or(0, |device| device.unsettled());
                 if unsettled > 0 {
@@ -304,7 +297,7 @@ impl World {
             };
             let mut later = target.heads.range(epoch + 1..).map(|(_, head)| head);
             let alone = target.last().is_some_and(|head| head.state.participants.len() == 1);
-            if !self.is_stuck(*group) && !alone && later.all(|head| head.state.has(&one.account)) {
+            if self.is_bound(*group) && !alone && later.all(|head| head.state.has(&one.account)) {
                 found.push(("L3", format!("person {person} wished to leave group {group} and never does")));
             }
         }

@@ -147,6 +147,7 @@ pub fn answered(answer: &NodeResponse) -> Outcome {
         NodeResponse::Refused(refusal) => refused(refusal),
         NodeResponse::Custody(custody) => Outcome::Accept(json!({ "custody": custody })),
         NodeResponse::Entries(entries) => Outcome::Accept(json!({ "entries": entries.len() })),
+        NodeResponse::Feeds(feeds) => Outcome::Accept(json!({ "feeds": feeds })),
         NodeResponse::Hello(_) => Outcome::Accept(json!("hello")),
         NodeResponse::Created { .. } => Outcome::Accept(json!("created")),
         NodeResponse::Committed(_) => Outcome::Accept(json!("committed")),

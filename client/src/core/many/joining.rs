@@ -211,9 +211,11 @@ impl Device {
         for participant in &head.state.participants {
             if self.log_of(&participant.account)?.is_none() {
                 self.intents.asked.insert(group);
+                let epoch = Some(head.epoch);
                 self.request(Pending::FetchParticipants(group), |id| ClientFrame::FetchParticipants {
                     id,
                     group,
+                    epoch,
                     behind,
                 });
                 return Ok(None);

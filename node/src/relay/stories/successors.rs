@@ -536,6 +536,40 @@ fn a_home_that_lacks_commits_of_the_dead_hub_fetches_them_from_its_successor() {
 }
 
 #[test]
+fn a_home_that_missed_a_move_and_the_death_of_the_hub_after_it_fetches_both() {
+    let mut net = Net::new().created();
+    let people = three();
+    net.down.insert(3);
+    let moved = state(&people, 0, 2, &[1, 3]);
+    net.commit(1, commit(20, ALICE, 2, &people, (&moved, &people))).expect("the hub moves");
+    net.commit(2, commit(21, BOB, 3, &people, (&moved, &people))).expect("and goes on");
+    net.down = BTreeSet::from([2, 3]);
+    let from = net.signed(1);
+    net.succeed(1, 1, &from, succession(30, ALICE, 3, 1, &[3], &people)).expect("it is lost, and node 1 follows");
+    net.down = BTreeSet::from([2]);
+    net.elapse();
+    net.elapse();
+    assert_eq!(net.followed()[2], (node(1), 1, 4), "carol's home never heard of the hub between");
+}
+
+#[test]
+fn a_home_whose_people_come_back_follows_whoever_adds_them() {
+    let mut net = Net::new().created();
+    let (people, two) = (three(), three()[..2].to_vec());
+    let (there, back) = (state(&people, 0, 2, &[1, 3]), state(&two, 0, 1, &[2]));
+    net.commit(1, commit(20, ALICE, 2, &people, (&there, &people))).expect("the hub moves to node 2");
+    let without = state(&two, 0, 2, &[1]);
+    net.commit(2, commit(21, BOB, 3, &people, (&without, &two))).expect("carol is removed");
+    assert_eq!(net.followed(), vec![(node(2), 0, 3); 3], "which her home still hears");
+    net.elapse();
+    net.commit(2, commit(22, BOB, 4, &two, (&back, &two))).expect("the hub moves back, which it does not");
+    let again = state(&people, 0, 1, &[2, 3]);
+    net.commit(1, commit(23, ALICE, 5, &two, (&again, &people))).expect("carol is added again");
+    net.elapse();
+    assert_eq!(net.followed(), vec![(node(1), 0, 5); 3], "by a node that was the hub before the one it knew");
+}
+
+#[test]
 fn the_state_is_given_to_one_life_of_a_store_only() {
     let mut net = Net::new().created();
     let asked = |net: &mut Net, peer: u8, life: u8, epoch: u64| {
