@@ -39,12 +39,12 @@ impl Device {
     pub(super) fn make_group(&mut self, account: AccountId) -> Result<(), DeviceError> {
         self.outbox.occupy(&account);
         let own = self.groups.get(&account).and_then(|groups| groups.keys().next().copied());
-        match own.map(|group| self.table.get::<GroupRow>(&rows::group(&group))).transpose()?.flatten() {
-            Some(GroupRow { creation: Some(creation), .. }) => {
-                let group = creation.group;
-                self.request(Pending::Create(account, group), |id| ClientFrame::Create { id, creation });
+        let begun = own.map(|group| self.table.get::<Creation>(&rows::creation(&group))).transpose()?.flatten();
+        match begun {
+            Some(creation) => {
+                self.request(Pending::Create(account, creation.group), |id| ClientFrame::Create { id, creation });
             }
-            _ => {
+            None => {
                 self.request(Pending::FetchKeyPackages(account), |id| ClientFrame::FetchKeyPackages { id, account });
             }
         }
@@ -92,10 +92,10 @@ impl Device {
             epoch: FIRST_EPOCH,
             head: None,
             state: creation.state.clone(),
-            creation: Some(creation),
             over: false,
         };
         self.table.put(rows::group(&group), &row);
+        self.table.put(rows::creation(&group), &creation);
         self.groups.entry(account).or_default().insert(group, false);
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Device {
         self.outbox.free(&account);
         let own: Option<GroupRow> = self.table.get(&rows::group(&ours))?;
         if let Some(mut row) = own.filter(|row| row.head.is_none()) {
-            if row.creation.as_ref() == Some(&creation) {
+            if self.is_creation(&ours, &creation)? {
                 if check_head(signed, &creation).is_none() {
                     return self.doubt(&account, Code::Malformed, "the hub's head does not verify", random, now_ms);
                 }
@@ -176,9 +176,15 @@ impl Device {
             let writes = self.engine.groups.forget(&self.table, ours.as_bytes())?;
             self.table.apply_mls(writes);
             self.table.delete(rows::group(&ours));
+            self.table.delete(rows::creation(&ours));
             self.groups.entry(account).or_default().remove(&ours);
         }
         Ok(())
+    }
+
+    /// Whether this is how a group began, as far as this device knows.
+    pub(super) fn is_creation(&self, group: &GroupId, creation: &Creation) -> Result<bool, DeviceError> {
+        Ok(self.table.get(&rows::creation(group))?.as_ref() == Some(creation))
     }
 
     /// Whether the log of ours that a creation shows has this device: else its Welcome is for others.
@@ -193,7 +199,7 @@ impl Device {
         let Some(head) = check_head(signed, &creation) else { return Ok(false) };
         let key = rows::group(&head.group);
         if let Some(mut row) = self.table.get::<GroupRow>(&key)? {
-            if row.head.is_none() && row.creation.as_ref() == Some(&creation) {
+            if row.head.is_none() && self.is_creation(&head.group, &creation)? {
                 row.head = Some(signed.clone());
                 self.table.put(key, &row);
                 self.groups.entry(row.peer).or_default().insert(head.group, true);
@@ -245,10 +251,10 @@ impl Device {
             epoch: head.epoch,
             head: Some(signed.clone()),
             state: head.state.clone(),
-            creation: Some(creation),
             over: false,
         };
         self.table.put(key, &row);
+        self.table.put(rows::creation(&head.group), &creation);
         self.groups.entry(peer).or_default().insert(head.group, true);
         self.leaves.look();
         self.link.joined += 1;
@@ -305,8 +311,8 @@ impl Device {
 impl GroupRow {
     /// As a conversation whose commits are followed.
     pub fn into_conversation(self, group: GroupId) -> ConversationRow {
-        let Self { epoch, head, state, creation, over, .. } = self;
-        ConversationRow { group, state, epoch, head, creation, over, leaving: false }
+        let Self { epoch, head, state, over, .. } = self;
+        ConversationRow { group, state, epoch, head, over, leaving: false }
     }
 }
 

@@ -262,10 +262,8 @@ impl Device {
     }
 
     pub(super) fn introduce(&mut self, account: AccountId, group: &GroupId) -> Result<bool, DeviceError> {
-        let Some(GroupRow { head: Some(head), creation: Some(creation), .. }) = self.table.get(&rows::group(group))?
-        else {
-            return Ok(false);
-        };
+        let Some(GroupRow { head: Some(head), .. }) = self.table.get(&rows::group(group))? else { return Ok(false) };
+        let Some(creation) = self.table.get(&rows::creation(group))? else { return Ok(false) };
         self.request(Pending::Introduce(account), |id| ClientFrame::Introduce {
             id,
             head,

@@ -12,7 +12,7 @@ use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, OrgId};
 use roost_crypto::labels;
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{ConversationState, Creation};
+use roost_protocol::conversation::ConversationState;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, Incarnation, MessageId};
 use roost_protocol::records::SignedOrgRecord;
@@ -30,6 +30,7 @@ const DONE: u8 = b'O';
 const EQUIVOCATION: u8 = b'E';
 const HEAD: u8 = b'H';
 const LINEAGE: u8 = b'L';
+const CREATION: u8 = b'C';
 pub(super) const CONTACT: u8 = b'c';
 pub(super) const CONVERSATION: u8 = b'n';
 /// A row that the archive does not have as it is.
@@ -96,8 +97,6 @@ pub(super) struct GroupRow {
     pub head: Option<Signed>,
     /// What its members agree on; for a conversation of two it never changes.
     pub state: ConversationState,
-    /// How it began; absent for a device that joined later.
-    pub creation: Option<Creation>,
     /// This device was removed: what was received stays.
     pub over: bool,
 }
@@ -262,6 +261,11 @@ pub(super) fn astray(group: &GroupId) -> Vec<u8> {
 
 pub(super) fn branch(group: &GroupId) -> Vec<u8> {
     key(BRANCH, &[group.as_bytes()])
+}
+
+/// How a group began; absent for a device that joined later. Apart from the group's row, which is read far more often.
+pub(super) fn creation(group: &GroupId) -> Vec<u8> {
+    key(CREATION, &[group.as_bytes()])
 }
 
 pub(super) fn lineage(group: &GroupId) -> Vec<u8> {

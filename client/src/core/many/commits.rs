@@ -57,7 +57,8 @@ impl Device {
     /// Shows the conversations of many to a home in a new life. Who joined later cannot: other homes show theirs.
     pub(in super::super) fn introduce_conversations(&mut self) -> Result<(), DeviceError> {
         for (_, row) in self.table.scan::<ConversationRow>(&[CONVERSATION])? {
-            if let ConversationRow { head: Some(head), creation: Some(creation), over: false, .. } = row
+            if let ConversationRow { head: Some(head), over: false, group, .. } = row
+                && let Some(creation) = self.table.get(&rows::creation(&group))?
                 && let Some(lineage) = self.lineage_beside(&creation)?
             {
                 let frame = |id| ClientFrame::Introduce { id, head, creation, lineage };
@@ -83,7 +84,7 @@ impl Device {
         if row.head.is_some() {
             return Ok(());
         }
-        let fits = row.creation.as_ref() == Some(creation)
+        let fits = self.is_creation(&group, creation)?
             && ConversationHead::verify(signed).is_ok_and(|head| {
                 head.made_by == creation.hash() && head.group == group && head.state == creation.state
             });

@@ -38,7 +38,7 @@ impl Device {
             return Ok(false);
         };
         if let Some(mut row) = self.conversation(&head.state.conversation)? {
-            if row.head.is_none() && row.creation.as_ref() == Some(&creation) {
+            if row.head.is_none() && self.is_creation(&head.group, &creation)? {
                 row.head = Some(signed.clone());
                 self.table.put(rows::conversation(&head.state.conversation), &row);
             }
@@ -94,10 +94,12 @@ impl Device {
             state: head.state.clone(),
             epoch: head.epoch,
             head: Some(signed.clone()),
-            creation,
             over: false,
             leaving: false,
         };
+        if let Some(creation) = creation {
+            self.table.put(rows::creation(&head.group), &creation);
+        }
         self.link.joined += 1;
         self.leaves.look();
         if head.state.policy == Policy::Direct {
@@ -122,8 +124,8 @@ impl Device {
     fn joined_direct(&mut self, row: ConversationRow) -> Result<bool, DeviceError> {
         let mut others = row.state.participants.iter().map(|one| one.account).filter(|one| *one != self.me.account);
         let Some(peer) = others.next() else { return Ok(true) };
-        let ConversationRow { group, state, epoch, head, creation, over, .. } = row;
-        let row = GroupRow { conversation: state.conversation, peer, epoch, head, state, creation, over };
+        let ConversationRow { group, state, epoch, head, over, .. } = row;
+        let row = GroupRow { conversation: state.conversation, peer, epoch, head, state, over };
         self.table.put(rows::group(&group), &row);
         self.groups.entry(peer).or_default().insert(group, true);
         self.outbox.free(&peer);

@@ -22,7 +22,7 @@ use super::{Device, DeviceError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{ConversationState, Creation, Role};
+use roost_protocol::conversation::{ConversationState, Role};
 use roost_protocol::epoch;
 use roost_protocol::ids::{ConversationId, GroupId};
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,6 @@ pub(super) struct ConversationRow {
     pub epoch: u64,
     /// Signed by the hub; absent while our own creation has no verdict.
     pub head: Option<Signed>,
-    /// How it began; absent for who joined later.
-    pub creation: Option<Creation>,
     /// We were removed, or left: what was received stays.
     pub over: bool,
     /// We wish to leave: said again in each epoch in which we are still there, for those who heard it may have gone themselves.

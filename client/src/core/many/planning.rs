@@ -74,11 +74,13 @@ impl Device {
                     self.end_intent(number, row.conversation, None);
                     Ok(())
                 }
-                Some(ConversationRow { creation: Some(creation), .. }) => {
-                    self.submit_creation(number, row.group, creation);
-                    Ok(())
-                }
-                _ => self.plan_creation(number, &row, handles.clone(), random, now_ms),
+                _ => match self.table.get(&rows::creation(&row.group))? {
+                    Some(creation) => {
+                        self.submit_creation(number, row.group, creation);
+                        Ok(())
+                    }
+                    None => self.plan_creation(number, &row, handles.clone(), random, now_ms),
+                },
             };
         }
         if self.is_astray(&row.group) != (row.change == GroupChange::Rejoin) {
@@ -306,16 +308,10 @@ impl Device {
                 };
                 if codec::encode(&creation).len() <= limits::COMMIT_BYTES_MAX - HUB_ROOM {
                     self.table.apply_mls(writes);
-                    let known = ConversationRow {
-                        group: row.group,
-                        state,
-                        epoch: 1,
-                        head: None,
-                        creation: Some(creation.clone()),
-                        over: false,
-                        leaving: false,
-                    };
+                    let known =
+                        ConversationRow { group: row.group, state, epoch: 1, head: None, over: false, leaving: false };
                     self.table.put(rows::conversation(&row.conversation), &known);
+                    self.table.put(rows::creation(&row.group), &creation);
                     self.put_intent(number, &IntentRow { operation: Some(operation), ..row.clone() });
                     if !later.is_empty() {
                         let handles = later.iter().map(|newcomer| newcomer.handle.clone()).collect();

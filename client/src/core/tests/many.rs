@@ -24,7 +24,7 @@ fn conversation(world: &mut World) -> (GroupId, ConversationId) {
         participants,
         policy: Policy::Admins,
     };
-    let row = ConversationRow { group, state, epoch: 1, head: None, creation: None, over: false, leaving: false };
+    let row = ConversationRow { group, state, epoch: 1, head: None, over: false, leaving: false };
     world.sides[BOB].device.table.put(rows::conversation(&conversation), &row);
     (group, conversation)
 }
