@@ -342,9 +342,9 @@ impl Relay {
         Ok(())
     }
 
-    /// Asks the hub where participants live of whom nothing is known here.
+    /// Asks the hub where participants live of whom nothing is known here. Some may have left since.
     pub(super) fn ask_participants(&mut self, step: &Step<'_, '_>, head: &ConversationHead) -> Result<(), Failure> {
-        self.ask_people(step, head, None, &head.state.participants)
+        self.ask_people(step, head, Some(head.epoch), &head.state.participants)
     }
 
     fn ask_people(
@@ -362,11 +362,7 @@ impl Relay {
         for Participant { account, .. } in people {
             if known_log(step, account)?.is_none() {
                 self.asking_participants.insert(group);
-                self.ask(
-                    Pending::Participants(group, epoch),
-                    hub,
-                    NodeRequest::Participants { group, epoch, behind },
-                );
+                self.ask(Pending::Participants(group, epoch), hub, NodeRequest::Participants { group, epoch, behind });
                 break;
             }
             behind = Some(*account);
@@ -505,7 +501,7 @@ pub(super) fn participants_at(
 }
 
 /// Who takes part in the newest epoch, or took part in an earlier one.
-fn people_of(
+pub(super) fn people_of(
     step: &Step<'_, '_>,
     head: &ConversationHead,
     epoch: Option<u64>,

@@ -316,8 +316,13 @@ impl Relay {
         let mut taken = 0;
         for entry in &deliver.entries {
             let state = match self.admit(step, peer, &deliver, entry) {
-                // Its author's home is being asked for, which needs what comes before: that is taken by itself.
-                Err(Failure::Refused(refusal)) if refusal.code == Code::NotFound && taken > 0 => break,
+                // Its author's home, or commits that it builds on, are being asked for, which needs what comes before: that is
+                // taken by itself.
+                Err(Failure::Refused(refusal))
+                    if taken > 0 && matches!(refusal.code, Code::NotFound | Code::WrongEpoch) =>
+                {
+                    break;
+                }
                 admitted => admitted?,
             };
             if !deliver.accounts.iter().all(|account| state.has(account)) {

@@ -1,6 +1,7 @@
 //! Requests between nodes: what others ask of us, and what the answers to our own questions are for.
 
-use super::commits::{is_home_of_one, part_of, participants_at};
+use super::commits::{is_home_of_one, part_of, participants_at, people_of};
+use super::conversations::group_head;
 use super::delivery::Asked;
 use super::successors::{feeds_of, group_of_proof};
 use super::whispers::Whisper;
@@ -136,7 +137,11 @@ impl Relay {
                 self.tree_of(step, &group, epoch).map(NodeResponse::Tree)
             }
             NodeRequest::Participants { group, epoch, behind } => {
-                self.check_member_node(step, &group, &peer)?;
+                // Whoever took part then may have left before its home in a new life comes to ask.
+                let people = people_of(step, &group_head(step, &group)?, epoch)?;
+                if !is_home_of_one(step, &people, &peer)? {
+                    self.check_member_node(step, &group, &peer)?;
+                }
                 self.participants_page(step, &group, epoch, behind).map(NodeResponse::Participants)
             }
             NodeRequest::Introduce { head, creation, lineage } => {
@@ -182,7 +187,8 @@ impl Relay {
                 self.feeds_told(step, &group, node, feeds)
             }
             // The delivery that was refused is repeated in its time, whatever came of this.
-            (Pending::Introduction | Pending::Whisper | Pending::Told | Pending::Feeds(..), _) | (Pending::Greeting(_), None) => Ok(()),
+            (Pending::Introduction | Pending::Whisper | Pending::Told | Pending::Feeds(..), _)
+            | (Pending::Greeting(_), None) => Ok(()),
             (Pending::Greeting(node), Some(_)) => {
                 self.greeted(node, step.now_ms);
                 Ok(())

@@ -534,11 +534,7 @@ fn is_rival(
 }
 
 /// Whether a node ordered a branch of a term that it gave up: it never orders another of that term.
-pub(super) fn gave_up(
-    step: &Step<'_, '_>,
-    head: &ConversationHead,
-    node: &NodeId,
-) -> Result<bool, StoreError> {
+pub(super) fn gave_up(step: &Step<'_, '_>, head: &ConversationHead, node: &NodeId) -> Result<bool, StoreError> {
     let rivals: Vec<(u32, NodeId)> = rows::get(step.rows, &rows::rivals(&head.group))?.unwrap_or_default();
     Ok(rivals.contains(&(head.state.term, *node)))
 }
