@@ -730,21 +730,88 @@ STATE = nested({
     "conversation": id32, "generation": number, "term": number, "hub": id32, "successors": array(id32), "participants": array(PARTICIPANT),
     "policy": text,
 })
-HEAD = nested({"group": id32, "state": STATE, "epoch": number, "made_by": id32})
+HEAD_FIELDS = {"group": id32, "state": STATE, "epoch": number, "made_by": id32}
+
+
+def HEAD(value):
+    """The last field stands only where another than the hub has ordered the epoch."""
+    moves = isinstance(value, dict) and "ordered_by" in value
+    return struct(value, HEAD_FIELDS | ({"ordered_by": id32} if moves else {}))
+
+
+def orderer(head):
+    return head.get("ordered_by", head["state"]["hub"])
+
+
+def open_head(part):
+    signed = canonical(unhex(part), 32 * 1024, SIGNED)
+    claimed = canonical(signed["bytes"], 16 * 1024, HEAD)
+    if claimed.get("ordered_by") == claimed["state"]["hub"] or claimed["epoch"] >> 32 != claimed["state"]["term"]:
+        raise Refused("signature")
+    return open_signed(signed, "roost/1/sign/conversation-head", orderer(claimed), 16 * 1024, HEAD)
 
 
 def head_vector(given):
-    signed = canonical(unhex(given["head"]), 32 * 1024, SIGNED)
-    claimed = canonical(signed["bytes"], 16 * 1024, HEAD)
-    open_signed(signed, "roost/1/sign/conversation-head", claimed["state"]["hub"], 16 * 1024, HEAD)
+    open_head(given["head"])
     return ...
+
+
+def succeeding(epoch):
+    """The next MLS epoch, in the next term."""
+    return ((epoch >> 32) + 1 << 32) + (epoch % 2**32) + 1
+
+
+def check_succession(fork, head):
+    if fork["group"] != head["group"]:
+        raise Refused("other_group")
+    if head["epoch"] != succeeding(fork["epoch"]) or "ordered_by" in head:
+        raise Refused("epoch")
+    before, after = fork["state"], head["state"]
+    if after["hub"] not in before["successors"]:
+        raise Refused("not_named")
+    if after != before | {"term": before["term"] + 1, "hub": after["hub"], "successors": after["successors"]}:
+        raise Refused("state")
+
+
+def hub_at(state):
+    return {"hub": state["hub"].hex(), "term": state["term"]}
+
+
+def succession(given):
+    fork, head = open_head(given["from"]), open_head(given["head"])
+    check_succession(fork, head)
+    return hub_at(head["state"])
+
+
+def lineage(given):
+    before, at = None, {"hub": unhex(given["first"]), "term": 0}
+    for part in given["heads"]:
+        head = open_head(part)
+        if head["group"] != unhex(given["group"]):
+            raise Refused("other_group")
+        if (orderer(head), head["state"]["term"]) != (at["hub"], at["term"]):
+            if before is None:
+                raise Refused("lineage")
+            check_succession(before, head)
+        before, at = head, head["state"]
+    return hub_at(at)
+
+
+def equivocation(given):
+    one, other = open_head(given["head_a"]), open_head(given["head_b"])
+    if any(said(one) != said(other) for said in (lambda head: head["group"], lambda head: head["epoch"], orderer)):
+        raise Refused("unrelated")
+    if one == other:
+        raise Refused("same")
+    return {"hub": orderer(one).hex(), "term": one["state"]["term"]}
 
 
 READERS = {
     "hash": hash_vector, "ids": ids, "peer-id": peer_id, "canonical": typed, "handle": handle, "recovery-code": recovery_code,
     "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector,
     "content": content_vector, "exchange": exchange, "record": record_vector, "select": select, "signed": signed_vector,
-    "sign-in": sign_in, "hello": hello, "head": head_vector,
+    "sign-in": sign_in, "hello": hello, "head": head_vector, "succession": succession, "lineage": lineage,
+    "equivocation": equivocation,
 }
 
 

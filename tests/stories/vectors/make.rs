@@ -1,6 +1,7 @@
 //! Builds every vector from fixed seeds. A fault is its valid vector with one part replaced.
 
 mod homes;
+mod hubs;
 mod records;
 mod wire;
 
@@ -14,6 +15,7 @@ pub fn all() -> BTreeMap<String, Vector> {
     wire::make(&mut maker);
     records::make(&mut maker);
     homes::make(&mut maker);
+    hubs::make(&mut maker);
     maker.all
 }
 

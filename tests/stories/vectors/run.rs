@@ -13,12 +13,14 @@ use roost_node::network::selection::{Candidate, Choice, choose};
 use roost_node::network::{codec as exchange, hello};
 use roost_protocol::content::{Content, ContentError, KindError};
 use roost_protocol::conversation::{ConversationHead, ConversationState};
+use roost_protocol::equivocation::{Equivocation, EquivocationError, EquivocationProof};
 use roost_protocol::feed::{Entry, EntryError, payload_hash};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::ids::{ConversationId, GroupId, MessageId};
 use roost_protocol::peer::{NodeHello, NodeRequest};
 use roost_protocol::records::{HandleRecord, RecordError, RecordKey, VerifiedRecord};
 use roost_protocol::socket::{ClientFrame, verify_sign_in};
+use roost_protocol::succession::{Succession, SuccessionError, follow_lineage};
 use roost_protocol::{
     AccountId, DeviceId, NodeId, OrgId, PublicKey, Signature, Signed, SignedError, VerifiedLog, codec, limits,
 };
@@ -49,6 +51,9 @@ pub fn run(vector: &Vector) -> Outcome {
         "record" => record(given),
         "select" => select(given),
         "head" => head(given),
+        "succession" => succession(given),
+        "lineage" => lineage(given),
+        "equivocation" => equivocation(given),
         "entry" => entry(given),
         "content" => content(given),
         "hello" => greeting(given),
@@ -290,6 +295,49 @@ fn select(given: &Given) -> Outcome {
 fn head(given: &Given) -> Outcome {
     let signed: Signed = codec::decode_canonical(&unhex(&given["head"]), 32 * 1024).unwrap();
     outcome(ConversationHead::verify(&signed), |head| serde_json::to_value(head).unwrap(), signed_cause)
+}
+
+fn read_signed(value: &Value) -> Signed {
+    codec::decode_canonical(&unhex(value), 32 * 1024).unwrap()
+}
+
+/// The hub at the end of a change, and its term.
+fn hub_at(hub: NodeId, term: u32) -> Value {
+    json!({ "hub": hex(hub.public_key().as_bytes()), "term": term })
+}
+
+fn succession(given: &Given) -> Outcome {
+    let verified = Succession::verify(&read_signed(&given["from"]), &read_signed(&given["head"]));
+    outcome(verified, |it| hub_at(it.head().state.hub, it.head().state.term), succession_cause)
+}
+
+fn lineage(given: &Given) -> Outcome {
+    let heads: Vec<Signed> = given["heads"].as_array().unwrap().iter().map(read_signed).collect();
+    let followed = follow_lineage(&GroupId(fixed(&given["group"])), node(&given["first"]), &heads);
+    outcome(followed, |(hub, term)| hub_at(hub, term), succession_cause)
+}
+
+fn succession_cause(error: SuccessionError) -> String {
+    match error {
+        SuccessionError::Head(error) => return signed_cause(error),
+        SuccessionError::OtherGroup => "other_group",
+        SuccessionError::Epoch { .. } => "epoch",
+        SuccessionError::NotNamed => "not_named",
+        SuccessionError::State => "state",
+        SuccessionError::Lineage => "lineage",
+        SuccessionError::TooMany { .. } => "too_many",
+    }
+    .into()
+}
+
+fn equivocation(given: &Given) -> Outcome {
+    let (head_a, head_b) = (read_signed(&given["head_a"]), read_signed(&given["head_b"]));
+    let accept = |proven: Equivocation| hub_at(proven.hub, proven.head.state.term);
+    outcome(EquivocationProof { head_a, head_b }.verify(), accept, |error| match error {
+        EquivocationError::Head(error) => signed_cause(error),
+        EquivocationError::Unrelated => "unrelated".into(),
+        EquivocationError::Same => "same".into(),
+    })
 }
 
 fn entry(given: &Given) -> Outcome {
