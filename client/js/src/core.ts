@@ -1,0 +1,18 @@
+// The core, loaded once.
+
+import init, { Device, Link, Restore, SignUp, type InitInput } from "../wasm/roost.js";
+
+let loading: Promise<void> | null = null;
+
+/** Loads the module, once: from its address in a page, from its bytes in Node. */
+export function load(module: InitInput | Promise<InitInput>): Promise<void> {
+  loading ??= init({ module_or_path: module }).then(() => undefined);
+  return loading;
+}
+
+/** Waits until the module is there. */
+export function loaded(): Promise<void> {
+  return loading ?? Promise.reject({ code: "not_loaded", message: "the core is not loaded", hint: "call load first" });
+}
+
+export { Device, Link, Restore, SignUp };

@@ -1,0 +1,13 @@
+// A Roost device for pages and Node: the client core as WebAssembly.
+//
+//   await load(wasm); const store = new MemoryRows();
+//   await signUp(store, "http://127.0.0.1:8080", "robin", invite);
+//   const session = await Session.open(store);
+//   session.on("message", (message) => …);
+//   await session.act((device) => device.send("bob@birch", "hello"));
+
+export { load } from "./core";
+export { link, restore, signUp, type Joined } from "./joining";
+export { MemoryRows, type RowStore } from "./rows";
+export { Session, type SessionEvents } from "./session";
+export type * from "./types";

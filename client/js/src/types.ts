@@ -1,0 +1,180 @@
+// What the core says, as plain objects: the fields of its reports (client/wasm/src/view.rs).
+// Times are milliseconds since 1970, ids lower-case hex.
+
+/** How far a message of ours came; `refused` is outside the order. */
+export type State = "queued" | "accepted" | "custody" | "delivered" | "refused";
+
+export interface Failure {
+  code: string;
+  message: string;
+  hint: string;
+}
+
+export interface Refusal {
+  code: string;
+  message: string;
+  hint: string;
+  retry_after_ms?: number | null;
+}
+
+export interface Mark {
+  by: string;
+  at: number;
+}
+
+export interface HistoryItem {
+  id: string;
+  conversation: string;
+  with: string;
+  from: string;
+  own: boolean;
+  kind: string;
+  text: string;
+  reply: string | null;
+  mentions: string[];
+  edited: boolean;
+  deleted: boolean;
+  expired: boolean;
+  expires_at: number | null;
+  reactions: { from: string; emoji: string }[];
+  unread: boolean;
+  sent_at: number;
+  received_at: number;
+  state: State | null;
+  delivered: Mark[];
+  read: Mark[];
+  payload_hash: string | null;
+}
+
+export interface Page {
+  items: HistoryItem[];
+  before: string | null;
+}
+
+export interface Participant {
+  name: string;
+  account: string;
+  role: "admin" | "member";
+  devices: number;
+}
+
+export interface Group {
+  conversation: string;
+  title: string;
+  description: string;
+  epoch: number;
+  hub: string;
+  standing: boolean;
+  over: boolean;
+  participants: Participant[];
+}
+
+export interface Presence {
+  account: string;
+  state: "online" | "away" | "unknown";
+  last_active_at: number | null;
+  heard_at: number | null;
+}
+
+export interface Conversation {
+  id: string;
+  /** What `send` takes for it. */
+  to: string;
+  account: string | null;
+  name: string | null;
+  unread: number;
+  newest: HistoryItem | null;
+  verified: boolean;
+  key_changed: boolean;
+  typing: string[];
+  presence: Presence | null;
+  draft: string | null;
+  group: Group | null;
+}
+
+export interface Request {
+  account: string;
+  conversation: string | null;
+  from: string;
+  name: string | null;
+  text: string;
+  messages: number;
+  received_at: number;
+}
+
+export interface Settings {
+  accept_strangers: boolean;
+  read_receipts: boolean;
+  profile: string | null;
+  backup: boolean;
+  presence: boolean;
+}
+
+export interface DeviceReport {
+  device: string;
+  name: string;
+  current: boolean;
+  since_seq: number;
+}
+
+export interface LinkReport {
+  device: string;
+  name: string;
+  digits: string;
+}
+
+export interface Status {
+  handle: string;
+  account: string;
+  device: string;
+  connected: boolean;
+  homes: string[];
+  outbox: number;
+  conversations: number;
+}
+
+export interface MessageReport {
+  id: string;
+  conversation: string | null;
+  to: string;
+  state: State;
+  submitted_at: number;
+  accepted_at: number | null;
+  custody_at: number | null;
+  delivered_at: number | null;
+  error: Refusal | null;
+}
+
+export interface ReceivedMessage {
+  id: string;
+  conversation: string;
+  from: string;
+  name: string | null;
+  device: string;
+  kind: string;
+  text: string;
+  reply: string | null;
+  sent_at: number;
+  received_at: number;
+}
+
+export interface Gap {
+  conversation: string | null;
+  message: string;
+  reason: string;
+}
+
+/** What a text may have beside its words. */
+export interface Beside {
+  reply?: string;
+  mentions?: string[];
+  expires_after_s?: number;
+}
+
+/** What happened, as the core tells it. */
+export type CoreEvent =
+  | { type: "changed" }
+  | { type: "message"; message: ReceivedMessage }
+  | { type: "looked_up"; handle: string; account: string | null; error: Refusal | null }
+  | { type: "signed_in" }
+  | { type: "revoked" };
