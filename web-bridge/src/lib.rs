@@ -13,6 +13,7 @@ mod listener;
 mod metrics;
 mod openapi;
 mod origin;
+mod page;
 mod problem;
 mod rate;
 mod replies;
@@ -43,7 +44,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, TRANSFER_ENCODING,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -150,15 +151,18 @@ async fn open<H: Home>(
 
 fn router<H: Home>(door: Door<H>) -> Router {
     Router::new()
-        .route("/", get(welcome))
+        .route("/", get(page::front))
         .route("/livez", get(live))
         .route("/readyz", get(ready::<H>))
         .route("/openapi.json", get(openapi::document))
         .route("/v1/discover", get(discover::discover::<H>))
         .route("/v1/socket", get(upgrade::<H>))
-        .fallback(async || {
-            let hint = "GET / lists what is here";
-            Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path", hint)
+        .fallback(async |method: Method, uri: Uri, headers: HeaderMap| {
+            let readable = method == Method::GET || method == Method::HEAD;
+            readable.then(|| page::file(uri.path(), &headers)).flatten().ok_or_else(|| {
+                let hint = "docs/openapi.json lists what is here";
+                Problem::new(StatusCode::NOT_FOUND, "not_found", "no such path", hint)
+            })
         })
         .method_not_allowed_fallback(async || {
             let hint = "this door answers GET and HEAD; everything else goes over the socket";
@@ -176,10 +180,13 @@ async fn guard(request: Request, next: Next) -> Response {
     };
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The page's files bring their own.
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     if !upgraded {
         // A connection lives for one request: its time limit then needs no second one for idleness.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -207,15 +214,6 @@ fn check(request: &Request) -> Option<Problem> {
         return Some(Problem::new(status, "too_large", detail, "send fewer headers; no cookies are used here"));
     }
     None
-}
-
-async fn welcome() -> &'static str {
-    "This is the door of a Roost node: end-to-end encrypted chat between organisations.\n\
-     \n\
-     /v1/socket                 WebSocket, sub-protocols roost.v1.cbor and roost.v1.json\n\
-     /v1/discover?handle=a@b    the bridges that serve an account\n\
-     /livez, /readyz            whether the process lives, whether it serves\n\
-     /openapi.json              these paths for programs, OpenAPI 3.1\n"
 }
 
 /// Whether the process lives.
