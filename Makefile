@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN := target/debug/roost
 SECONDS := awk -f tests/seconds.awk target/nextest/default/junit.xml
 
-.PHONY: help setup build demo bench test proof check wall wasm sabotage clean
+.PHONY: help setup build demo bench test proof check wall wasm web page sabotage clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -12,6 +12,7 @@ setup: ## install what a bare machine with Rust lacks
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the stories about fsync, failing disks and power cuts will be skipped"
 	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
+	@[ -x "$${ROOST_CHROMIUM:-/usr/bin/chromium}" ] || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core fonts-noto-color-emoji; } || echo "Chromium is missing: make page will fail"
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
 build: ## build everything once, debug
@@ -40,6 +41,16 @@ wall: ## the node and the bridge, each alone: they must build without the means 
 
 wasm: ## the device core for the browser
 	$(CARGO) check --locked --target-dir target/wasm --target wasm32-unknown-unknown -p roost-client --no-default-features
+
+WASM := target/wasm32-unknown-unknown/wasm/roost_client_wasm.wasm
+
+web: ## the page: the device core as WebAssembly, then its scripts and styles; embedded by the next build
+	$(CARGO) build --locked --profile wasm --target wasm32-unknown-unknown -p roost-client-wasm
+	$(CARGO) run --locked -q -p roost-bindgen -- $(WASM) client/js/wasm
+	cd web-bridge/web && npm ci --no-fund --no-audit && npm run -s check && npm run -s build
+
+page: ## people talk in a real browser before a node's page (Chromium; after web and build)
+	node --test --test-concurrency=1 web-bridge/web/tests/
 
 test: ## everything that CI proves
 	@start=$$(date +%s); \
