@@ -136,3 +136,44 @@ fn a_member_that_gives_its_leaf_away_is_refused() {
         .unwrap();
     assert_eq!(verdict(&state, bundle), Some(GroupError::DeviceMismatch), "a leaf stays with its device");
 }
+
+/// Alice's engine and rows in a group of so many leaves, in an epoch in which nobody spoke.
+fn alice_among(leaves: usize) -> (OpenMlsEngine, Store) {
+    let (mut alice, mut alices) = (engine(1), Store::new());
+    let packages: Vec<Bytes> = (0..leaves - 1)
+        .map(|number| {
+            let mut seed = [9; 32];
+            seed[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            let key = SecretKey::from_seed(&seed);
+            let device = DeviceId::of(&key.public_key());
+            let credential = Credential { account: AccountId(seed), device, log_seq: 1 };
+            let (mut packages, _) = OpenMlsEngine::new(key, credential).key_packages(&Store::new(), 1, false).unwrap();
+            packages.remove(0)
+        })
+        .collect();
+    let mut batches = packages.chunks(super::super::ADDS_MAX);
+    let (_, writes) = alice.create(&alices, b"group", b"state", batches.next().unwrap()).unwrap();
+    writes.apply_to(&mut alices);
+    for add in batches.map(<[Bytes]>::to_vec).chain([Vec::new()]) {
+        let change = Change { add, ..Change::default() };
+        let (committed, writes) = alice.commit(&alices, b"group", &change).unwrap();
+        writes.apply_to(&mut alices);
+        let (_, writes) = alice.merge(&alices, b"group", committed.commit.as_slice(), 0).unwrap();
+        writes.apply_to(&mut alices);
+    }
+    (alice, alices)
+}
+
+#[test]
+fn a_thousand_epochs_of_an_ordinary_group_fit_among_the_copies_of_a_device() {
+    // Bytes of a copy, at most, and so the epochs that fit: a copy grows with the leaves.
+    for (leaves, bytes_max) in [(3, 16 * 1024), (8, 24 * 1024), (32, 64 * 1024), (100, 192 * 1024)] {
+        let (_, alices) = alice_among(leaves);
+        let epoch = load(&Provider::new(&alices), b"group").unwrap().epoch().as_u64();
+        let mut writes = WriteSet::default();
+        let bytes = past_copy::copy(&alices, &mut writes, b"group", epoch).unwrap();
+        let fit = super::super::PAST_EPOCHS_BYTES_MAX / bytes;
+        println!("{leaves} leaves: a copy has {bytes} bytes, {fit} fit");
+        assert!(bytes <= bytes_max, "a copy of {leaves} leaves has {bytes} bytes");
+    }
+}
