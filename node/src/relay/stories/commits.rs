@@ -284,3 +284,54 @@ fn what_comes_behind_a_message_of_a_past_epoch_waits_for_it() {
     assert_eq!(submit(11, 2, 1), Ok(()), "sealed again it is taken");
     assert_eq!(submit(12, 2, 0), Ok(()), "and then the next");
 }
+
+/// A commit that changes nobody, signed by one of alice and bob.
+fn renewal(group: GroupId, operation: u8, epoch: u64, bob: &VerifiedLog, committer: Leaf) -> Commit {
+    let alice = log_of(10, node(1));
+    let state = group_state(group, node(1), &[(&alice, Role::Admin), (bob, Role::Member)]);
+    Commit {
+        operation: OperationId([operation; 16]),
+        group,
+        epoch,
+        commit: Bytes(roost_crypto::codec::encode(&(committer, Vec::<Leaf>::new()))),
+        welcome: None,
+        group_info: info(group, &state, &[leaf(&alice, 10), leaf(bob, 30)]),
+        logs: vec![],
+        leaves: vec![],
+    }
+}
+
+#[test]
+fn a_hub_counts_the_commits_of_each_member_itself_whoever_brings_them() {
+    let mut world = hub();
+    let (alice, bob) = (log_of(10, node(1)), log_of(30, node(2)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    // Bob's home brings whatever he wants, and counts nothing.
+    let brought = |world: &mut World, commit: Commit| {
+        let request = NodeRequest::Commit(commit);
+        let (outputs, _) = world.batch(vec![Input::Asked { token: 7, peer: node(2), request }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(7, NodeResponse::Committed(_)) => Some(Ok(())),
+            Output::Answer(7, NodeResponse::Refused(refusal)) => Some(Err(refusal)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    let by_bob = |operation: u8, epoch: u64| renewal(group, operation, epoch, &bob, leaf(&bob, 30));
+    for number in 0..60 {
+        assert_eq!(brought(&mut world, by_bob(20 + number, 2 + u64::from(number))), Ok(()), "his burst, {number}");
+    }
+    let refusal = brought(&mut world, by_bob(80, 62)).unwrap_err();
+    assert_eq!((refusal.code, refusal.later), (Code::Busy, true), "the hub has counted");
+    assert!(refusal.retry_after_ms.is_some_and(|wait| wait > 0 && wait <= 10_000), "and says how long to wait");
+    let refusal = committed(&mut world, by_bob(80, 62)).unwrap_err();
+    assert_eq!(refusal.code, Code::Busy, "it is his leaf that counts: another way leads no further");
+    let by_alice = renewal(group, 81, 62, &bob, leaf(&alice, 10));
+    assert!(committed(&mut world, by_alice).is_ok(), "alice is not concerned");
+    world.now_ms += 10_000;
+    assert_eq!(brought(&mut world, by_bob(82, 63)), Ok(()), "after the pause one more of his is taken");
+    let refusal = brought(&mut world, by_bob(83, 64)).unwrap_err();
+    assert_eq!(refusal.code, Code::Busy, "and no second one");
+}
