@@ -75,6 +75,8 @@ pub const LINK_REQUEST: &str = "roost/1/link-request";
 pub const LINK_ANSWER: &str = "roost/1/link-answer";
 /// Hash of a link's secret and the new device's key: the digits that a person compares.
 pub const LINK_DIGITS: &str = "roost/1/link-digits";
+/// What a message that is given again is sealed to, before group, author's and asker's device.
+pub const RESEALED: &str = "roost/1/resealed";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -114,6 +116,7 @@ pub const ALL: &[&str] = &[
     LINK_REQUEST,
     LINK_ANSWER,
     LINK_DIGITS,
+    RESEALED,
     SAFETY_NUMBER,
 ];
 

@@ -289,6 +289,10 @@ impl Device {
             {
                 return Ok(());
             }
+            Err(GroupError::EpochGone { .. }) => {
+                self.missed(&place, header, now_ms);
+                return Ok(());
+            }
             Err(_) => {
                 self.gap(Some(conversation), header, "the message cannot be opened");
                 return Ok(());
@@ -296,15 +300,33 @@ impl Device {
         };
         // Who may seal in an epoch is in its group, by the key schedule.
         let author_fits = opened.sender.account == header.account && opened.sender.device == header.device;
-        let content = Content::decode(&opened.plaintext);
-        let (true, true, Ok(content)) = (author_fits, header.message.fits(&opened.plaintext), content) else {
+        if !author_fits {
             self.gap(Some(conversation), header, "the message is not what its header says");
             return Ok(());
+        }
+        self.opened(header, place, &opened.plaintext, now_ms)
+    }
+
+    /// What the device that a header names has said takes effect, once.
+    pub(super) fn opened(
+        &mut self,
+        header: &EntryHeader,
+        place: Place,
+        plaintext: &[u8],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let content = Content::decode(plaintext);
+        let (true, Ok(content)) = (header.message.fits(plaintext), content) else {
+            self.gap(Some(place.conversation), header, "the message is not what its header says");
+            return Ok(());
         };
-        self.table.put(dedupe, &());
-        // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
-        if let Body::Leave(leave) = content.body {
-            return self.leave_wished(&group, leave);
+        self.table.put(rows::dedupe(&header.device, &header.message), &());
+        match content.body {
+            // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
+            Body::Leave(leave) => return self.leave_wished(&header.feed.group, leave),
+            Body::Reseal(reseal) => return self.asked_again(header, place, reseal),
+            Body::Resealed(resealed) => return self.sealed_again(header, place, &resealed, now_ms),
+            _ => {}
         }
         if header.account == self.me.account {
             return self.said_elsewhere(&Arrived { header, place }, &content.body, now_ms);

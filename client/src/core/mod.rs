@@ -23,6 +23,7 @@ pub mod message;
 mod outbox;
 pub mod people;
 mod recipient;
+mod reseal;
 pub mod restore;
 mod rows;
 #[cfg(test)]
@@ -95,6 +96,11 @@ pub enum Output {
         message: MessageId,
         /// Why.
         reason: &'static str,
+    },
+    /// What was told as a gap is none any more: it was shown after all, or there was nothing to show.
+    GapClosed {
+        /// Which message.
+        message: MessageId,
     },
     /// An intent of [`Device::create_group`] or [`Device::change_group`] is true, or never will be.
     Intent(IntentReport),
@@ -201,6 +207,7 @@ pub struct Device {
     archive: archive::Archive,
     people: people::People,
     whispers: whispers::Whispers,
+    reseals: reseal::Reseals,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
@@ -256,6 +263,7 @@ impl Device {
             archive: archive::Archive::default(),
             people: people::People::default(),
             whispers: whispers::Whispers::default(),
+            reseals: reseal::Reseals::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
             wanted: BTreeSet::new(),
@@ -273,6 +281,7 @@ impl Device {
         opened.load_history()?;
         opened.load_people()?;
         opened.load_archive()?;
+        opened.load_reseals()?;
         Ok(opened)
     }
 
@@ -308,6 +317,7 @@ impl Device {
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
+        self.pump_reseals(&mut *random, now_ms)?;
         self.refill_key_packages()?;
         self.introduce_again(now_ms)?;
         self.pump_devices();
@@ -330,6 +340,7 @@ impl Device {
             self.inbox.name_no_longer();
             self.intents.due_at_once();
             self.whispers.due_at_once(now_ms);
+            self.reseals.due_at_once();
         }
         self.last_now_ms = now_ms;
     }
@@ -353,6 +364,7 @@ impl Device {
             self.history_wake_at(),
             self.archive_wake_at(),
             self.whispers_wake_at(),
+            self.reseals_wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }

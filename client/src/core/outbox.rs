@@ -639,13 +639,17 @@ impl Device {
                 }
                 row.account = Some(account);
                 row.conversation = Some(ConversationId::direct(&self.me.account, &account));
+                self.keep_audience(&group, epoch, vec![self.me.account, account]);
             } else if let Target::Conversation(conversation) = &row.target
                 && let Some(known) = self.conversation(conversation)?
             {
                 let others = known.state.participants.iter().map(|participant| participant.account);
                 row.waiting = others.filter(|account| *account != self.me.account).collect();
                 epoch = epoch::of(known.state.term, sealed.epoch);
+                let all = known.state.participants.iter().map(|participant| participant.account).collect();
+                self.keep_audience(&group, epoch, all);
             }
+            self.keep_sent(id, (group, epoch), &row.content);
             row.sealed = Some(SealedRow { group, epoch, payload: sealed.ciphertext });
             self.table.put(rows::outbox(&id), &row);
         }

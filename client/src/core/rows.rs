@@ -24,7 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const ACCOUNT: u8 = b'a';
 const ARCHIVE: u8 = b'A';
 pub(super) const ABOUT: u8 = b'b';
+const ANSWERED: u8 = b'Q';
 const ASTRAY: u8 = b'G';
+const AUDIENCE: u8 = b'P';
 const BRANCH: u8 = b'B';
 const DONE: u8 = b'O';
 const EQUIVOCATION: u8 = b'E';
@@ -44,6 +46,7 @@ const CURSOR: u8 = b'i';
 pub(super) const INTENT: u8 = b'w';
 pub(super) const INVITATION: u8 = b'v';
 pub(super) const JOINING: u8 = b'j';
+pub(super) const MISSING: u8 = b'M';
 const MLS: u8 = b'm';
 pub(super) const OUTBOX: u8 = b'o';
 pub(super) const PARKED: u8 = b'k';
@@ -53,6 +56,8 @@ pub(super) const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
 pub(super) const DRAFT: u8 = b't';
+const RESEAL_KEY: u8 = b'K';
+pub(super) const SENT: u8 = b'S';
 pub(super) const SETTINGS: u8 = b'x';
 pub(super) const KEY_CHANGE: u8 = b'y';
 const WAITING: u8 = b'z';
@@ -313,6 +318,30 @@ pub(super) fn outbox(id: &MessageId) -> Vec<u8> {
     key(OUTBOX, &[id.as_bytes()])
 }
 
+/// A message of ours, for whoever could not open it.
+pub(super) fn sent(id: &MessageId) -> Vec<u8> {
+    key(SENT, &[id.as_bytes()])
+}
+
+/// Who took part in an epoch in which we said something.
+pub(super) fn audience(group: &GroupId, epoch: u64) -> Vec<u8> {
+    key(AUDIENCE, &[group.as_bytes(), &epoch.to_be_bytes()])
+}
+
+/// A message that we could not open.
+pub(super) fn missing(group: &GroupId, device: &DeviceId, message: &MessageId) -> Vec<u8> {
+    key(MISSING, &[group.as_bytes(), device.as_bytes(), message.as_bytes()])
+}
+
+pub(super) fn reseal_key() -> Vec<u8> {
+    vec![RESEAL_KEY]
+}
+
+/// How much an account was given again.
+pub(super) fn answered(account: &AccountId) -> Vec<u8> {
+    key(ANSWERED, &[account.as_bytes()])
+}
+
 pub(super) fn received(order: u64) -> Vec<u8> {
     key(RECEIVED, &[&order.to_be_bytes()])
 }
@@ -443,6 +472,12 @@ impl Table {
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| Ok((key.clone(), decode(value)?)))
             .collect()
+    }
+
+    /// The keys of the rows under a prefix.
+    pub fn keys_under(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let under = self.rows.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        under.map(|(key, _)| key.clone()).collect()
     }
 
     /// How many rows there are under a prefix.

@@ -337,6 +337,10 @@ impl Driver {
                     tracing::warn!(reason, "an entry cannot be shown");
                     self.remember_gap(Gap { conversation, message, reason });
                 }
+                Output::GapClosed { message } => {
+                    self.gaps.retain(|gap| gap.message != message);
+                    self.altered = true;
+                }
                 Output::Equivocation(_) => {
                     tracing::warn!("the hub of a conversation has signed two heads for one epoch");
                     changed = true;

@@ -4,7 +4,8 @@
 
 use crate::ids::MessageId;
 use crate::limits;
-use roost_crypto::ids::AccountId;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::ids::{AccountId, DeviceId};
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -48,6 +49,12 @@ pub enum KindError {
     /// An account that is mentioned twice, or out of order.
     #[error("expected mentions in ascending order, each once")]
     Mentions,
+    /// No public key.
+    #[error("expected a public key of 32 bytes, got {got}")]
+    Key {
+        /// What was given, bytes.
+        got: usize,
+    },
     /// A name with characters that cannot be seen.
     #[error("expected a name without control characters")]
     Name,
@@ -118,6 +125,38 @@ pub struct About {
     pub changed_at: u64,
 }
 
+/// Messages of one device that the author's device could not open: it asks that device to seal them again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reseal {
+    /// The device that said them.
+    pub device: DeviceId,
+    /// Their ids, at most [`limits::RECEIPT_MESSAGES_MAX`].
+    pub messages: Vec<MessageId>,
+    /// X25519 public key that the answer is to be sealed to.
+    pub key: Bytes,
+}
+
+/// The answer to [`Reseal`], for one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resealed {
+    /// The device that asked.
+    pub to: DeviceId,
+    /// A sealed box with pairs of message id and [`Again`].
+    pub sealed: Bytes,
+}
+
+/// What the device that said a message has to give of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// The canonical bytes of its content.
+    Content(Bytes),
+    /// It was a receipt: nobody misses it.
+    Nothing,
+    /// It was deleted, its time is over, it is not kept any more, or it was never for who asks.
+    Gone,
+}
+
 impl RichText {
     /// # Errors
     /// [`KindError`].
@@ -167,6 +206,18 @@ impl Read {
     pub fn check(&self) -> Result<(), KindError> {
         let (max, got) = (limits::RECEIPT_MESSAGES_MAX, self.messages.len());
         if got == 0 || got > max { Err(KindError::TooMany { what: "messages", max, got }) } else { Ok(()) }
+    }
+}
+
+impl Reseal {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        let (max, got) = (limits::RECEIPT_MESSAGES_MAX, self.messages.len());
+        if got == 0 || got > max {
+            return Err(KindError::TooMany { what: "messages", max, got });
+        }
+        if self.key.len() == 32 { Ok(()) } else { Err(KindError::Key { got: self.key.len() }) }
     }
 }
 

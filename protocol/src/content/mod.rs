@@ -7,7 +7,7 @@ mod kinds;
 mod tests;
 mod whisper;
 
-pub use kinds::{About, Delete, Edit, KindError, Profile, Reaction, Read, RichText};
+pub use kinds::{About, Again, Delete, Edit, KindError, Profile, Reaction, Read, Reseal, Resealed, RichText};
 pub use whisper::{Presence, PresenceState, Typing, Watch, Whisper, WhisperBody};
 
 use crate::feed::FeedHead;
@@ -67,6 +67,10 @@ pub enum Body {
     About(About),
     /// Its account wishes to leave: a [`crate::conversation::Leave`], signed by the device.
     Leave(Signed),
+    /// The author could not open messages of a device and asks that device for them.
+    Reseal(Reseal),
+    /// What a device was asked for, sealed for the device that asked.
+    Resealed(Resealed),
     /// Anything newer.
     Unknown {
         /// Its name.
@@ -96,6 +100,8 @@ impl Serialize for Body {
             Self::Profile(value) => ("profile", Bytes(codec::encode(value))),
             Self::About(value) => ("about", Bytes(codec::encode(value))),
             Self::Leave(value) => ("leave", Bytes(codec::encode(value))),
+            Self::Reseal(value) => ("reseal", Bytes(codec::encode(value))),
+            Self::Resealed(value) => ("resealed", Bytes(codec::encode(value))),
             Self::Unknown { kind, value } => (kind.as_str(), value.clone()),
         };
         WireBody { kind: kind.into(), value }.serialize(serializer)
@@ -116,6 +122,8 @@ impl<'de> Deserialize<'de> for Body {
             "profile" => read(&value).map(Self::Profile),
             "about" => read(&value).map(Self::About),
             "leave" => read(&value).map(Self::Leave),
+            "reseal" => read(&value).map(Self::Reseal),
+            "resealed" => read(&value).map(Self::Resealed),
             _ => return Ok(Self::Unknown { kind, value }),
         };
         body.map_err(serde::de::Error::custom)
@@ -140,13 +148,19 @@ impl Body {
             Self::Profile(_) => "profile",
             Self::About(_) => "about",
             Self::Leave(_) => "leave",
+            Self::Reseal(_) => "reseal",
+            Self::Resealed(_) => "resealed",
             Self::Unknown { kind, .. } => kind,
         }
     }
 
-    /// Whether it is only a sign that something arrived or was read: nobody waits for it, and none answers it.
+    /// Whether it is only a sign between devices, that something arrived, was read or is missing: no person waits for it, and
+    /// none is told if it is lost.
     pub fn is_receipt(&self) -> bool {
-        matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_))
+        matches!(
+            self,
+            Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::Reseal(_) | Self::Resealed(_)
+        )
     }
 
     /// Whether it keeps the bounds of its kind.
@@ -164,7 +178,13 @@ impl Body {
             Self::Read(value) => value.check(),
             Self::Profile(value) => value.check(),
             Self::About(value) => value.check(),
-            Self::Text(_) | Self::Delivered(_) | Self::Delete(_) | Self::Leave(_) | Self::Unknown { .. } => Ok(()),
+            Self::Reseal(value) => value.check(),
+            Self::Text(_)
+            | Self::Delivered(_)
+            | Self::Delete(_)
+            | Self::Leave(_)
+            | Self::Resealed(_)
+            | Self::Unknown { .. } => Ok(()),
         }
     }
 }

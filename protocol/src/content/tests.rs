@@ -3,7 +3,7 @@
 
 use super::*;
 use roost_crypto::identity_log::LogHash;
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, DeviceId};
 
 const ID: MessageId = MessageId([7; 16]);
 
@@ -24,6 +24,22 @@ fn reaction(emoji: &str) -> Body {
     Body::Reaction(Reaction { message: ID, emoji: emoji.into(), remove: false })
 }
 
+fn reseal(messages: usize, key: usize) -> Body {
+    Body::Reseal(Reseal { device: DeviceId([1; 32]), messages: vec![ID; messages], key: Bytes(vec![9; key]) })
+}
+
+#[test]
+fn a_question_for_missing_messages_keeps_its_bounds() {
+    assert!(decoded(reseal(256, 32)).is_ok(), "256 messages at once");
+    for got in [0, 257] {
+        let over = KindError::TooMany { what: "messages", max: 256, got };
+        assert_eq!(decoded(reseal(got, 32)), Err(over.into()), "{got} messages");
+    }
+    for got in [0, 31, 33] {
+        assert_eq!(decoded(reseal(1, got)), Err(KindError::Key { got }.into()), "a key of {got} bytes");
+    }
+}
+
 #[test]
 fn every_kind_survives_the_wire() {
     let kinds = [
@@ -36,6 +52,8 @@ fn every_kind_survives_the_wire() {
         Body::Delete(Delete { message: ID }),
         Body::Read(Read { messages: vec![ID] }),
         Body::Profile(Profile { name: "Alice Ξ".into() }),
+        reseal(1, 32),
+        Body::Resealed(Resealed { to: DeviceId([1; 32]), sealed: Bytes(vec![2; 48]) }),
         Body::Unknown { kind: "dance".into(), value: Bytes(codec::encode(&"waltz")) },
     ];
     for body in kinds {

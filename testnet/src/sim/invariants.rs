@@ -15,6 +15,7 @@ use roost_protocol::limits;
 use roost_protocol::peer::NodeResponse;
 use roost_protocol::socket::ServerFrame;
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Violations after which a run ends: the first ones tell enough.
@@ -99,6 +100,10 @@ pub(super) struct Ledger {
     admitted: BTreeMap<(FeedId, MessageId), u64>,
     /// Nodes whose store was lost.
     pub emptied: BTreeSet<usize>,
+    /// What somebody was told as missing: it is shown when its author has given it again, and stands where it belongs.
+    missed: BTreeSet<(usize, MessageId)>,
+    /// All messages before this one were seen by everybody, when that was last looked at.
+    seen_up_to: Cell<usize>,
 }
 
 impl Ledger {
@@ -161,6 +166,10 @@ impl Ledger {
         if let Some(message) = self.get_mut(id) {
             message.dropped = true;
         }
+    }
+
+    pub fn missed(&mut self, person: usize, id: MessageId) {
+        self.missed.insert((person, id));
     }
 
     pub fn refused(&mut self, id: &MessageId, why: String) {
@@ -242,6 +251,9 @@ impl World {
         }
         if shown > 1 {
             self.violated("I2", format!("message {number} is shown {shown} times to person {person}"));
+        }
+        if self.ledger.missed.contains(&(person, message.id)) {
+            return;
         }
         let last = self.ledger.order.insert((from, person, to), order);
         if last.is_some_and(|last| last > order) && !self.is_tainted(from, to) {
@@ -369,10 +381,14 @@ impl World {
 
     /// Whether everybody has seen everything and nothing waits.
     pub(super) fn is_at_rest(&self) -> bool {
-        let all_shown =
-            self.ledger.messages.iter().all(|message| {
-                !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
-            });
+        // It is looked at with each step: what was seen once is not looked at again before the end.
+        let seen = self.ledger.seen_up_to.get();
+        let settled = |message: &&Message| {
+            !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
+        };
+        let seen = seen + self.ledger.messages.iter().skip(seen).take_while(settled).count();
+        self.ledger.seen_up_to.set(seen);
+        let all_shown = seen == self.ledger.messages.len();
         let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
         all_shown
             && self.nodes.iter().all(|node| {

@@ -345,15 +345,20 @@ impl World {
                     self.counters.reach(if report.over { "memberships_over" } else { "memberships" });
                     self.check_device(person);
                 }
-                Output::Gap { reason, .. } => {
+                Output::Gap { reason, message, .. } => {
+                    if reason.starts_with("the message cannot be opened yet") {
+                        self.ledger.missed(person, message);
+                    }
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",
                         "the conversation cannot be entered" => "gaps_entry",
                         "the message cannot be opened" => "gaps_unopened",
+                        "the message cannot be opened yet: its author is asked for it" => "gaps_asked",
                         _ => "gaps_other",
                     };
                     self.counters.reach(counter);
                 }
+                Output::GapClosed { .. } => self.counters.reach("gaps_closed"),
                 Output::SignedIn => {
                     if let Some(target) = self.people.get_mut(person) {
                         target.pause_ms = RECONNECT_MS_MIN;

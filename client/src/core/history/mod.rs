@@ -318,6 +318,7 @@ impl Device {
     fn put_said(&mut self, conversation: ConversationId, id: MessageId, row: &MessageRow) {
         if row.gone.is_some() {
             self.something_went(self.last_now_ms);
+            self.reseals.goes(id);
         }
         self.table.put(rows::history(&conversation, &id), row);
         self.index(conversation, id, row);

@@ -100,7 +100,13 @@ impl Said {
                 let change = Change::Reaction { emoji: reaction.emoji.clone(), remove: reaction.remove };
                 Self::Change(reaction.message, change)
             }
-            Body::Delivered(_) | Body::Read(_) | Body::Profile(_) | Body::Leave(_) | Body::About(_) => Self::Receipt,
+            Body::Delivered(_)
+            | Body::Read(_)
+            | Body::Profile(_)
+            | Body::Leave(_)
+            | Body::About(_)
+            | Body::Reseal(_)
+            | Body::Resealed(_) => Self::Receipt,
         }
     }
 }

@@ -181,7 +181,8 @@ impl Device {
     /// Keeps what a hub has signed, to hold it to its word.
     pub(super) fn keep_head(&mut self, head: &ConversationHead, signed: &Signed) -> Result<(), DeviceError> {
         self.table.put(rows::head(&head.group, head.epoch), signed);
-        self.trim::<Signed>(&rows::heads_of(&head.group), HEADS_MAX)
+        self.trim(&rows::heads_of(&head.group), HEADS_MAX);
+        Ok(())
     }
 
     /// How the hub of a group changed, for a home that lost it; `None` if it is too much for one frame.
@@ -198,17 +199,17 @@ impl Device {
     pub(super) fn note_done(&mut self, group: &GroupId, epoch: u64, intent: u64) -> Result<(), DeviceError> {
         if let Some(row) = self.table.get::<IntentRow>(&rows::intent(intent))? {
             self.table.put(rows::done(group, epoch), &row.change);
-            self.trim::<GroupChange>(&rows::done_of(group), DONE_MAX)?;
+            self.trim(&rows::done_of(group), DONE_MAX);
         }
         Ok(())
     }
 
-    fn trim<T: serde::de::DeserializeOwned>(&mut self, prefix: &[u8], max: usize) -> Result<(), DeviceError> {
-        let kept = self.table.scan::<T>(prefix)?;
-        for (key, _) in kept.iter().take(kept.len().saturating_sub(max)) {
-            self.table.delete(key.clone());
+    fn trim(&mut self, prefix: &[u8], max: usize) {
+        let kept = self.table.keys_under(prefix);
+        let beyond = kept.len().saturating_sub(max);
+        for key in kept.into_iter().take(beyond) {
+            self.table.delete(key);
         }
-        Ok(())
     }
 
     /// Another branch stands than the one our state is on: what we wanted is planned anew there, once we have come over.

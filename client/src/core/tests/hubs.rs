@@ -1,9 +1,11 @@
 //! How the hub of a conversation changes, at devices on the symbolic twin: alice, bob, carol and dave, over three model nodes that
 //! order whatever MLS allows. What real nodes refuse is theirs to prove; here the devices' own rules are told.
 
+mod late;
+
 use super::*;
 use crate::core::{Engine, Extras, GroupChange};
-use roost_crypto::group::{SymbolicEngine, symbolic};
+use roost_crypto::group::{self, OpenMlsEngine, SymbolicEngine, symbolic};
 use roost_crypto::sabotage::Sabotage;
 use roost_protocol::conversation::{Commit, ConversationState, Role};
 use roost_protocol::epoch;
@@ -35,7 +37,15 @@ struct Person {
     accused: usize,
 }
 
+/// By which engine devices and hubs do their mathematics.
+#[derive(Clone, Copy)]
+enum Kind {
+    Twin,
+    Mls,
+}
+
 struct Town {
+    kind: Kind,
     nodes: Vec<SecretKey>,
     dead: BTreeSet<usize>,
     org: SecretKey,
@@ -49,7 +59,7 @@ struct Town {
 }
 
 impl Town {
-    fn new() -> Self {
+    fn new(kind: Kind) -> Self {
         let nodes: Vec<SecretKey> = (1..=3).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
         let org = SecretKey::from_seed(&[9; 32]);
         let mut people = Vec::new();
@@ -71,7 +81,7 @@ impl Town {
                 device_id: new.device(),
                 log: new.log.log().clone(),
                 record,
-                device: open(&disk),
+                device: open(kind, &disk),
                 disk,
                 arrived: VecDeque::new(),
                 pool: VecDeque::new(),
@@ -85,7 +95,7 @@ impl Town {
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
         let (dead, accusations) = (BTreeSet::new(), Vec::new());
-        let mut town = Self { nodes, dead, org, people, states, feeds, accusations, now_ms: NOW_MS, draws };
+        let mut town = Self { kind, nodes, dead, org, people, states, feeds, accusations, now_ms: NOW_MS, draws };
         for (index, home) in HOMES.into_iter().enumerate() {
             let home = town.nodes[home].public_key();
             let hello = ServerFrame::Hello {
@@ -106,7 +116,11 @@ impl Town {
 
     /// Alice's group with bob, an admin, and carol, of which alice's home is the hub.
     fn with_group() -> (Self, ConversationId) {
-        let mut town = Self::new();
+        Self::with_group_of(Kind::Twin)
+    }
+
+    fn with_group_of(kind: Kind) -> (Self, ConversationId) {
+        let mut town = Self::new(kind);
         let members = vec!["bob@acme".parse().unwrap(), "carol@acme".parse().unwrap()];
         let created = {
             let mut random = draw(&mut town.draws);
@@ -144,14 +158,16 @@ impl Town {
     }
 
     fn say(&mut self, person: usize, conversation: ConversationId, text: &str) {
-        {
-            let mut random = draw(&mut self.draws);
-            self.people[person]
-                .device
-                .send_with(&conversation.into(), text, Extras::default(), &mut random, self.now_ms)
-                .expect("written");
-        }
+        self.write(person, conversation, text);
         self.settle();
+    }
+
+    fn write(&mut self, person: usize, conversation: ConversationId, text: &str) {
+        let mut random = draw(&mut self.draws);
+        self.people[person]
+            .device
+            .send_with(&conversation.into(), text, Extras::default(), &mut random, self.now_ms)
+            .expect("written");
     }
 
     /// The hub that a person's device follows, its term and MLS epoch.
@@ -184,26 +200,31 @@ impl Town {
     /// Until nothing moves and every pause is over.
     fn settle(&mut self) {
         for _ in 0..40 {
-            for _ in 0..200 {
-                let mut moved = false;
-                for person in 0..self.people.len() {
-                    while let Some(frame) = self.people[person].arrived.pop_front() {
-                        moved = true;
-                        self.input(person, Input::Frame(Box::new(frame)));
-                    }
-                    {
-                        let mut random = draw(&mut self.draws);
-                        let one = &mut self.people[person];
-                        one.device.finish(&mut random, self.now_ms).expect("finished").apply_to(&mut one.disk);
-                    }
-                    moved |= self.let_out(person);
-                }
-                if !moved {
-                    break;
-                }
-            }
-            self.now_ms += 1_000;
+            self.flow();
         }
+    }
+
+    /// Until nothing moves; then a second is over.
+    fn flow(&mut self) {
+        for _ in 0..200 {
+            let mut moved = false;
+            for person in 0..self.people.len() {
+                while let Some(frame) = self.people[person].arrived.pop_front() {
+                    moved = true;
+                    self.input(person, Input::Frame(Box::new(frame)));
+                }
+                {
+                    let mut random = draw(&mut self.draws);
+                    let one = &mut self.people[person];
+                    one.device.finish(&mut random, self.now_ms).expect("finished").apply_to(&mut one.disk);
+                }
+                moved |= self.let_out(person);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.now_ms += 1_000;
     }
 
     fn let_out(&mut self, person: usize) -> bool {
@@ -281,7 +302,7 @@ impl Town {
             }
             ClientFrame::FetchTree { id, epoch, .. } => match self.states.get(&epoch) {
                 Some(state) => {
-                    let tree = symbolic::tree_of(state.as_slice()).unwrap();
+                    let tree = self.kind.tree_of(state.as_slice());
                     ServerFrame::Tree { id, total: tree.len() as u64, part: tree }
                 }
                 None => refused(id, Code::NotFound, false),
@@ -327,7 +348,7 @@ impl Town {
     }
 
     fn create(&mut self, creation: &Creation) -> Signed {
-        let (_, state) = symbolic::begin(creation.group_info.as_slice(), creation.tree.as_slice()).unwrap();
+        let state = self.kind.begin(creation);
         self.states.insert(1, state);
         let hub = self.index_of(&creation.state.hub);
         let (group, made_by) = (creation.group, creation.hash());
@@ -343,10 +364,7 @@ impl Town {
 
     /// A hub orders a commit on top of an epoch; what it makes of it goes to everybody before and after who hears it.
     fn order(&mut self, by: usize, hub: usize, base: u64, commit: Commit, from: Option<Signed>) -> Signed {
-        let welcome = commit.welcome.as_ref().map(Bytes::as_slice);
-        let (bytes, info) = (commit.commit.as_slice(), commit.group_info.as_slice());
-        let (view, after) =
-            symbolic::judge(self.states[&base].as_slice(), bytes, welcome, info).expect("MLS allows it");
+        let (view, after) = self.kind.judge(self.states[&base].as_slice(), &commit);
         let state: ConversationState = codec::decode_canonical(view.conv_state.as_slice(), 1 << 20).unwrap();
         self.states.insert(commit.epoch, after);
         let ordered_by = (state.hub != self.node(hub)).then(|| self.node(hub));
@@ -398,11 +416,47 @@ impl Town {
     }
 }
 
-fn open(disk: &Disk) -> Device {
-    Device::open_with(disk.clone(), |_, identity| Engine {
-        groups: Box::new(SymbolicEngine::new(identity.credential, identity.key, 7)),
-        inspect: symbolic::inspect_key_package,
-        sabotage: Sabotage::NONE,
+impl Kind {
+    fn begin(self, creation: &Creation) -> Bytes {
+        let (info, tree) = (creation.group_info.as_slice(), creation.tree.as_slice());
+        let begun = match self {
+            Self::Twin => symbolic::begin(info, tree),
+            Self::Mls => group::begin(info, tree),
+        };
+        begun.expect("a group begins").1
+    }
+
+    fn judge(self, state: &[u8], commit: &Commit) -> (group::CommitView, Bytes) {
+        let welcome = commit.welcome.as_ref().map(Bytes::as_slice);
+        let (bytes, info) = (commit.commit.as_slice(), commit.group_info.as_slice());
+        let judged = match self {
+            Self::Twin => symbolic::judge(state, bytes, welcome, info),
+            Self::Mls => group::judge(state, bytes, welcome, info),
+        };
+        judged.expect("MLS allows it")
+    }
+
+    fn tree_of(self, state: &[u8]) -> Bytes {
+        match self {
+            Self::Twin => symbolic::tree_of(state),
+            Self::Mls => group::tree_of(state),
+        }
+        .expect("a state has a tree")
+    }
+}
+
+fn open(kind: Kind, disk: &Disk) -> Device {
+    Device::open_with(disk.clone(), |key, identity| match kind {
+        Kind::Twin => Engine {
+            groups: Box::new(SymbolicEngine::new(identity.credential, identity.key, 7)),
+            inspect: symbolic::inspect_key_package,
+            sabotage: Sabotage::NONE,
+        },
+        Kind::Mls => Engine {
+            groups: Box::new(OpenMlsEngine::new(key, identity.credential)),
+            inspect: group::inspect_key_package,
+            sabotage: Sabotage::NONE,
+        },
     })
     .expect("opens")
 }
