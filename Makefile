@@ -54,9 +54,11 @@ test: ## everything that CI proves
 ROOST_KILLS ?= 1000
 ROOST_CUTS ?= 2000
 ROOST_PLACES ?= 2000
+ROOST_OUTAGE ?= 1000
 
-proof: ## the crash suites at full size
+proof: ## the crash suites and the day's outage at full size
 	$(CARGO) build --workspace --all-targets --locked
+	ROOST_OUTAGE=$(ROOST_OUTAGE) $(CARGO) nextest run --locked -p roost-testnet --success-output final -E 'binary(outage)'
 	ROOST_KILLS=$(ROOST_KILLS) ROOST_CUTS=$(ROOST_CUTS) ROOST_PLACES=$(ROOST_PLACES) RUST_BACKTRACE=0 \
 	$(CARGO) nextest run --locked -p roost-node -p roost-tests --no-fail-fast --success-output final \
 		-E 'test(kills::) | test(power::) | test(damage::)'

@@ -9,6 +9,8 @@ pub(super) enum Fault {
     Partition(usize, usize),
     OneWay(usize, usize),
     Kill(usize),
+    /// A node is down for as long as the scenario says.
+    Outage(usize),
     StartKill(usize),
     Pause(usize),
     NodeClock(usize, i64),
@@ -107,6 +109,11 @@ impl World {
                     None => self.crash_node(node, restart),
                 }
                 return;
+            }
+            Fault::Outage(node) => {
+                self.counters.fault("outage");
+                let outage_ms = self.scenario.outage_s * 1_000;
+                return self.crash_node(node, outage_ms);
             }
             Fault::StartKill(node) => {
                 if let Some(target) = self.nodes.get_mut(node) {

@@ -15,6 +15,7 @@ mod invariants;
 mod liar;
 mod links;
 mod node;
+mod outage;
 mod person;
 mod report;
 mod scenario;

@@ -1,6 +1,7 @@
 //! What one simulation is made of, as data: derived from the seed, and overridden by a file.
 
 use super::dice::Dice;
+use super::outage::DOWN_MS;
 use serde::{Deserialize, Serialize};
 
 /// Which group engine the devices have.
@@ -109,6 +110,10 @@ pub struct Scenario {
     pub accounts: usize,
     /// Messages that people write.
     pub messages: usize,
+    /// The node at which the last account lives is down for so long, virtual seconds, while the others go on in one group: its
+    /// messages and changes are those of groups below, and nothing else happens. 0 for none. See `outage`.
+    #[serde(default)]
+    pub outage_s: u64,
     /// Conversations of many.
     pub groups: usize,
     /// Times at which somebody writes to one of them, once or in a burst.
@@ -188,6 +193,7 @@ impl Scenario {
             nodes,
             accounts,
             messages: size(messages),
+            outage_s: 0,
             groups: of_groups(groups),
             group_messages: of_groups(group_messages),
             changes: of_groups(changes),
@@ -216,6 +222,16 @@ impl Scenario {
     fn checked(self) -> Result<Self, ScenarioError> {
         let size = |expected, got| Err(ScenarioError::Size { expected, got });
         let of_groups = self.groups.max(self.group_messages).max(self.changes);
+        if self.outage_s > 0 {
+            return match (self.nodes, self.accounts) {
+                (3..=8, 3..=20) if of_groups <= 10_000 && self.safety_s > self.outage_s + DOWN_MS / 1_000 => Ok(self),
+                (3..=8, 3..=20) if of_groups <= 10_000 => {
+                    size("a safety phase that is longer than the outage", usize::try_from(self.safety_s).unwrap_or(0))
+                }
+                (3..=8, 3..=20) => size("at most 10000 of anything in groups", of_groups),
+                (_, got) => size("3 to 8 nodes and 3 to 20 accounts for an outage", got),
+            };
+        }
         match (self.nodes, self.accounts, self.messages) {
             (2..=8, 2..=20, 0..=1000) if self.groups > 0 && self.accounts < 3 => {
                 size("at least 3 accounts for a group", self.accounts)

@@ -2,6 +2,7 @@
 
 use super::links::Parcel;
 use roost_node::relay::ConnectionId;
+use roost_protocol::conversation::Role;
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,8 @@ pub(super) enum Event {
     Begin { group: usize },
     /// Somebody changes the people of one.
     Change { group: usize },
+    /// An admin gives somebody of a group a role.
+    Role { group: usize, role: Role },
     /// A fault begins.
     Fault { fault: usize },
     /// A fault ends.

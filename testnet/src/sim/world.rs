@@ -88,7 +88,11 @@ impl World {
         }
         for number in 0..world.scenario.accounts {
             // The first two are at home at different nodes, so that something always crosses the network.
-            let home = if number < 2 { number } else { world.dice.index(world.scenario.nodes) };
+            let home = match number {
+                0 | 1 => number,
+                _ if world.scenario.outage_s > 0 && number + 1 == world.scenario.accounts => world.scenario.nodes - 1,
+                _ => world.dice.index(world.scenario.nodes),
+            };
             world.sign_up(number, home)?;
         }
         if let Some(lie) = world.scenario.faults.lie {
@@ -109,7 +113,11 @@ impl World {
         let heal = world.now + world.scenario.safety_s * 1000;
         world.schedule.at(heal, Event::Heal);
         // Last, so that a seed without groups draws what it always drew.
-        world.plan_groups();
+        if world.scenario.outage_s > 0 {
+            world.plan_outage();
+        } else {
+            world.plan_groups();
+        }
         Ok(world)
     }
 
@@ -219,6 +227,7 @@ impl World {
             }
             Event::Begin { group } => self.begin_group(group),
             Event::Change { group } => self.change_group(group),
+            Event::Role { group, role } => self.give_role(group, role),
             Event::Fault { fault } => {
                 let kind = self.faults.get(fault).copied();
                 self.trace.step(self.now, format_args!("fault {fault} {kind:?}"));
