@@ -152,7 +152,7 @@ impl Device {
 
     /// Whether nothing is to be sealed in a group now: an ended device could read it, or this device has not asked yet.
     pub(super) fn is_held(&mut self, group: &GroupId) -> Result<bool, DeviceError> {
-        if self.leaves.asked.as_ref() == Some(group) {
+        if self.leaves.asked.as_ref() == Some(group) || self.is_lost(group) {
             return Ok(true);
         }
         if let Some(at) = self.leaves.to_ask.iter().position(|waiting| waiting == group) {
@@ -221,7 +221,7 @@ impl Device {
     }
 
     /// Groups that stand and in which this device has a leaf, the one with the newest message first.
-    fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
+    pub(super) fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut rows = Vec::new();
         for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
             if let Some(group) = key.get(1..).and_then(GroupId::from_slice) {

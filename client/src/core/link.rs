@@ -37,6 +37,7 @@ pub(super) enum Pending {
     Commit(u64, GroupId, OperationId),
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
+    FetchCommits(GroupId),
     Accuse,
     Submit(MessageId),
     /// With the log that was sent.
@@ -82,6 +83,11 @@ impl Link {
         self.ready && self.hello.as_ref().is_some_and(|hello| hello.hears_whispers)
     }
 
+    /// Whether the home is in this life of its store.
+    pub fn is_of(&self, life: &Incarnation) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.incarnation == *life)
+    }
+
     /// Whether the home also holds the key packages that it lacked: others can begin a conversation with us.
     pub fn is_reachable(&self) -> bool {
         self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages))
@@ -103,6 +109,7 @@ impl Device {
         self.leaves.disconnected();
         self.inbox.disconnected();
         self.intents.disconnected();
+        self.lost.disconnected();
         self.whispers.disconnected();
     }
 
@@ -133,7 +140,12 @@ impl Device {
                 Some(Pending::Introduce(account)) => self.outbox.free(&account),
                 // A conversation that was not taken is shown again on the next connection, which the old cursor tells.
                 Some(Pending::Resume(cursor)) if self.link.untaken.is_empty() => {
-                    self.table.put(rows::cursor(), &cursor);
+                    // Where the home has moved it forward meanwhile, it stays.
+                    let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
+                    let further = known.filter(|known| known.incarnation == cursor.incarnation);
+                    if further.is_none_or(|known| known.after < cursor.after) {
+                        self.table.put(rows::cursor(), &cursor);
+                    }
                 }
                 Some(Pending::LinkAnswer) => self.link_answered(Ok(()), now_ms),
                 Some(Pending::AppendLog(log)) => self.log_appended(&log)?,
@@ -173,6 +185,12 @@ impl Device {
                     self.tree_part(group, epoch, total, part.as_slice())?;
                 }
             }
+            ServerFrame::Commits { id, entries } => {
+                if let Some(Pending::FetchCommits(group)) = self.answered(id) {
+                    self.commits_told(group, &entries, now_ms)?;
+                }
+            }
+            ServerFrame::Trimmed { inbox } => self.trimmed(inbox)?,
             ServerFrame::Participants { id, logs } => match self.answered(id) {
                 Some(Pending::FetchParticipants(group)) => self.participants_told(group, &logs, now_ms)?,
                 Some(Pending::FollowLogs(group)) => self.logs_told(group, &logs)?,
@@ -221,8 +239,8 @@ impl Device {
                 }
             }
             ServerFrame::LinkRequested { session, sealed } => self.link_requested(session, &sealed),
-            // A device that was away for long has its history from the archive. The others are for who signs nobody in.
-            ServerFrame::Trimmed { .. } | ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
+            // For who signs nobody in.
+            ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
         }
         Ok(())
     }
@@ -400,6 +418,7 @@ impl Device {
             Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => {
                 self.joining_refused(group, &error, now_ms)?
             }
+            Pending::FetchCommits(group) => self.commits_refused(group, &error, now_ms),
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }

@@ -102,6 +102,9 @@ pub enum Output {
         /// Which message.
         message: MessageId,
     },
+    /// This device was restored from an old copy, or was away for too long: it comes back to the conversation by itself, and what
+    /// was said meanwhile is asked for, as far as it is known of.
+    StateLost(ConversationId),
     /// An intent of [`Device::create_group`] or [`Device::change_group`] is true, or never will be.
     Intent(IntentReport),
     /// The people of a conversation have changed.
@@ -211,6 +214,7 @@ pub struct Device {
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
+    lost: many::Lost,
     /// Handles that are wanted for their own sake.
     wanted: BTreeSet<Handle>,
     /// What the clock showed last.
@@ -266,6 +270,7 @@ impl Device {
             reseals: reseal::Reseals::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
+            lost: many::Lost::default(),
             wanted: BTreeSet::new(),
             last_now_ms: 0,
             staged: Vec::new(),
@@ -323,6 +328,7 @@ impl Device {
         self.pump_devices();
         self.pump_link(&mut *random);
         self.pump_leaves(now_ms)?;
+        self.pump_lost(&mut *random, now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
@@ -339,6 +345,7 @@ impl Device {
             self.outbox.due_at_once();
             self.inbox.name_no_longer();
             self.intents.due_at_once();
+            self.lost.due_at_once();
             self.whispers.due_at_once(now_ms);
             self.reseals.due_at_once();
         }
@@ -361,6 +368,7 @@ impl Device {
             self.link_wake_at(),
             self.leaves_wake_at(),
             self.intents_wake_at(),
+            self.lost_wake_at(),
             self.history_wake_at(),
             self.archive_wake_at(),
             self.whispers_wake_at(),

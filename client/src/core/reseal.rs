@@ -206,7 +206,12 @@ impl Device {
     }
 
     /// Somebody could not open messages of ours, or of somebody else.
-    pub(super) fn asked_again(&mut self, header: &EntryHeader, place: Place, reseal: Reseal) -> Result<(), DeviceError> {
+    pub(super) fn asked_again(
+        &mut self,
+        header: &EntryHeader,
+        place: Place,
+        reseal: Reseal,
+    ) -> Result<(), DeviceError> {
         let EntryHeader { account, device, .. } = *header;
         // Whom we do not want to hear of us hears nothing; and a stranger of a conversation of two was told nothing.
         let hears = match place.peer {
@@ -356,7 +361,9 @@ impl Device {
             for id in messages {
                 self.reseals.due.remove(&(group, device, id));
                 let key = rows::missing(&group, &device, &id);
-                let (Some(row), Some((place, people))) = (self.table.get::<MissingRow>(&key)?, &place) else { continue };
+                let (Some(row), Some((place, people))) = (self.table.get::<MissingRow>(&key)?, &place) else {
+                    continue;
+                };
                 if self.table.has(&rows::history(&place.conversation, &id)) {
                     // The archive brought it.
                     self.table.delete(key);
@@ -388,9 +395,8 @@ impl Device {
         }
         let conversation = ConversationId::of_group(group);
         let row = self.group_of(&conversation)?;
-        Ok(row.map(|row| {
-            (Place::of_many(conversation), row.state.participants.iter().map(|one| one.account).collect())
-        }))
+        Ok(row
+            .map(|row| (Place::of_many(conversation), row.state.participants.iter().map(|one| one.account).collect())))
     }
 
     /// The key that answers are sealed to, while something is missing.

@@ -52,6 +52,7 @@ pub(super) const OUTBOX: u8 = b'o';
 pub(super) const PARKED: u8 = b'k';
 pub(super) const PEER: u8 = b'p';
 pub(super) const PENDING: u8 = b'e';
+pub(super) const LOST: u8 = b'R';
 pub(super) const ORG: u8 = b'q';
 pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
@@ -262,6 +263,11 @@ pub(super) fn pending(group: &GroupId) -> Vec<u8> {
 
 pub(super) fn astray(group: &GroupId) -> Vec<u8> {
     key(ASTRAY, &[group.as_bytes()])
+}
+
+/// A group whose state this device has lost.
+pub(super) fn lost(group: &GroupId) -> Vec<u8> {
+    key(LOST, &[group.as_bytes()])
 }
 
 pub(super) fn branch(group: &GroupId) -> Vec<u8> {

@@ -337,6 +337,10 @@ impl Driver {
                     tracing::warn!(reason, "an entry cannot be shown");
                     self.remember_gap(Gap { conversation, message, reason });
                 }
+                Output::StateLost(_) => {
+                    tracing::warn!("this device has an older state than it had: it comes back to its conversations");
+                    changed = true;
+                }
                 Output::GapClosed { message } => {
                     self.gaps.retain(|gap| gap.message != message);
                     self.altered = true;

@@ -267,6 +267,20 @@ impl GroupEngine for OpenMlsEngine {
         self.make_rejoin(rows, group_info, tree)
     }
 
+    fn public_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        rejoin::public_state(rows, group_id)
+    }
+
+    fn replay(
+        &self,
+        state: &[u8],
+        commit: &[u8],
+        welcome: Option<&[u8]>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError> {
+        super::hub::judge(state, commit, welcome, group_info)
+    }
+
     fn seal(&mut self, rows: &dyn Rows, group_id: &[u8], plaintext: &[u8]) -> Result<(Sealed, WriteSet), GroupError> {
         bounded(Part::Plaintext, plaintext, PLAINTEXT_MAX_BYTES)?;
         let provider = Provider::new(rows);

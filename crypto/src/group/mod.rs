@@ -325,6 +325,24 @@ pub trait GroupEngine {
     /// [`GroupError::Malformed`], [`GroupError::BadCredential`], [`GroupError::DeviceMismatch`].
     fn rejoin(&mut self, rows: &dyn Rows, group_info: &[u8], tree: &[u8]) -> Result<(Committed, WriteSet), GroupError>;
 
+    /// What everybody can see of the group's epoch, from which [`Self::replay`] goes on.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::BadRow`].
+    fn public_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError>;
+
+    /// Goes one commit on from a public state, as a hub judges it ([`judge`]): for a device that cannot follow as a member.
+    ///
+    /// # Errors
+    /// Those of [`judge`].
+    fn replay(
+        &self,
+        state: &[u8],
+        commit: &[u8],
+        welcome: Option<&[u8]>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError>;
+
     /// Seals an application message of at most [`PLAINTEXT_MAX_BYTES`] in the group's epoch.
     ///
     /// # Errors

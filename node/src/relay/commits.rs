@@ -241,6 +241,7 @@ impl Relay {
         let own = feeds::head(step.rows, &feed)?.seq + 1;
         self.follow(step, &before.state, &head, &next, (own, own))?;
         let seq = feeds::append(step, feed, EntryKind::Commit, head.epoch, author, payload)?;
+        super::log::note(step, &head.group, head.epoch, &feed, seq);
         let audience = ConversationState { participants: everybody(&before.state, &head.state), ..head.state.clone() };
         self.spread(step, &audience, Reference { feed, seq, bytes }, None)?;
         Ok(signed)
@@ -293,6 +294,9 @@ impl Relay {
             if before.has(&account) || head.state.has(&account) {
                 self.learn_log(step, log)?;
             }
+        }
+        if past != Some(false) {
+            super::log::note(step, &head.group, head.epoch, &entry.header.feed, entry.header.seq);
         }
         if let Some(of_chain) = past {
             let row = rows::participants(&head.group, head.epoch);

@@ -292,6 +292,7 @@ impl Relay {
         };
         let bytes = payload.len();
         let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
+        super::log::note(step, &head.group, head.epoch, &feed, seq);
         self.spread(step, &head.state, Reference { feed, seq, bytes }, None)
     }
 

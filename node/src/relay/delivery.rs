@@ -389,6 +389,7 @@ impl Relay {
                 }
                 self.check_creation(step, &contact.creation)?;
                 self.know(step, &head, &contact.head, &contact.creation)?;
+                super::log::note(step, &head.group, head.epoch, &entry.header.feed, entry.header.seq);
                 Ok(head.state)
             }
             EntryKind::Commit => self.admit_commit(step, peer, deliver, entry),

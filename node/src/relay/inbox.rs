@@ -144,10 +144,16 @@ impl Relay {
         let head: u64 = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
         // What others of the account still wait for is not sent again; a device that was added later has its beginning here.
         let cursor: u64 = rows::get(step.rows, &rows::cursor(&account, &device))?.unwrap_or(0);
+        let asked = after;
         let mut after = after.max(cursor).min(head);
+        // Who asks for what it had acknowledged has lost it since.
+        let mut is_short = asked > 0 && after > asked;
         let start = self.inbox_start(step, &account)?;
         if after + 1 < start {
             after = start - 1;
+            is_short = true;
+        }
+        if is_short {
             self.send(connection, ServerFrame::Trimmed { inbox: after });
         }
         self.ack(step, connection, account, device, after)?;

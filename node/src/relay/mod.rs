@@ -22,6 +22,7 @@ mod inbox;
 mod inputs;
 mod linking;
 mod lives;
+mod log;
 mod memo;
 mod note;
 mod quotas;
@@ -472,6 +473,12 @@ impl Relay {
             }
             ClientFrame::FetchTree { id, group, epoch, offset } => {
                 self.fetch_tree(step, connection, id, account, (group, epoch, offset))
+            }
+            ClientFrame::FetchCommits { id, group, behind } => {
+                self.may_resume(step, &account)?;
+                let entries = self.commits_behind(step, &account, &group, behind)?;
+                self.send(connection, ServerFrame::Commits { id, entries });
+                Ok(())
             }
             ClientFrame::FetchParticipants { id, group, epoch, behind } => {
                 let logs = self.fetch_participants(step, account, (group, epoch), behind)?;

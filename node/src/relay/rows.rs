@@ -78,6 +78,8 @@ pub const GIVEN_STATE: u8 = b'S';
 pub const EQUIVOCATION: u8 = b'E';
 /// Operation id → what the hub said to a commit.
 pub const COMMIT_VERDICT: u8 = b'V';
+/// Group id, epoch → feed and position of the commit, or creation, that made it.
+pub const COMMIT_AT: u8 = b'C';
 /// Account that lives elsewhere → newest identity log known.
 pub const PEER_LOG: u8 = b'p';
 /// Node → the life of its store, last heard.
@@ -227,6 +229,15 @@ pub fn tree(id: &GroupId, epoch: u64) -> Vec<u8> {
 
 pub fn group_info(id: &GroupId) -> Vec<u8> {
     key(GROUP_INFO, &[id.as_bytes()])
+}
+
+pub fn commit_at(id: &GroupId, epoch: u64) -> Vec<u8> {
+    key(COMMIT_AT, &[id.as_bytes(), &position(epoch)])
+}
+
+/// The epoch of a key made by [`commit_at`].
+pub fn parse_commit_epoch(key: &[u8]) -> Option<u64> {
+    key.last_chunk().copied().map(u64::from_be_bytes)
 }
 
 pub fn head(id: &GroupId, epoch: u64) -> Vec<u8> {

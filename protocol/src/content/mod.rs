@@ -157,10 +157,7 @@ impl Body {
     /// Whether it is only a sign between devices, that something arrived, was read or is missing: no person waits for it, and
     /// none is told if it is lost.
     pub fn is_receipt(&self) -> bool {
-        matches!(
-            self,
-            Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::Reseal(_) | Self::Resealed(_)
-        )
+        matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::Reseal(_) | Self::Resealed(_))
     }
 
     /// Whether it keeps the bounds of its kind.

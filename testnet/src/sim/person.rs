@@ -358,6 +358,7 @@ impl World {
                     };
                     self.counters.reach(counter);
                 }
+                Output::StateLost(_) => self.counters.reach("states_lost"),
                 Output::GapClosed { .. } => self.counters.reach("gaps_closed"),
                 Output::SignedIn => {
                     if let Some(target) = self.people.get_mut(person) {

@@ -8,7 +8,7 @@ use super::succession::Standing;
 use super::{ConversationRow, GroupChange};
 use crate::error::Error;
 use roost_crypto::codec;
-use roost_crypto::group::GroupError;
+use roost_crypto::group::{CommitView, GroupError};
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
@@ -178,6 +178,11 @@ impl Device {
         match self.followed(&head.group)? {
             // A home in a new life is brought all of it again, also how we joined before we were removed.
             Some(row) if row.group == head.group && row.over && head.epoch <= row.epoch => Ok(()),
+            Some(row)
+                if row.group == head.group && !row.over && self.is_lost(&row.group) && !self.is_astray(&row.group) =>
+            {
+                self.lost_commit(row, &head, &next, entry)
+            }
             Some(row) if row.group == head.group && !row.over => {
                 match self.standing_of(&row, &head, &next, &entry.header.account)? {
                     Standing::Next => self.follow_commit(row, &head, &next, entry, now_ms),
@@ -334,13 +339,24 @@ impl Device {
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
             Err(_) => return Ok(None),
         };
+        self.check_view(&row.state, head, commit, &view)
+    }
+
+    /// As [`Self::check_commit`], of a commit that was read already.
+    pub(super) fn check_view(
+        &mut self,
+        before: &ConversationState,
+        head: &ConversationHead,
+        commit: &Commit,
+        view: &CommitView,
+    ) -> Result<Option<()>, DeviceError> {
         let after = codec::decode_canonical::<ConversationState>(view.conv_state.as_slice(), limits::COMMIT_BYTES_MAX);
         if after.as_ref() != Ok(&head.state) || view.epoch != epoch::mls(head.epoch) {
             return Ok(None);
         }
         for log in &commit.logs {
             let Ok(log) = VerifiedLog::verify(log) else { return Ok(None) };
-            let concerned = row.state.has(&log.account()) || head.state.has(&log.account());
+            let concerned = before.has(&log.account()) || head.state.has(&log.account());
             if !concerned || self.learn_log(log.log())?.is_none() {
                 return Ok(None);
             }
@@ -362,10 +378,10 @@ impl Device {
             }
         }
         let log_of = |account: &AccountId| logs.get(account);
-        let verdict = if head.state.term == row.state.term {
-            membership::check(&row.state, &head.state, &view, log_of, &leaves, Judge::Member)
+        let verdict = if head.state.term == before.term {
+            membership::check(before, &head.state, view, log_of, &leaves, Judge::Member)
         } else {
-            membership::check_succession(&row.state, &head.state, &view, log_of, Judge::Member)
+            membership::check_succession(before, &head.state, view, log_of, Judge::Member)
         };
         Ok(verdict.ok())
     }

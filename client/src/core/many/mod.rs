@@ -8,6 +8,7 @@ mod commits;
 mod intents;
 mod invitations;
 mod joining;
+mod lost;
 mod planning;
 mod succession;
 
@@ -15,6 +16,7 @@ pub(super) use about::AboutRow;
 pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};
+pub(super) use lost::Lost;
 pub use succession::EquivocationReport;
 
 use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};

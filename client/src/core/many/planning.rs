@@ -90,6 +90,9 @@ impl Device {
             }
             return Ok(());
         }
+        if self.is_lost(&row.group) && row.change != GroupChange::Rejoin {
+            return Ok(());
+        }
         if let GroupChange::Succeed { term, .. } = &row.change {
             self.make_way(number, &row.group, *term)?;
         }

@@ -13,7 +13,7 @@ use roost_crypto::codec;
 use roost_crypto::group::GroupError;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Role};
+use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Policy, Role};
 use roost_protocol::epoch;
 use roost_protocol::equivocation::EquivocationProof;
 use roost_protocol::feed::{Entry, NextEpoch};
@@ -287,10 +287,14 @@ impl Device {
             self.table.delete(rows::astray(&head.group));
             (row.state, row.epoch, row.over) = (head.state.clone(), head.epoch, true);
             row.head = Some(next.head.clone());
-            self.table.put(rows::conversation(&head.state.conversation), &row);
+            self.found_again(&head.group);
+            self.keep_followed(&row)?;
             return self.report_branch(&row, entry);
         }
         let Some(pending) = ours else {
+            if self.is_lost(&head.group) {
+                return self.log_has_grown(&head.group);
+            }
             self.drop_pending_of(&head.group)?;
             self.table.put(rows::astray(&head.group), next);
             self.intents.trees.retain(|(of, _), _| *of != head.group);
@@ -310,13 +314,16 @@ impl Device {
         self.intents.submitted.remove(&head.group);
         (row.state, row.epoch) = (head.state.clone(), head.epoch);
         row.head = Some(next.head.clone());
-        self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.found_again(&head.group);
+        self.keep_followed(&row)?;
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
-        self.report_branch(&row, entry)
+        self.leaves.look();
+        self.report_branch(&row, entry)?;
+        self.read_early(&head.group, now_ms)
     }
 
-    fn report_branch(&mut self, row: &ConversationRow, entry: &Entry) -> Result<(), DeviceError> {
+    pub(super) fn report_branch(&mut self, row: &ConversationRow, entry: &Entry) -> Result<(), DeviceError> {
         let report = MembershipReport {
             conversation: row.state.conversation,
             epoch: epoch::mls(row.epoch),
@@ -325,7 +332,9 @@ impl Device {
             removed: Vec::new(),
             over: row.over,
         };
-        self.staged.push(Output::Membership(report));
+        if row.state.policy != Policy::Direct {
+            self.staged.push(Output::Membership(report));
+        }
         Ok(())
     }
 
@@ -375,6 +384,12 @@ impl Device {
             _ => self.intents.joining_at_ms.remove(&row.group),
         };
         let Some(tree) = self.fetch_for(&branch)? else { return Ok(()) };
+        if let Err(at) = self.may_come_back(&row.group, now_ms)? {
+            if let Some(attempt) = self.intents.open.get_mut(&number) {
+                attempt.not_before_ms = at;
+            }
+            return Ok(());
+        }
         let info = next.commit.group_info.as_slice();
         let failed = || Refusal::later(Code::Malformed, "the branch that stands cannot be entered", "the node may lie");
         let Ok((made, writes)) = self.engine.groups.rejoin(&self.table, info, &tree) else {

@@ -2,6 +2,7 @@
 //! order whatever MLS allows. What real nodes refuse is theirs to prove; here the devices' own rules are told.
 
 mod late;
+mod lost;
 
 use super::*;
 use crate::core::{Engine, Extras, GroupChange};
@@ -35,6 +36,8 @@ struct Person {
     gaps: Vec<&'static str>,
     ended: Vec<(u64, Option<Code>)>,
     accused: usize,
+    /// How often it noticed that its state is an old one.
+    lost: usize,
 }
 
 /// By which engine devices and hubs do their mathematics.
@@ -54,6 +57,10 @@ struct Town {
     states: BTreeMap<u64, Bytes>,
     feeds: BTreeMap<usize, Vec<Entry>>,
     accusations: Vec<EquivocationProof>,
+    /// Whose device asks for what it had acknowledged.
+    restored: BTreeSet<usize>,
+    /// An epoch whose commit is left out of the log.
+    withheld: Option<u64>,
     now_ms: u64,
     draws: u64,
 }
@@ -91,27 +98,47 @@ impl Town {
                 gaps: Vec::new(),
                 ended: Vec::new(),
                 accused: 0,
+                lost: 0,
             });
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
-        let (dead, accusations) = (BTreeSet::new(), Vec::new());
-        let mut town = Self { kind, nodes, dead, org, people, states, feeds, accusations, now_ms: NOW_MS, draws };
-        for (index, home) in HOMES.into_iter().enumerate() {
-            let home = town.nodes[home].public_key();
-            let hello = ServerFrame::Hello {
-                versions: vec![1],
-                features: vec![],
-                node: NodeId::of(home),
-                org: OrgId::of(&town.org.public_key()),
-                name: "acme".into(),
-                challenge: Bytes(vec![7; 32]),
-                incarnation: Incarnation([1; 16]),
-            };
-            town.input(index, Input::Connected);
-            town.people[index].arrived.push_back(hello);
+        let (dead, accusations, restored, withheld) = (BTreeSet::new(), Vec::new(), BTreeSet::new(), None);
+        let mut town = Self {
+            kind,
+            nodes,
+            dead,
+            org,
+            people,
+            states,
+            feeds,
+            accusations,
+            restored,
+            withheld,
+            now_ms: NOW_MS,
+            draws,
+        };
+        for person in 0..HOMES.len() {
+            town.greet(person);
         }
         town.settle();
         town
+    }
+
+    /// A person's device connects to its home.
+    fn greet(&mut self, person: usize) {
+        let home = self.nodes[HOMES[person]].public_key();
+        let hello = ServerFrame::Hello {
+            versions: vec![1],
+            features: vec![],
+            node: NodeId::of(home),
+            org: OrgId::of(&self.org.public_key()),
+            name: "acme".into(),
+            challenge: Bytes(vec![7; 32]),
+            incarnation: Incarnation([1; 16]),
+        };
+        self.input(person, Input::Closed);
+        self.input(person, Input::Connected);
+        self.people[person].arrived.push_back(hello);
     }
 
     /// Alice's group with bob, an admin, and carol, of which alice's home is the hub.
@@ -242,6 +269,7 @@ impl Town {
                     self.people[person].ended.push((report.intent, report.error.map(|error| error.code)));
                 }
                 Output::Equivocation(_) => self.people[person].accused += 1,
+                Output::StateLost(_) => self.people[person].lost += 1,
                 Output::Disconnect(reason) => panic!("disconnected: {reason}"),
                 _ => {}
             }
@@ -317,6 +345,7 @@ impl Town {
                 ServerFrame::Archive { id, chunks: Vec::new(), removed: 0, last: after }
             }
             ClientFrame::ArchivePut { id, .. } => ServerFrame::Archived { id, seq: 1, bytes: 1 },
+            ClientFrame::TrimArchive { id, up_to } => ServerFrame::ArchiveTrimmed { id, removed: up_to },
             ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
                 let known = self.people[person].head.clone().expect("a conversation");
                 if epoch != known.epoch {
@@ -340,7 +369,19 @@ impl Town {
                 self.accusations.push(proof);
                 ServerFrame::Done { id }
             }
-            ClientFrame::Resume { id, .. } => ServerFrame::Done { id },
+            ClientFrame::Resume { id, .. } => {
+                if self.restored.remove(&person) {
+                    self.people[person].arrived.push_back(ServerFrame::Trimmed { inbox: 1_000 });
+                }
+                ServerFrame::Done { id }
+            }
+            ClientFrame::FetchCommits { id, behind, .. } => {
+                let all = self.feeds.values().flatten().filter(|entry| entry.header.kind != EntryKind::Message);
+                let wanted =
+                    all.filter(|entry| entry.header.epoch > behind && Some(entry.header.epoch) != self.withheld);
+                let by_epoch: BTreeMap<u64, Entry> = wanted.map(|entry| (entry.header.epoch, entry.clone())).collect();
+                ServerFrame::Commits { id, entries: by_epoch.into_values().take(2).collect() }
+            }
             ClientFrame::Ack { .. } | ClientFrame::Whisper { .. } => return,
             other => panic!("unexpected {other:?}"),
         };

@@ -150,6 +150,49 @@ fn of_two_commits_of_an_epoch_the_hub_takes_one_and_tells_its_verdict_again() {
 }
 
 #[test]
+fn a_member_is_given_the_log_of_commits_and_nobody_else() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
+    let fetched = |world: &mut World, group: GroupId, behind: u64| {
+        let frame = ClientFrame::FetchCommits { id: 9, group, behind };
+        let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Send(1, ServerFrame::Commits { entries, .. }) => {
+                Some(Ok(entries.iter().map(|entry| (entry.header.kind, entry.header.epoch)).collect::<Vec<_>>()))
+            }
+            Output::Send(1, ServerFrame::Refused { error, .. }) => Some(Err(error.code)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    let all = vec![(EntryKind::Creation, 1), (EntryKind::Commit, 2)];
+    assert_eq!(fetched(&mut world, group, 0), Ok(all.clone()), "alice has been there from the beginning");
+    assert_eq!(fetched(&mut world, group, 1), Ok(all[1..].to_vec()), "and may begin where she is");
+    assert_eq!(fetched(&mut world, group, 2), Ok(vec![]), "behind the newest there is none");
+    assert_eq!(fetched(&mut world, GroupId([7; 32]), 0), Err(Code::UnknownConversation), "of nothing there is nothing");
+
+    let alice = log_of(10, node(1)).account();
+    world.write(|rows| {
+        rows::put(
+            rows,
+            rows::participants(&group, 1),
+            &vec![Participant { account: bob.account(), role: Role::Admin }],
+        );
+    });
+    assert_eq!(fetched(&mut world, group, 0), Ok(all[1..].to_vec()), "what was before one came is not one's business");
+    world.write(|rows| {
+        let mut head: ConversationHead = rows::get(rows, &rows::group(&group)).unwrap().unwrap();
+        head.state.participants.retain(|participant| participant.account != alice);
+        rows::put(rows, rows::group(&group), &head);
+    });
+    assert_eq!(fetched(&mut world, group, 0), Err(Code::NotMember), "who takes no part is given none");
+}
+
+#[test]
 fn a_hub_that_lost_its_store_gives_no_verdict() {
     let mut world = hub();
     let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));

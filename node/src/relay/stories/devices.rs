@@ -292,6 +292,25 @@ fn what_a_device_writes_reaches_the_other_and_the_inbox_waits_for_the_slower_one
 }
 
 #[test]
+fn a_device_that_asks_again_for_what_it_had_acknowledged_is_told() {
+    let (mut world, group) = (World::new(), GroupId([6; 32]));
+    let account = world.both_with_bob(group);
+    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    for number in 1..=3 {
+        world.submit(group, number).expect("the phone writes");
+    }
+    let told = |frames: &[ServerFrame]| {
+        frames.iter().find_map(|frame| if let ServerFrame::Trimmed { inbox } = frame { Some(*inbox) } else { None })
+    };
+    assert_eq!(told(&world.resumes(2, start)), None, "the laptop asks for what is new");
+    world.says(2, ClientFrame::Ack { inbox: start + 3 });
+    assert_eq!(told(&world.resumes(2, start + 3)), None, "and goes on from there");
+    let frames = world.resumes(2, start + 1);
+    assert_eq!(told(&frames), Some(start + 3), "restored from an old copy, it is told that it had more");
+    assert!(positions(&frames).is_empty(), "which it does not get again");
+}
+
+#[test]
 fn a_device_that_was_added_later_begins_at_the_end_of_the_inbox() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);

@@ -90,7 +90,10 @@ fn said_again(kind: Kind) {
     let (mut town, conversation) = missed_for_a_week(kind);
     hears_again(&mut town);
     let told = &town.people[CAROL].gaps;
-    assert!(!told.is_empty() && told.iter().all(|gap| gap.contains("asked")), "she is told that words are missing: {told:?}");
+    assert!(
+        !told.is_empty() && told.iter().all(|gap| gap.contains("asked")),
+        "she is told that words are missing: {told:?}"
+    );
     assert_eq!(town.people[CAROL].shown, ["before dave came"], "then bob's device gives her his words");
     assert_eq!(town.people[CAROL].device.missing(), 0, "and says that nothing else is missing");
     let history = town.people[CAROL].device.history(Some(&conversation.into()), None, 10).unwrap();
