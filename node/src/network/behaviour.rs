@@ -12,6 +12,7 @@ use super::rates::Rates;
 use super::record_store::{FRESH_S, RecordStore};
 use super::transport;
 use super::unheld::Unheld;
+use libp2p::core::upgrade::Version;
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
@@ -75,7 +76,11 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore, rates: &Rates) -> Re
         .with_behaviour(|keypair| Ok(behaviour(keypair, store, rates)?))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
-            config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
+            config
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_per_connection_event_buffer_size(64)
+                // Where a stream has one protocol its first bytes leave with the proposal: a request costs one round trip, not two.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
         .with_connection_timeout(HANDSHAKE_TIMEOUT)
         .build();
