@@ -17,6 +17,7 @@ mod links;
 mod node;
 mod person;
 mod report;
+mod rumours;
 mod scenario;
 mod schedule;
 mod sockets;
