@@ -341,6 +341,7 @@ impl Relay {
                 let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
+                self.tell_widely(&group, feed, seq);
                 // Of what is new nobody else has custody yet but who lives here.
                 let held_by = self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
                 self.give_turn(connection, &group);

@@ -19,6 +19,7 @@ mod devices;
 mod inboxes;
 mod successors;
 mod whispers;
+mod wide;
 
 const NOW_MS: u64 = 1_795_000_000_000;
 
