@@ -57,12 +57,14 @@ pub enum Defect {
     RemovedServed,
     /// The device merges its commit before the entry has come.
     MergedEarly,
+    /// The home lets a device sign in that its account's log has ended.
+    RevokedAdmitted,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -80,6 +82,7 @@ impl Defect {
         Self::CustodyOfHead,
         Self::RemovedServed,
         Self::MergedEarly,
+        Self::RevokedAdmitted,
     ];
 }
 
