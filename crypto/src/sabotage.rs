@@ -59,12 +59,14 @@ pub enum Defect {
     MergedEarly,
     /// The node counts as held what lies before an entry that it hears by gossip.
     CursorMovedByGossip,
+    /// The home lets a device sign in that its account's log has ended.
+    RevokedAdmitted,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -83,6 +85,7 @@ impl Defect {
         Self::RemovedServed,
         Self::MergedEarly,
         Self::CursorMovedByGossip,
+        Self::RevokedAdmitted,
     ];
 }
 

@@ -12,8 +12,9 @@ use super::rows::{self, CONVERSATION, GROUP, GroupRow};
 use super::{Device, DeviceError};
 use crate::core::history::place;
 use crate::core::history::row::MessageRow;
+use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_protocol::conversation::{Policy, Role};
 use roost_protocol::ids::{ConversationId, GroupId};
 use roost_protocol::membership;
@@ -53,6 +54,23 @@ impl Leaves {
     pub fn disconnected(&mut self) {
         *self = Self { due: true, ..Self::default() };
     }
+}
+
+/// A group that a device follows, and who has a leaf in it: for whoever compares devices from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeavesReport {
+    /// The group.
+    pub group: GroupId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its epoch, with its term: see [`roost_protocol::epoch`].
+    pub epoch: u64,
+    /// The node that orders its commits.
+    pub hub: NodeId,
+    /// Equal on devices that are in the same state.
+    pub authenticator: Bytes,
+    /// Each device with a leaf.
+    pub devices: BTreeSet<DeviceId>,
 }
 
 /// What is wrong with the leaves of a group.
@@ -218,6 +236,27 @@ impl Device {
         let place = people.take_while(|participant| participant.account != self.me.account).count() as u64;
         let admin = row.state.role(&self.me.account) == Some(Role::Admin);
         Ok(Some(place * PLACE_MS + if admin { ADMIN_WAITS_MS } else { MEMBER_WAITS_MS }))
+    }
+
+    /// The groups that this device follows, of both kinds; without those whose state it lacks.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn leaves(&self) -> Result<Vec<LeavesReport>, DeviceError> {
+        let mut reports = Vec::new();
+        for row in self.followed_newest_first()? {
+            let group = row.group.as_bytes();
+            let Ok(members) = self.engine.groups.members(&self.table, group) else { continue };
+            reports.push(LeavesReport {
+                group: row.group,
+                conversation: row.state.conversation,
+                epoch: row.epoch,
+                hub: row.state.hub,
+                authenticator: self.engine.groups.authenticator(&self.table, group)?,
+                devices: members.iter().map(|member| member.credential.device).collect(),
+            });
+        }
+        Ok(reports)
     }
 
     /// Groups that stand and in which this device has a leaf, the one with the newest message first.

@@ -32,6 +32,7 @@ mod verification;
 mod whispers;
 
 pub use changes::Extras;
+pub use leaves::LeavesReport;
 pub use many::{
     ConversationReport, EquivocationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport,
 };

@@ -228,7 +228,7 @@ impl Relay {
         }
         rows::put(step.rows, rows::public_state(&commit.group), &state_after);
         rows::put(step.rows, rows::group_info(&commit.group), &commit.group_info);
-        self.register(step, &head)?;
+        self.register(step, &head, false)?;
         let Member { credential, .. } = &view.committer;
         let author = Author {
             account: credential.account,
@@ -306,7 +306,7 @@ impl Relay {
         } else {
             let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
             self.follow(step, &before, &head, &next, (own + 1, own))?;
-            self.keep_state(step, &head, &next.commit)?;
+            self.keep_state(step, &head, &next)?;
             self.ask_participants(step, &head)?;
         }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })

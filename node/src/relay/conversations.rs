@@ -93,6 +93,17 @@ impl Relay {
             Some(group) => Some(group),
             None => rows::get(step.rows, &rows::conversation(&creation.state.conversation))?,
         };
+        if standing.is_some_and(|group| group != creation.group) {
+            // Who has lost its devices, and which it has now, may be news.
+            for log in &creation.logs {
+                self.learn_log(step, log)?;
+            }
+        }
+        // Also for a creation that was told before what stands: it comes again until its author is in.
+        let standing = match standing {
+            Some(group) if group != creation.group && self.is_abandoned(step, &group)? => None,
+            standing => standing,
+        };
         if let Some(group) = standing {
             let head = group_head(step, &group)?;
             if head.state.conversation != creation.state.conversation {
@@ -120,8 +131,33 @@ impl Relay {
             .map_err(|error| Failure::from(Refusal::never(Code::Malformed, error.to_string(), "create it anew")))?;
         rows::put(step.rows, rows::public_state(&creation.group), &state);
         rows::put(step.rows, rows::group_info(&creation.group), &creation.group_info);
+        rows::put(step.rows, rows::conversation(&creation.state.conversation), &creation.group);
         self.append_first_contact(step, &head, &signed, &creation)?;
         Ok((signed, creation))
+    }
+
+    /// Whether every device with a leaf in a conversation of two was ended by its account: both have lost all that they had, nobody
+    /// is left to add their new ones, and another group must be allowed to begin.
+    fn is_abandoned(&self, step: &Step<'_, '_>, group: &GroupId) -> Result<bool, Failure> {
+        let head: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
+        let info: Option<Bytes> = rows::get(step.rows, &rows::group_info(group))?;
+        let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(group))?;
+        let (Some(head), Some(info), Some(state)) = (head, info, state) else { return Ok(false) };
+        if head.state.policy != Policy::Direct {
+            return Ok(false);
+        }
+        let inspector = &self.identity.inspector;
+        let tree = (inspector.tree)(state.as_slice());
+        let Ok(view) = tree.and_then(|tree| (inspector.creation)(info.as_slice(), tree.as_slice())) else {
+            return Ok(false);
+        };
+        for member in &view.members {
+            let log = known_log(step, &member.credential.account)?;
+            if log.is_none_or(|log| !membership::has_revoked(&log, member)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The hub answered a creation of one of our devices.

@@ -6,11 +6,14 @@
 //! outcomes can be compared.
 
 mod agreement;
+mod devices;
 mod dice;
 mod directory;
 mod disk;
+mod drains;
 mod faults;
 mod groups;
+mod hubs;
 mod invariants;
 mod liar;
 mod links;

@@ -5,6 +5,9 @@ use super::outage::DOWN_MS;
 use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
 
+/// From this seed on devices come and go, hubs are lost and key packages are drained; what a seed below is made of stays as it is.
+pub(super) const LATER_SEEDS: u64 = 1_000_000;
+
 /// Which group engine the devices have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,7 +110,7 @@ pub struct Scenario {
     pub name: String,
     /// Organisations with a node each, 2 to 8.
     pub nodes: usize,
-    /// Accounts with a device each, 2 to 20.
+    /// Accounts, 2 to 20; each begins with one device.
     pub accounts: usize,
     /// Messages that people write.
     pub messages: usize,
@@ -123,6 +126,15 @@ pub struct Scenario {
     pub changes: usize,
     /// Homes other than a writer's own from which on a group's entries are gossiped.
     pub wide_homes: usize,
+    /// Times at which somebody links, revokes or loses a device, or comes back by the recovery code.
+    #[serde(default)]
+    pub device_changes: usize,
+    /// Times at which the hub of a group moves, or is lost and followed.
+    #[serde(default)]
+    pub hub_changes: usize,
+    /// Times at which a node asks for somebody's key packages until only the last resort is left.
+    #[serde(default)]
+    pub drains: usize,
     /// Length of the safety phase, virtual seconds.
     pub safety_s: u64,
     /// After the heal everything accepted is shown within this, virtual seconds.
@@ -192,6 +204,10 @@ impl Scenario {
         let accounts = if groups > 0 { accounts.max(size(dice.between(4, 9))) } else { accounts };
         let wide_homes = if dice.chance(500) { size(dice.between(1, 2)) } else { limits::WIDE_HOMES_MIN };
         let of_groups = |count: u64| if groups > 0 { size(count) } else { 0 };
+        let later = seed >= LATER_SEEDS;
+        let device_changes = if later && dice.chance(250) { dice.between(2, 10) } else { 0 };
+        let hub_changes = if later && dice.chance(500) { dice.between(1, 4) } else { 0 };
+        let drains = if later && dice.chance(150) { dice.between(1, 4) } else { 0 };
         Self {
             name: format!("seed-{seed}"),
             nodes,
@@ -202,6 +218,9 @@ impl Scenario {
             group_messages: of_groups(group_messages),
             changes: of_groups(changes),
             wide_homes,
+            device_changes: size(device_changes),
+            hub_changes: of_groups(hub_changes),
+            drains: size(drains),
             safety_s,
             liveness_s: 900,
             faults: Faults { lie, ..faults },
@@ -226,7 +245,13 @@ impl Scenario {
 
     fn checked(self) -> Result<Self, ScenarioError> {
         let size = |expected, got| Err(ScenarioError::Size { expected, got });
-        let of_groups = self.groups.max(self.group_messages).max(self.changes);
+        let of_groups = self
+            .groups
+            .max(self.group_messages)
+            .max(self.changes)
+            .max(self.device_changes)
+            .max(self.hub_changes)
+            .max(self.drains);
         if self.outage_s > 0 {
             return match (self.nodes, self.accounts) {
                 (3..=8, 3..=20) if of_groups <= 10_000 && self.safety_s > self.outage_s + DOWN_MS / 1_000 => Ok(self),
@@ -242,7 +267,7 @@ impl Scenario {
                 size("at least 3 accounts for a group", self.accounts)
             }
             (2..=8, 2..=20, 0..=1000) if of_groups <= 1000 => Ok(self),
-            (2..=8, 2..=20, 0..=1000) => size("at most 1000 of anything in groups", of_groups),
+            (2..=8, 2..=20, 0..=1000) => size("at most 1000 changes of anything", of_groups),
             (2..=8, 2..=20, got) => size("at most 1000 messages", got),
             (2..=8, got, _) => size("2 to 20 accounts", got),
             (got, ..) => size("2 to 8 nodes", got),

@@ -1,6 +1,7 @@
 //! The world: nodes, people, what connects them, and the loop that moves time from one event to the next.
 
 use super::agreement::Agreement;
+use super::devices::Devices;
 use super::dice::Dice;
 use super::directory::Lookup;
 use super::faults::Fault;
@@ -47,6 +48,7 @@ pub(super) struct World {
     pub violations: Vec<Violation>,
     pub nodes: Vec<Node>,
     pub people: Vec<Person>,
+    pub devices: Devices,
     pub links: Links,
     pub rumours: Rumours,
     pub sockets: BTreeMap<ConnectionId, Socket>,
@@ -74,6 +76,7 @@ impl World {
             violations: Vec::new(),
             nodes: Vec::new(),
             people: Vec::new(),
+            devices: Devices::default(),
             links: Links::default(),
             rumours: Rumours::default(),
             sockets: BTreeMap::new(),
@@ -121,6 +124,9 @@ impl World {
         } else {
             world.plan_groups();
         }
+        world.plan_devices();
+        world.plan_hubs();
+        world.plan_drains();
         Ok(world)
     }
 
@@ -224,13 +230,26 @@ impl World {
             Event::DeviceHangup { connection } => self.device_hangup(connection),
             Event::Write { message } => {
                 let from = self.ledger.messages.get(message).map_or(0, |message| message.from);
-                if !self.give(from, Task::Write(message)) {
+                let device = self.some_device(from);
+                if !device.is_some_and(|device| self.give(device, Task::Write(message))) {
                     self.schedule.at(self.now + 5_000, Event::Write { message });
                 }
             }
             Event::Begin { group } => self.begin_group(group),
             Event::Change { group } => self.change_group(group),
             Event::Role { group, role } => self.give_role(group, role),
+            Event::Devices { owner } => self.change_devices(owner),
+            Event::Come { device } => self.come(device),
+            Event::ComesNot { device } => self.comes_not(device),
+            Event::Compare { by } => self.compare_digits(by),
+            Event::Revoke { by, device } => self.revoke(by, device),
+            Event::Tidy { owner } => self.tidy_devices(owner),
+            Event::SignInAgain => self.sign_in_again(),
+            Event::Hub { group } => self.change_hub(group),
+            Event::Succeed { group } => self.succeed(group),
+            Event::Rejoin { one, other } => self.rejoin_nodes(one, other),
+            Event::Look { group } => self.look_at_hub(group),
+            Event::Drain { node, owner } => self.drain(node, owner),
             Event::Fault { fault } => {
                 let kind = self.faults.get(fault).copied();
                 self.trace.step(self.now, format_args!("fault {fault} {kind:?}"));
@@ -286,6 +305,7 @@ impl World {
         let (handle_record, org) = answer.ok_or_else(|| impossible(&"the sign-up was refused"))?;
         let writes = account.signed_up("sim", handle_record, org, now).map_err(|error| impossible(&error))?;
         let mut person = Person::new(handle, account.account(), account.device(), home);
+        (person.owner, person.recovery) = (number, entropy);
         person.disk.write(writes);
         person.disk.sync();
         self.people.push(person);

@@ -222,8 +222,11 @@ impl Device {
         let (merged, writes) = match merged {
             Ok(merged) => merged,
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
-            // Our own, given up before it stood: we come over to what it began as anybody else.
-            Err(GroupError::RejoinNeeded) if next.begins_term(head) => return self.go_astray(&row, head, next),
+            // Our own, given up for a successor before its hub was heard of again, and it stands: we come over to what it made as
+            // anybody else.
+            Err(GroupError::RejoinNeeded) if next.begins_term(head) || entry.header.device == self.me.device => {
+                return self.go_astray(&row, head, next);
+            }
             Err(_) => return self.no_commit(conversation, entry, "the commit cannot be merged"),
         };
         self.table.apply_mls(writes);

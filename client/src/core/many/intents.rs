@@ -110,6 +110,10 @@ pub(in super::super) struct Intents {
     pub(super) totals: BTreeMap<GroupId, u64>,
     pub(super) asked: BTreeSet<GroupId>,
     pub(super) joining_at_ms: BTreeMap<GroupId, u64>,
+    /// Groups of which the logs of all who take part are being asked for, and epochs for which that was done: what is known of
+    /// somebody may be older than its devices there.
+    pub(super) refreshing: BTreeSet<GroupId>,
+    pub(super) refreshed: BTreeSet<(GroupId, u64)>,
     /// Conversations whose newcomers were not told what they are called.
     pub(super) about_due: BTreeSet<ConversationId>,
     /// Intents about leaves, which no person waits for.
@@ -123,6 +127,8 @@ impl Intents {
         self.trees.clear();
         self.asked.clear();
         self.joining_at_ms.clear();
+        self.refreshing.clear();
+        self.refreshed.clear();
         for attempt in self.open.values_mut() {
             *attempt = Attempt::default();
         }

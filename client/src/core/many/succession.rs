@@ -219,14 +219,20 @@ impl Device {
         head: &ConversationHead,
         next: &NextEpoch,
     ) -> Result<(), DeviceError> {
-        let Some(Ok(from)) = next.from.as_ref().map(ConversationHead::verify) else { return Ok(()) };
+        let from = next.from.as_ref().filter(|_| next.begins_term(head));
+        let (fork, role) = match from.map(ConversationHead::verify) {
+            Some(Ok(from)) => (from.epoch, from.state.role(&self.me.account)),
+            Some(Err(_)) => return Ok(()),
+            // The next epoch of our own branch, which we have no secrets of.
+            None => (row.epoch, row.state.role(&self.me.account)),
+        };
         self.drop_pending_of(&head.group)?;
         self.note_head(head, next)?;
         self.table.put(rows::astray(&head.group), next);
         self.intents.trees.retain(|(of, _), _| *of != head.group);
-        let leads = from.state.role(&self.me.account) == Some(Role::Admin);
+        let leads = role == Some(Role::Admin);
         for (key, change) in self.table.scan::<GroupChange>(&rows::done_of(&head.group))? {
-            let behind = rows::done_epoch(&key).is_some_and(|epoch| epoch > from.epoch);
+            let behind = rows::done_epoch(&key).is_some_and(|epoch| epoch > fork);
             if !behind {
                 continue;
             }
@@ -413,7 +419,9 @@ impl Device {
         let after = ConversationHead { epoch: commit.epoch, ..branch.clone() };
         if !self.may_come_over(&branch, &after, &commit)? {
             self.drop_pending_of(&row.group)?;
-            self.intent_failed(number, failed(), random, now_ms);
+            if !self.refresh_logs(row.group, branch.epoch) {
+                self.intent_failed(number, failed(), random, now_ms);
+            }
             return Ok(());
         }
         let pending = PendingRow { intent: number, commit, stands: false, succeeds: None };

@@ -436,3 +436,71 @@ fn a_request_to_link_is_bounded_in_size_number_and_time() {
     let alone = answered(&mut world, 7, ask(9, 1));
     assert_eq!(refusal(&alone), Some(Code::Unreachable), "with no device there is nobody to ask");
 }
+
+/// As [`read_plain`], of leaves with the entries of their logs that admitted them.
+fn read_leaves(group_info: &[u8], _: &[u8]) -> Result<PublicView, GroupError> {
+    type Plain = (Bytes, Bytes, Vec<(Credential, PublicKey)>);
+    let (group, conv_state, leaves): Plain =
+        roost_crypto::codec::decode(group_info, 1 << 20).map_err(|_| GroupError::Engine)?;
+    let members = leaves.into_iter().map(|(credential, key)| Member { credential, key }).collect();
+    Ok(PublicView { group_id: group.0, epoch: 1, conv_state, members })
+}
+
+/// A conversation of two people with one device each, by the seeds of their keys.
+fn began(group: GroupId, operation: u8, people: [(&VerifiedLog, u8); 2]) -> Creation {
+    let state = state(people.map(|(log, _)| log.account()), node(1));
+    let leaf = |(log, seed): (&VerifiedLog, u8)| {
+        let (key, log_seq) = log.device_keys()[&id_of(seed)];
+        (Credential { account: log.account(), device: id_of(seed), log_seq }, key)
+    };
+    let plain =
+        (Bytes(group.as_bytes().to_vec()), Bytes(roost_crypto::codec::encode(&state)), people.map(leaf).to_vec());
+    Creation {
+        operation: OperationId([operation; 16]),
+        group,
+        state,
+        logs: people.map(|(log, _)| log.log().clone()).to_vec(),
+        commit: Bytes(vec![]),
+        welcome: Bytes(vec![]),
+        group_info: Bytes(roost_crypto::codec::encode(&plain)),
+        tree: Bytes(vec![]),
+    }
+}
+
+#[test]
+fn two_who_have_lost_all_their_devices_begin_anew() {
+    let store = MemoryStore::new([1; 16]);
+    let begin = |info: &[u8], tree: &[u8]| Ok((read_leaves(info, tree)?, Bytes(info.to_vec())));
+    let inspector = Inspector { creation: read_leaves, begin, tree: |_| Ok(Bytes(vec![])), ..Inspector::default() };
+    let identity = Identity { inspector, ..World::identity() };
+    let relay = Relay::open(identity, &mut Overlay::new(&store)).unwrap();
+    let mut world = World { store, relay, now_ms: NOW_MS };
+    let (alice, bob) = (alone(), log_of(30, node(1)));
+    world.lives_here(&alice);
+    world.write(|rows| rows::put(rows, rows::peer_log(&bob.account()), bob.log()));
+    let mut create = |connection: ConnectionId, device: u8, creation: Creation| {
+        world.connects(connection);
+        world.relay.connections.get_mut(&connection).unwrap().device = Some((alice.account(), id_of(device)));
+        match told(&world.says(connection, ClientFrame::Create { id: 1, creation }), connection).remove(0) {
+            ServerFrame::Created { creation, .. } => creation.group,
+            other => panic!("expected Created, got {other:?}"),
+        }
+    };
+    let first = began(GroupId([5; 32]), 1, [(&alice, PHONE), (&bob, 31)]);
+    assert_eq!(create(1, PHONE, first), GroupId([5; 32]), "they begin");
+
+    // Alice has lost her phone and come back with a laptop; bob, whose device is in the group, can add it.
+    let after = by(&by(&alice, revoke(PHONE), ROOT), add(LAPTOP), ROOT);
+    let second = began(GroupId([6; 32]), 2, [(&after, LAPTOP), (&bob, 31)]);
+    assert_eq!(create(2, LAPTOP, second), GroupId([5; 32]), "what stands is told: a member adds her");
+
+    // Bob has lost his, too: nobody who is left can add anybody.
+    let gone = Operation::RevokeDevice { device: id_of(31) };
+    let bob = bob.append(gone, Signer::Root, &key(30)).unwrap();
+    let bob = bob.append(add(70), Signer::Root, &key(30)).unwrap();
+    let third = began(GroupId([7; 32]), 3, [(&after, LAPTOP), (&bob, 70)]);
+    assert_eq!(create(3, LAPTOP, third.clone()), GroupId([7; 32]), "another group begins");
+    assert_eq!(create(3, LAPTOP, third), GroupId([7; 32]), "and its verdict is told again");
+    let fourth = began(GroupId([4; 32]), 4, [(&after, LAPTOP), (&bob, 70)]);
+    assert_eq!(create(3, LAPTOP, fourth), GroupId([7; 32]), "as the one that stands now");
+}
