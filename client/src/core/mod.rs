@@ -23,6 +23,7 @@ pub mod message;
 mod outbox;
 pub mod people;
 mod recipient;
+mod renewal;
 pub mod restore;
 mod rows;
 #[cfg(test)]
@@ -313,6 +314,7 @@ impl Device {
         self.pump_devices();
         self.pump_link(&mut *random);
         self.pump_leaves(now_ms)?;
+        self.pump_renewals(now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
@@ -349,6 +351,7 @@ impl Device {
             self.inbox_wake_at(),
             self.link_wake_at(),
             self.leaves_wake_at(),
+            self.renewals_wake_at(),
             self.intents_wake_at(),
             self.history_wake_at(),
             self.archive_wake_at(),

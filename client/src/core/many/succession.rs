@@ -238,7 +238,9 @@ impl Device {
                 | GroupChange::Leaves
                 | GroupChange::Move(_)
                 | GroupChange::Succeed { .. }
-                | GroupChange::Rejoin => false,
+                | GroupChange::Rejoin
+                // Coming over makes a leaf anew.
+                | GroupChange::Renew => false,
             };
             if again {
                 self.intend(row.state.conversation, row.group, change);
@@ -312,6 +314,7 @@ impl Device {
         self.table.put(rows::conversation(&head.state.conversation), &row);
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
+        self.leaf_is_new(&head.group, false, now_ms);
         self.report_branch(&row, entry)
     }
 
