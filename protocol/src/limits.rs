@@ -43,6 +43,11 @@ pub const DEVICES_MAX: usize = 5;
 pub const PARTICIPANTS_MAX: usize = 100;
 /// Devices of a conversation: each is a leaf of its MLS group.
 pub const LEAVES_MAX: usize = 300;
+/// Within how long after joining a device makes the keys of its leaf anew, milliseconds: a day, for those that it joined with
+/// lay at a node.
+pub const LEAF_JOINED_MS: u64 = 24 * 3600 * 1000;
+/// How old the keys of a leaf become, milliseconds, a day more at most: 30 days bound what a copy of a device opens.
+pub const LEAF_RENEW_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Nodes that may follow a hub that is lost: each keeps the group's public state.
 pub const SUCCESSORS_MAX: usize = 3;
 /// Heads that prove how a conversation's hub changed: as many as an introduction carries beside its creation.

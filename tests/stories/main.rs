@@ -3,7 +3,10 @@
 
 mod bench;
 mod canary;
+mod crowd;
+mod cut;
 mod dependencies;
+mod device;
 mod devices;
 mod disk_faults;
 mod durable;
@@ -25,6 +28,7 @@ mod race;
 mod refusals;
 mod roost;
 mod specification;
+mod storm;
 mod talk;
 mod vectors;
 mod way;

@@ -91,6 +91,15 @@ pub enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
+    /// Make the keys of this device there anew: what was copied from it opens nothing that comes
+    Renew {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
+        /// How long to wait until it is so
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Leave; one of the others takes you out
     Leave {
         /// The conversation's id
@@ -143,6 +152,9 @@ pub async fn run(session: &Session, command: Command, out: Printer) -> Result<()
         Command::Move { conversation, to, hub_is_lost, timeout } => {
             let wanted = if hub_is_lost { GroupChange::Succeed { to, term: None } } else { GroupChange::Move(to) };
             change(session, conversation, wanted, timeout, out).await
+        }
+        Command::Renew { conversation, timeout } => {
+            change(session, conversation, GroupChange::Renew, timeout, out).await
         }
         Command::Leave { conversation, timeout } => leave(session, conversation, timeout, out).await,
         Command::Info { conversation } => info(session, conversation, out).await,

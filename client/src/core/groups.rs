@@ -256,7 +256,7 @@ impl Device {
         self.table.put(key, &row);
         self.table.put(rows::creation(&head.group), &creation);
         self.groups.entry(peer).or_default().insert(head.group, true);
-        self.leaves.look();
+        self.leaf_is_new(&head.group, true, self.last_now_ms);
         self.link.joined += 1;
         Ok(true)
     }

@@ -7,7 +7,7 @@
 //! Implements `docs/protocol.md`, sections "Commits" and "Devices of an account".
 
 use super::link::Pending;
-use super::many::ConversationRow;
+use super::many::{ConversationRow, GroupChange};
 use super::rows::{self, CONVERSATION, GROUP, GroupRow};
 use super::{Device, DeviceError};
 use crate::core::history::place;
@@ -42,17 +42,20 @@ pub(super) struct Leaves {
     /// The one that is asked for now.
     asked: Option<GroupId>,
     asked_at_ms: Option<u64>,
+    /// The ages of all our leaves are to be looked at; else the first is due then.
+    pub(super) ages_due: bool,
+    pub(super) renew_at_ms: Option<u64>,
 }
 
 impl Leaves {
     /// All conversations are to be looked through.
     pub fn look(&mut self) {
-        self.due = true;
+        (self.due, self.ages_due) = (true, true);
     }
 
     /// Nothing that was asked on the connection is answered any more.
     pub fn disconnected(&mut self) {
-        *self = Self { due: true, ..Self::default() };
+        *self = Self { due: true, ages_due: true, ..Self::default() };
     }
 }
 
@@ -135,7 +138,7 @@ impl Device {
             }
             let Some(pause_ms) = self.turn(&row)? else { continue };
             let (conversation, group) = (row.state.conversation, row.group);
-            self.renew(conversation, group, now_ms + pause_ms);
+            self.renew(conversation, group, GroupChange::Leaves, now_ms + pause_ms);
             self.leaves.not_before_ms = now_ms + PACE_MS;
             return Ok(());
         }
@@ -259,8 +262,8 @@ impl Device {
         Ok(reports)
     }
 
-    /// Groups that stand and in which this device has a leaf, the one with the newest message first.
-    pub(super) fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
+    /// Groups that stand and in which this device has a leaf.
+    pub(super) fn followed_groups(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut rows = Vec::new();
         for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
             if let Some(group) = key.get(1..).and_then(GroupId::from_slice) {
@@ -269,8 +272,13 @@ impl Device {
         }
         rows.extend(self.table.scan::<ConversationRow>(&[CONVERSATION])?.into_iter().map(|(_, row)| row));
         rows.retain(|row| row.head.is_some() && !row.over);
+        Ok(rows)
+    }
+
+    /// The same, the one with the newest message first.
+    pub(super) fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut dated = Vec::new();
-        for row in rows {
+        for row in self.followed_groups()? {
             let newest = self.table.newest::<MessageRow>(&rows::history_of(&row.state.conversation), None, 1)?;
             dated.push((newest.first().and_then(|(key, _)| place(key)).map(|(_, id)| id), row));
         }

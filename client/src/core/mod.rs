@@ -23,6 +23,7 @@ pub mod message;
 mod outbox;
 pub mod people;
 mod recipient;
+mod renewal;
 mod reseal;
 pub mod restore;
 mod rows;
@@ -330,6 +331,7 @@ impl Device {
         self.pump_link(&mut *random);
         self.pump_leaves(now_ms)?;
         self.pump_lost(&mut *random, now_ms)?;
+        self.pump_renewals(now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
@@ -368,6 +370,7 @@ impl Device {
             self.inbox_wake_at(),
             self.link_wake_at(),
             self.leaves_wake_at(),
+            self.renewals_wake_at(),
             self.intents_wake_at(),
             self.lost_wake_at(),
             self.history_wake_at(),

@@ -31,6 +31,7 @@ const BRANCH: u8 = b'B';
 const DONE: u8 = b'O';
 const EQUIVOCATION: u8 = b'E';
 const HEAD: u8 = b'H';
+const LEAF: u8 = b'l';
 const LINEAGE: u8 = b'L';
 const CREATION: u8 = b'C';
 pub(super) const CONTACT: u8 = b'c';
@@ -277,6 +278,11 @@ pub(super) fn branch(group: &GroupId) -> Vec<u8> {
 /// How a group began; absent for a device that joined later. Apart from the group's row, which is read far more often.
 pub(super) fn creation(group: &GroupId) -> Vec<u8> {
     key(CREATION, &[group.as_bytes()])
+}
+
+/// Since when our leaf of a group is as it is.
+pub(super) fn leaf(group: &GroupId) -> Vec<u8> {
+    key(LEAF, &[group.as_bytes()])
 }
 
 pub(super) fn lineage(group: &GroupId) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod kinds;
 mod many;
 mod people;
 mod refusals;
+mod renewal;
 mod whispers;
 
 use super::account::NewAccount;

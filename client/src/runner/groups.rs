@@ -63,6 +63,23 @@ impl Session {
         self.with(|device, _, _| Ok(device.conversations()?)).await
     }
 
+    /// What of conversations of many is under way and has not ended.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn unsettled(&self) -> Result<usize, Error> {
+        self.with(|device, _, _| Ok(device.unsettled())).await
+    }
+
+    /// The epoch authenticator of a conversation of many: equal on devices that are in the same state; `None` where this one takes
+    /// no part.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn authenticator(&self, conversation: ConversationId) -> Result<Option<Vec<u8>>, Error> {
+        self.with(move |device, _, _| Ok(device.authenticator(&conversation)?.map(|bytes| bytes.0))).await
+    }
+
     /// Waits until an intent is true.
     ///
     /// # Errors

@@ -252,6 +252,7 @@ impl Device {
             self.intents.submitted.remove(&head.group);
             if pending.commit.operation == commit.operation {
                 self.note_done(&head.group, head.epoch, pending.intent)?;
+                self.leaf_is_new(&head.group, false, now_ms);
                 if !came.is_empty() {
                     self.about_is_due(&head.state.conversation)?;
                 }

@@ -44,6 +44,8 @@ pub enum GroupChange {
     },
     /// Our own state on the branch that stands: this device wants it by itself.
     Rejoin,
+    /// New keys for the leaf of this device, which it wants by itself from time to time.
+    Renew,
 }
 
 /// An intent.
@@ -184,7 +186,7 @@ impl Device {
             let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
             self.intents.next = self.intents.next.max(number + 1);
             self.intents.open.insert(number, Attempt::default());
-            if row.change == GroupChange::Leaves {
+            if matches!(row.change, GroupChange::Leaves | GroupChange::Renew) {
                 self.intents.renewing.insert(number, row.group);
             }
         }
@@ -228,9 +230,15 @@ impl Device {
         number
     }
 
-    /// Puts the leaves of a group right, not before `at_ms`.
-    pub(in super::super) fn renew(&mut self, conversation: ConversationId, group: GroupId, at_ms: u64) {
-        let number = self.intend(conversation, group, GroupChange::Leaves);
+    /// Puts the leaves of a group right, or makes ours anew, not before `at_ms`.
+    pub(in super::super) fn renew(
+        &mut self,
+        conversation: ConversationId,
+        group: GroupId,
+        change: GroupChange,
+        at_ms: u64,
+    ) {
+        let number = self.intend(conversation, group, change);
         self.intents.renewing.insert(number, group);
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.not_before_ms = at_ms;

@@ -102,7 +102,7 @@ impl Device {
             self.table.put(rows::creation(&head.group), &creation);
         }
         self.link.joined += 1;
-        self.leaves.look();
+        self.leaf_is_new(&head.group, true, self.last_now_ms);
         if head.state.policy == Policy::Direct {
             return self.joined_direct(row);
         }

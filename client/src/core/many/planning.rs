@@ -129,6 +129,8 @@ impl Device {
             },
             GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
             GroupChange::Leaves => self.plan_leaves(number, &known, &mut *random, now_ms)?,
+            // Every commit makes the leaf of its author anew.
+            GroupChange::Renew => Some(Plan::of_state(known.state.clone())),
         };
         match plan {
             Some(plan) => self.make_commit(number, row, &known, plan, random, now_ms),

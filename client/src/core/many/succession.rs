@@ -245,7 +245,9 @@ impl Device {
                 | GroupChange::Leaves
                 | GroupChange::Move(_)
                 | GroupChange::Succeed { .. }
-                | GroupChange::Rejoin => false,
+                | GroupChange::Rejoin
+                // Coming over makes a leaf anew.
+                | GroupChange::Renew => false,
             };
             if again {
                 self.intend(row.state.conversation, row.group, change);
@@ -324,7 +326,7 @@ impl Device {
         self.keep_followed(&row)?;
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
-        self.leaves.look();
+        self.leaf_is_new(&head.group, false, now_ms);
         self.report_branch(&row, entry)?;
         self.read_early(&head.group, now_ms)
     }

@@ -13,19 +13,19 @@ use roost_protocol::epoch;
 use roost_protocol::equivocation::EquivocationProof;
 use roost_protocol::feed::NextEpoch;
 
-const CAROL: usize = 2;
+pub(super) const CAROL: usize = 2;
 const DAVE: usize = 3;
 /// In whose home each of them lives.
 const HOMES: [usize; 4] = [0, 1, 2, 2];
 
 /// A person: a device, what is on its disk, and what it was sent and showed.
-struct Person {
+pub(super) struct Person {
     account: AccountId,
     device_id: DeviceId,
     log: IdentityLog,
     record: Signed,
     disk: Disk,
-    device: Device,
+    pub(super) device: Device,
     arrived: VecDeque<ServerFrame>,
     pool: VecDeque<Bytes>,
     /// The newest head that its home has followed.
@@ -34,7 +34,7 @@ struct Person {
     deaf: BTreeSet<usize>,
     shown: Vec<String>,
     gaps: Vec<&'static str>,
-    ended: Vec<(u64, Option<Code>)>,
+    pub(super) ended: Vec<(u64, Option<Code>)>,
     accused: usize,
     /// How often it noticed that its state is an old one.
     lost: usize,
@@ -47,12 +47,12 @@ enum Kind {
     Mls,
 }
 
-struct Town {
+pub(super) struct Town {
     kind: Kind,
     nodes: Vec<SecretKey>,
     dead: BTreeSet<usize>,
     org: SecretKey,
-    people: Vec<Person>,
+    pub(super) people: Vec<Person>,
     /// Public state of each epoch that was ordered.
     states: BTreeMap<u64, Bytes>,
     feeds: BTreeMap<usize, Vec<Entry>>,
@@ -61,7 +61,7 @@ struct Town {
     restored: BTreeSet<usize>,
     /// An epoch whose commit is left out of the log.
     withheld: Option<u64>,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     draws: u64,
 }
 
@@ -142,7 +142,7 @@ impl Town {
     }
 
     /// Alice's group with bob, an admin, and carol, of which alice's home is the hub.
-    fn with_group() -> (Self, ConversationId) {
+    pub(super) fn with_group() -> (Self, ConversationId) {
         Self::with_group_of(Kind::Twin)
     }
 
@@ -175,7 +175,7 @@ impl Town {
         self.people[person].device.handle(input, &mut random, self.now_ms).expect("handled");
     }
 
-    fn change(&mut self, person: usize, conversation: ConversationId, change: GroupChange) -> u64 {
+    pub(super) fn change(&mut self, person: usize, conversation: ConversationId, change: GroupChange) -> u64 {
         self.people[person].device.change_group(conversation, change).expect("intended")
     }
 
@@ -198,7 +198,7 @@ impl Town {
     }
 
     /// The hub that a person's device follows, its term and MLS epoch.
-    fn at(&self, person: usize, conversation: ConversationId) -> (String, u32, u64) {
+    pub(super) fn at(&self, person: usize, conversation: ConversationId) -> (String, u32, u64) {
         let reports = self.people[person].device.conversations().unwrap();
         let report = reports.into_iter().find(|report| report.conversation == conversation).expect("known");
         (report.hub, report.term, report.epoch)
@@ -214,7 +214,7 @@ impl Town {
     }
 
     /// Each tells the others something, and they read it.
-    fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
+    pub(super) fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
         for writer in people {
             let text = format!("{writer} at {}", self.now_ms);
             self.say(*writer, conversation, &text);
@@ -225,7 +225,7 @@ impl Town {
     }
 
     /// Until nothing moves and every pause is over.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..40 {
             self.flow();
         }
