@@ -128,7 +128,7 @@ impl Device {
         if entry.check().is_err() {
             self.gap(None, &entry.header, "the entry contradicts itself");
         } else {
-            self.follow_feed(&entry.header)?;
+            self.follow_feed(&entry.header, now_ms)?;
             match entry.header.kind {
                 _ if self.park(&entry)? => {}
                 EntryKind::Creation => self.first_contact(&entry, now_ms)?,
@@ -224,7 +224,7 @@ impl Device {
     }
 
     /// Keeps the newest position of a feed. Positions may be missing: an inbox holds only what is for its account.
-    fn follow_feed(&mut self, header: &EntryHeader) -> Result<(), DeviceError> {
+    fn follow_feed(&mut self, header: &EntryHeader, now_ms: u64) -> Result<(), DeviceError> {
         let key = rows::feed(&header.feed);
         let known: Option<FeedHead> = self.table.get(&key)?;
         let known_seq = known.map_or(0, |head| head.seq);
@@ -234,7 +234,7 @@ impl Device {
         if header.seq > known_seq {
             self.table.put(key, &FeedHead { feed: header.feed, seq: header.seq, hash: header.hash() });
         }
-        Ok(())
+        self.reach(header.feed, known_seq, header.seq, now_ms)
     }
 
     fn first_contact(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
@@ -302,6 +302,8 @@ impl Device {
             return Ok(());
         };
         self.table.put(dedupe, &());
+        self.heads_seen(&group, header.account, &content.seen, now_ms)?;
+        self.log_head_seen(group, header.account, content.log, now_ms)?;
         // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
         if let Body::Leave(leave) = content.body {
             return self.leave_wished(&group, leave);

@@ -27,6 +27,8 @@ pub(super) enum Pending {
     KeyPackages,
     /// With the position that is true once the home has answered.
     Resume(CursorRow),
+    /// Something is missing: the home is asked for it again.
+    AskAgain,
     Resolve(Handle),
     FetchKeyPackages(AccountId),
     Create(AccountId, GroupId),
@@ -104,6 +106,8 @@ impl Device {
         self.inbox.disconnected();
         self.intents.disconnected();
         self.whispers.disconnected();
+        self.withheld.disconnected();
+        self.cross_check.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
@@ -178,8 +182,9 @@ impl Device {
                 Some(Pending::FollowLogs(group)) => self.logs_told(group, &logs)?,
                 _ => {}
             },
-            ServerFrame::Accepted { id, .. } => {
+            ServerFrame::Accepted { id, feed, seq } => {
                 if let Some(Pending::Submit(message)) = self.answered(id) {
+                    self.reach_own(feed, seq, now_ms)?;
                     self.accepted(&message, now_ms)?;
                 }
             }
@@ -221,8 +226,10 @@ impl Device {
                 }
             }
             ServerFrame::LinkRequested { session, sealed } => self.link_requested(session, &sealed),
-            // A device that was away for long has its history from the archive. The others are for who signs nobody in.
-            ServerFrame::Trimmed { .. } | ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
+            // A device that was away for long has its history from the archive.
+            ServerFrame::Trimmed { .. } => self.inbox_trimmed()?,
+            // For who signs nobody in.
+            ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
         }
         Ok(())
     }
@@ -370,7 +377,7 @@ impl Device {
             Pending::FollowLogs(_) => self.logs_refused(),
             Pending::LinkAnswer => self.link_answered(Err(error), now_ms),
             Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
-            Pending::KeyPackages => {}
+            Pending::KeyPackages | Pending::AskAgain => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
                 self.outbox.free(&account);

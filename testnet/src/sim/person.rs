@@ -354,6 +354,7 @@ impl World {
                     };
                     self.counters.reach(counter);
                 }
+                Output::Warned(_) => self.counters.reach("warnings"),
                 Output::SignedIn => {
                     if let Some(target) = self.people.get_mut(person) {
                         target.pause_ms = RECONNECT_MS_MIN;

@@ -221,6 +221,9 @@ impl Device {
         let Some(Ok(from)) = next.from.as_ref().map(ConversationHead::verify) else { return Ok(()) };
         self.drop_pending_of(&head.group)?;
         self.note_head(head, next)?;
+        self.goes_on(row);
+        // On the branch that stands others may have taken part, at other times.
+        self.begin_feeds_anew(&head.group)?;
         self.table.put(rows::astray(&head.group), next);
         self.intents.trees.retain(|(of, _), _| *of != head.group);
         let leads = from.state.role(&self.me.account) == Some(Role::Admin);
@@ -298,7 +301,9 @@ impl Device {
         if !self.may_come_over(&branch, head, &next.commit)? {
             self.drop_pending_of(&head.group)?;
             self.table.put(rows::astray(&head.group), next);
-            self.gap(Some(head.state.conversation), &entry.header, "the branch that stands cannot be entered");
+            let reason = "the branch that stands cannot be entered";
+            self.stays(&row, &entry.header, reason);
+            self.gap(Some(head.state.conversation), &entry.header, reason);
             return Ok(());
         }
         let commit = next.commit.commit.as_slice();
@@ -310,6 +315,7 @@ impl Device {
         (row.state, row.epoch) = (head.state.clone(), head.epoch);
         row.head = Some(next.head.clone());
         self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.goes_on(&row);
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
         self.report_branch(&row, entry)

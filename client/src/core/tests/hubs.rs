@@ -1,8 +1,10 @@
 //! How the hub of a conversation changes, at devices on the symbolic twin: alice, bob, carol and dave, over three model nodes that
 //! order whatever MLS allows. What real nodes refuse is theirs to prove; here the devices' own rules are told.
 
+mod lies;
+
 use super::*;
-use crate::core::{Engine, Extras, GroupChange};
+use crate::core::{Cause, Engine, Extras, GroupChange};
 use roost_crypto::group::{SymbolicEngine, symbolic};
 use roost_crypto::sabotage::Sabotage;
 use roost_protocol::conversation::{Commit, ConversationState, Role};
@@ -33,6 +35,8 @@ struct Person {
     gaps: Vec<&'static str>,
     ended: Vec<(u64, Option<Code>)>,
     accused: usize,
+    /// How often it asked its home for what it lacks.
+    resumed: usize,
 }
 
 struct Town {
@@ -81,6 +85,7 @@ impl Town {
                 gaps: Vec::new(),
                 ended: Vec::new(),
                 accused: 0,
+                resumed: 0,
             });
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
@@ -170,6 +175,12 @@ impl Town {
         names
     }
 
+    /// What a person is told to be wrong.
+    fn warnings(&self, person: usize) -> Vec<Cause> {
+        let warnings = self.people[person].device.warnings().unwrap();
+        warnings.into_iter().map(|warning| warning.cause).collect()
+    }
+
     /// Each tells the others something, and they read it.
     fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
         for writer in people {
@@ -178,6 +189,9 @@ impl Town {
             for reader in people.iter().filter(|reader| *reader != writer) {
                 assert!(self.people[*reader].shown.contains(&text), "{reader} reads what {writer} writes");
             }
+        }
+        for person in people {
+            assert_eq!(self.warnings(*person), [], "{person} is warned of nothing where nobody lies");
         }
     }
 
@@ -319,7 +333,10 @@ impl Town {
                 self.accusations.push(proof);
                 ServerFrame::Done { id }
             }
-            ClientFrame::Resume { id, .. } => ServerFrame::Done { id },
+            ClientFrame::Resume { id, .. } => {
+                self.people[person].resumed += 1;
+                ServerFrame::Done { id }
+            }
             ClientFrame::Ack { .. } | ClientFrame::Whisper { .. } => return,
             other => panic!("unexpected {other:?}"),
         };
