@@ -92,7 +92,6 @@ async fn stand_between(
     heard: &Mutex<Vec<ClientFrame>>,
     told: &Mutex<Vec<ServerFrame>>,
 ) {
-    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     let agree = |_: &Request, mut response: Response| {
         response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(roost_protocol::SOCKET_CBOR));
         Ok(response)

@@ -14,6 +14,8 @@ use roost_protocol::feed::NextEpoch;
 
 const CAROL: usize = 2;
 const DAVE: usize = 3;
+/// What is wrong where nothing is.
+const NOTHING: [Cause; 0] = [];
 /// In whose home each of them lives.
 const HOMES: [usize; 4] = [0, 1, 2, 2];
 
@@ -191,7 +193,7 @@ impl Town {
             }
         }
         for person in people {
-            assert_eq!(self.warnings(*person), [], "{person} is warned of nothing where nobody lies");
+            assert_eq!(self.warnings(*person), NOTHING, "{person} is warned of nothing where nobody lies");
         }
     }
 

@@ -114,7 +114,7 @@ fn a_hub_that_colludes_with_a_member_is_not_followed_people_are_told_and_an_admi
     town.settle();
     for person in [ALICE, BOB] {
         assert_eq!(town.at(person, conversation).1, 1, "{person} follows another node from there on");
-        assert_eq!(town.warnings(person), [], "and is warned no more");
+        assert_eq!(town.warnings(person), NOTHING, "and is warned no more");
     }
     assert!(town.people[BOB].shown.contains(&"waits".to_owned()), "what waited arrives");
     town.talks(conversation, &[ALICE, BOB]);
@@ -176,7 +176,7 @@ fn a_home_that_withholds_a_members_messages_is_found_out_by_what_others_have_see
     town.talks(conversation, &[ALICE, BOB, CAROL]);
     town.people[BOB].deaf.insert(2);
     town.say(CAROL, conversation, "not for bob");
-    assert_eq!(town.warnings(BOB), [], "bob cannot know it yet");
+    assert_eq!(town.warnings(BOB), NOTHING, "bob cannot know it yet");
     let asked = town.people[BOB].resumed;
     town.say(ALICE, conversation, "did you hear carol?");
     town.settle();
@@ -186,7 +186,7 @@ fn a_home_that_withholds_a_members_messages_is_found_out_by_what_others_have_see
     assert!(*missing >= 1, "how many: {missing}");
     assert!(town.people[BOB].resumed > asked, "and his home was asked for it");
     assert!(causes[0].text().contains("withheld or late"), "in clear words: {}", causes[0].text());
-    assert_eq!(town.warnings(ALICE), [], "nothing is wrong elsewhere");
+    assert_eq!(town.warnings(ALICE), NOTHING, "nothing is wrong elsewhere");
 
     town.people[BOB].deaf.clear();
     for entry in town.feeds[&2].clone() {
@@ -194,7 +194,7 @@ fn a_home_that_withholds_a_members_messages_is_found_out_by_what_others_have_see
     }
     town.settle();
     assert!(town.people[BOB].shown.contains(&"not for bob".to_owned()), "it comes after all");
-    assert_eq!(town.warnings(BOB), [], "and nothing is wrong any more");
+    assert_eq!(town.warnings(BOB), NOTHING, "and nothing is wrong any more");
     town.talks(conversation, &[ALICE, BOB, CAROL]);
 }
 
@@ -216,7 +216,7 @@ fn an_entry_that_a_home_leaves_out_shows_by_the_next_one() {
         town.people[BOB].arrived.push_back(ServerFrame::Entry { inbox: Some(1), entry });
     }
     town.settle();
-    assert_eq!(town.warnings(BOB), [], "until it comes");
+    assert_eq!(town.warnings(BOB), NOTHING, "until it comes");
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_home_that_serves_an_old_log_is_found_out_by_the_messages_of_its_owner() {
         newer
     };
     town.say(ALICE, conversation, "my log has grown");
-    assert_eq!(town.warnings(BOB), [], "his home may not have heard of it yet");
+    assert_eq!(town.warnings(BOB), NOTHING, "his home may not have heard of it yet");
     town.now_ms += cross_check::LATE_MS;
     town.settle();
     assert_eq!(town.people[ALICE].log, old, "the town serves the old log all the time");
@@ -301,7 +301,7 @@ fn a_home_that_serves_an_old_log_is_found_out_by_the_messages_of_its_owner() {
     town.people[ALICE].log = newer.log().clone();
     town.now_ms += 11 * 60 * 1_000;
     town.settle();
-    assert_eq!(town.warnings(BOB), [], "once his home shows it, all is well");
+    assert_eq!(town.warnings(BOB), NOTHING, "once his home shows it, all is well");
     let known = town.people[BOB].device.peer_log(&town.people[ALICE].account).unwrap().unwrap();
     assert_eq!(known.head(), newer.head(), "and he knows the newer one");
 }
