@@ -1,9 +1,9 @@
 //! `roost chat group`: conversations of many.
 
 use super::chat::visible;
-use crate::output::{Failure, Printer, duration};
+use crate::output::{Failure, Printer, duration, rfc3339};
 use roost_client::core::message::State;
-use roost_client::core::{ConversationReport, GroupChange, ParticipantReport};
+use roost_client::core::{ConversationReport, GroupChange, ParticipantReport, Warning};
 use roost_client::{Error, Session};
 use roost_protocol::conversation::Role;
 use roost_protocol::handle::Handle;
@@ -255,6 +255,7 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
         "conversation": report.conversation, "title": report.title, "description": report.description,
         "epoch": report.epoch, "term": report.term, "hub": report.hub, "successors": report.successors,
         "standing": report.standing, "over": report.over, "participants": report.participants,
+        "warnings": report.warnings.iter().map(warning).collect::<Vec<_>>(),
     });
     let line = |one: &ParticipantReport| {
         let role = if one.role == Role::Admin { "admin" } else { "member" };
@@ -274,5 +275,14 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     let hub = format!("\n  hub {}", report.hub);
     let successors: String = report.successors.iter().map(|node| format!("\n  successor {node}")).collect();
     let (conversation, epoch) = (report.conversation, report.epoch);
-    out.print(&value, format_args!("{title}{conversation}  epoch {epoch}, {state}{people}{hub}{successors}"))
+    let warnings: String = report.warnings.iter().map(|one| format!("\n  WARNING {}", one.cause.text())).collect();
+    out.print(&value, format_args!("{title}{conversation}  epoch {epoch}, {state}{people}{hub}{successors}{warnings}"))
+}
+
+/// What programs read of a warning: its cause, and the words for people.
+pub fn warning(warning: &Warning) -> serde_json::Value {
+    let mut value = json!(warning);
+    value["since"] = json!(rfc3339(warning.since));
+    value["text"] = json!(warning.cause.text());
+    value
 }

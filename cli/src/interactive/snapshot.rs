@@ -79,6 +79,8 @@ pub struct Talk {
     pub older: bool,
     /// What cannot be shown, oldest first.
     pub gaps: Vec<Gap>,
+    /// What is wrong with the conversation, in words.
+    pub warnings: Vec<String>,
     /// Why messages of ours wait or are refused.
     pub reasons: BTreeMap<MessageId, String>,
     /// Author and text of messages that are answered and not among the items.
@@ -204,9 +206,11 @@ async fn talk(session: &Session, wanted: &Wanted, mut gaps: Vec<Gap>) -> Result<
     };
     let items: Vec<HistoryItem> = page.items.into_iter().rev().collect();
     gaps.retain(|gap| gap.conversation == Some(wanted.id));
+    let warnings = session.warnings(Some(wanted.place.clone())).await?;
+    let warnings = warnings.iter().map(|one| one.cause.text()).collect();
     let reasons = reasons(session, &items).await?;
     let quotes = quotes(session, wanted, &items).await?;
-    Ok(Talk { items, older: page.before.is_some(), gaps, reasons, quotes })
+    Ok(Talk { items, older: page.before.is_some(), gaps, warnings, reasons, quotes })
 }
 
 async fn reasons(session: &Session, items: &[HistoryItem]) -> Result<BTreeMap<MessageId, String>, Error> {

@@ -85,6 +85,11 @@ impl Transcript<'_> {
             }
             before = Some((author, at));
         }
+        // What is wrong now stands below all that was said.
+        for warning in &self.talk.warnings {
+            let lines = wrap(&clean_line(warning), self.room());
+            rows.extend(lines.into_iter().map(|line| unowned(Line::styled(format!("  {line}"), style::warning()))));
+        }
         rows
     }
 

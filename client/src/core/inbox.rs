@@ -128,7 +128,7 @@ impl Device {
         if entry.check().is_err() {
             self.gap(None, &entry.header, "the entry contradicts itself");
         } else {
-            self.follow_feed(&entry.header)?;
+            self.follow_feed(&entry.header, now_ms)?;
             match entry.header.kind {
                 _ if self.park(&entry)? => {}
                 EntryKind::Creation => self.first_contact(&entry, now_ms)?,
@@ -224,7 +224,7 @@ impl Device {
     }
 
     /// Keeps the newest position of a feed. Positions may be missing: an inbox holds only what is for its account.
-    fn follow_feed(&mut self, header: &EntryHeader) -> Result<(), DeviceError> {
+    fn follow_feed(&mut self, header: &EntryHeader, now_ms: u64) -> Result<(), DeviceError> {
         let key = rows::feed(&header.feed);
         let known: Option<FeedHead> = self.table.get(&key)?;
         let known_seq = known.map_or(0, |head| head.seq);
@@ -234,7 +234,7 @@ impl Device {
         if header.seq > known_seq {
             self.table.put(key, &FeedHead { feed: header.feed, seq: header.seq, hash: header.hash() });
         }
-        Ok(())
+        self.reach(header.feed, known_seq, header.seq, now_ms)
     }
 
     fn first_contact(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
@@ -321,6 +321,8 @@ impl Device {
             return Ok(());
         };
         self.table.put(rows::dedupe(&header.device, &header.message), &());
+        self.heads_seen(&header.feed.group, header.account, &content.seen, now_ms)?;
+        self.log_head_seen(header.feed.group, header.account, content.log, now_ms)?;
         match content.body {
             // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
             Body::Leave(leave) => return self.leave_wished(&header.feed.group, leave),

@@ -53,6 +53,14 @@ impl Leaves {
         (self.due, self.ages_due) = (true, true);
     }
 
+    /// The logs of who takes part in a group are to be asked for next.
+    pub fn ask(&mut self, group: GroupId) {
+        if self.asked != Some(group) {
+            self.to_ask.retain(|waiting| *waiting != group);
+            self.to_ask.push_front(group);
+        }
+    }
+
     /// Nothing that was asked on the connection is answered any more.
     pub fn disconnected(&mut self) {
         *self = Self { due: true, ages_due: true, ..Self::default() };

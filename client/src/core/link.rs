@@ -27,6 +27,8 @@ pub(super) enum Pending {
     KeyPackages,
     /// With the position that is true once the home has answered.
     Resume(CursorRow),
+    /// Something is missing: the home is asked for it again.
+    AskAgain,
     Resolve(Handle),
     FetchKeyPackages(AccountId),
     Create(AccountId, GroupId),
@@ -111,6 +113,8 @@ impl Device {
         self.intents.disconnected();
         self.lost.disconnected();
         self.whispers.disconnected();
+        self.withheld.disconnected();
+        self.cross_check.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
@@ -190,14 +194,18 @@ impl Device {
                     self.commits_told(group, &entries, now_ms)?;
                 }
             }
-            ServerFrame::Trimmed { inbox } => self.trimmed(inbox)?,
+            ServerFrame::Trimmed { inbox } => {
+                self.trimmed(inbox)?;
+                self.inbox_trimmed()?;
+            }
             ServerFrame::Participants { id, logs } => match self.answered(id) {
                 Some(Pending::FetchParticipants(group)) => self.participants_told(group, &logs, now_ms)?,
                 Some(Pending::FollowLogs(group)) => self.logs_told(group, &logs)?,
                 _ => {}
             },
-            ServerFrame::Accepted { id, .. } => {
+            ServerFrame::Accepted { id, feed, seq } => {
                 if let Some(Pending::Submit(message)) = self.answered(id) {
+                    self.reach_own(feed, seq, now_ms)?;
                     self.accepted(&message, now_ms)?;
                 }
             }
@@ -388,7 +396,7 @@ impl Device {
             Pending::FollowLogs(_) => self.logs_refused(),
             Pending::LinkAnswer => self.link_answered(Err(error), now_ms),
             Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
-            Pending::KeyPackages => {}
+            Pending::KeyPackages | Pending::AskAgain => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
                 self.outbox.free(&account);

@@ -11,6 +11,7 @@ pub mod account;
 mod archive;
 mod changes;
 mod contacts;
+mod cross_check;
 pub mod devices;
 mod groups;
 pub mod history;
@@ -30,7 +31,9 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod warnings;
 mod whispers;
+mod withheld;
 
 pub use changes::Extras;
 pub use leaves::LeavesReport;
@@ -40,6 +43,7 @@ pub use many::{
 pub use recipient::Recipient;
 pub use rows::AccountRow;
 pub use verification::KeyChange;
+pub use warnings::{Cause, Warning};
 pub use whispers::{PresenceReport, Seen};
 
 use self::message::{MessageReport, ReceivedMessage, Status};
@@ -144,6 +148,8 @@ pub enum Output {
     Presence(PresenceReport),
     /// The hub of a conversation was proven to lie: nobody can be added or removed until a successor follows it.
     Equivocation(EquivocationReport),
+    /// What is wrong with a conversation has changed: [`Device::warnings_of`] tells.
+    Warned(ConversationId),
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -213,6 +219,8 @@ pub struct Device {
     people: people::People,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
+    withheld: withheld::Withheld,
+    cross_check: cross_check::CrossCheck,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
@@ -270,6 +278,8 @@ impl Device {
             people: people::People::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
+            withheld: withheld::Withheld::default(),
+            cross_check: cross_check::CrossCheck::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
             lost: many::Lost::default(),
@@ -289,6 +299,8 @@ impl Device {
         opened.load_people()?;
         opened.load_archive()?;
         opened.load_reseals()?;
+        opened.load_withheld()?;
+        opened.load_cross_check()?;
         Ok(opened)
     }
 
@@ -337,6 +349,8 @@ impl Device {
         self.pump_inbox(now_ms)?;
         self.pump_archive(&mut *random, now_ms)?;
         self.pump_whispers(random, now_ms)?;
+        self.pump_withheld(now_ms)?;
+        self.pump_cross_check(now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
     }
@@ -351,6 +365,8 @@ impl Device {
             self.lost.due_at_once();
             self.whispers.due_at_once(now_ms);
             self.reseals.due_at_once();
+            self.withheld.due_at_once();
+            self.cross_check.disconnected();
         }
         self.last_now_ms = now_ms;
     }
@@ -377,6 +393,8 @@ impl Device {
             self.archive_wake_at(),
             self.whispers_wake_at(),
             self.reseals_wake_at(),
+            self.withheld_wake_at(),
+            self.cross_check_wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }

@@ -524,9 +524,13 @@ impl Device {
         self.seen_in(&group)
     }
 
-    fn seen_in(&self, group: &GroupId) -> Result<Vec<FeedHead>, DeviceError> {
+    /// Of more feeds than one message names, the next message names the following ones: none is withheld for ever unseen.
+    pub(super) fn seen_in(&self, group: &GroupId) -> Result<Vec<FeedHead>, DeviceError> {
         let heads = self.table.scan::<FeedHead>(&rows::feeds_of(group))?;
-        Ok(heads.into_iter().map(|(_, head)| head).take(limits::FEED_HEADS_MAX).collect())
+        let (count, max) = (heads.len(), limits::FEED_HEADS_MAX);
+        let order = usize::try_from(self.outbox.next_order).unwrap_or(0);
+        let from = if count > max { order.wrapping_mul(max).checked_rem(count).unwrap_or(0) } else { 0 };
+        Ok(heads.into_iter().map(|(_, head)| head).cycle().skip(from).take(count.min(max)).collect())
     }
 
     fn pump_target(&mut self, target: &Target, now_ms: u64) -> Result<(), DeviceError> {

@@ -28,10 +28,12 @@ const ANSWERED: u8 = b'Q';
 const ASTRAY: u8 = b'G';
 const AUDIENCE: u8 = b'P';
 const BRANCH: u8 = b'B';
+pub(super) const BROKEN: u8 = b'X';
 const DONE: u8 = b'O';
 const EQUIVOCATION: u8 = b'E';
 const HEAD: u8 = b'H';
-const LEAF: u8 = b'l';
+const LATER: u8 = b'J';
+const LEAF: u8 = b'U';
 const LINEAGE: u8 = b'L';
 const CREATION: u8 = b'C';
 pub(super) const CONTACT: u8 = b'c';
@@ -40,15 +42,17 @@ pub(super) const CONVERSATION: u8 = b'n';
 pub(super) const DIRTY: u8 = b'D';
 const DEDUPE: u8 = b'd';
 pub(super) const DEVICE_NAME: u8 = b'N';
-const FEED: u8 = b'f';
+pub(super) const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
 pub(super) const HISTORY: u8 = b'h';
 const CURSOR: u8 = b'i';
 pub(super) const INTENT: u8 = b'w';
 pub(super) const INVITATION: u8 = b'v';
+pub(super) const FOLLOWED: u8 = b'F';
 pub(super) const JOINING: u8 = b'j';
 pub(super) const MISSING: u8 = b'M';
 const MLS: u8 = b'm';
+pub(super) const OLD_LOG: u8 = b'l';
 pub(super) const OUTBOX: u8 = b'o';
 pub(super) const PARKED: u8 = b'k';
 pub(super) const PEER: u8 = b'p';
@@ -410,6 +414,31 @@ pub(super) fn feed(feed: &FeedId) -> Vec<u8> {
 
 pub(super) fn feeds_of(group: &GroupId) -> Vec<u8> {
     key(FEED, &[group.as_bytes()])
+}
+
+/// How far a feed goes by more than what came of it, and what is missing; absent where nothing is.
+pub(super) fn followed(feed: &FeedId) -> Vec<u8> {
+    let FeedId { group, node, incarnation } = feed;
+    key(FOLLOWED, &[group.as_bytes(), node.public_key().as_bytes(), incarnation.as_bytes()])
+}
+
+pub(super) fn followed_of(group: &GroupId) -> Vec<u8> {
+    key(FOLLOWED, &[group.as_bytes()])
+}
+
+/// There where the feeds of a group concern us from some later position on, not from the first.
+pub(super) fn later(group: &GroupId) -> Vec<u8> {
+    key(LATER, &[group.as_bytes()])
+}
+
+/// A change of a group that its hub put in order and that this device does not follow.
+pub(super) fn broken(group: &GroupId) -> Vec<u8> {
+    key(BROKEN, &[group.as_bytes()])
+}
+
+/// A newer log of an account than the home tells of.
+pub(super) fn old_log(account: &AccountId) -> Vec<u8> {
+    key(OLD_LOG, &[account.as_bytes()])
 }
 
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {

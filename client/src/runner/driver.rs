@@ -349,6 +349,10 @@ impl Driver {
                     tracing::warn!("the hub of a conversation has signed two heads for one epoch");
                     changed = true;
                 }
+                Output::Warned(_) => {
+                    tracing::warn!("what is wrong with a conversation has changed");
+                    changed = true;
+                }
                 Output::SignedIn => {
                     self.pause = RECONNECT_MIN;
                     changed = true;

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::core::history::{ConversationView, HistoryPage};
 use crate::core::people::{Evidence, Request, Settings, Whom};
-use crate::core::{Extras, KeyChange, Recipient};
+use crate::core::{Extras, KeyChange, Recipient, Warning};
 use crate::error::Error;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
@@ -67,6 +67,14 @@ impl Session {
         max: usize,
     ) -> Result<HistoryPage, Error> {
         self.with(move |device, _, _| device.history(of.as_ref(), before, max)).await
+    }
+
+    /// What is wrong with one conversation, or with all.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::UnknownConversation`], [`Error::Closed`].
+    pub async fn warnings(&self, of: Option<Recipient>) -> Result<Vec<Warning>, Error> {
+        self.with(move |device, _, _| device.warnings_for(of.as_ref())).await
     }
 
     /// Conversations, and what is unread in them.

@@ -387,3 +387,23 @@ fn a_fetch_from_the_end_of_the_numbers_finds_nothing() {
     let found = feeds::read(&Overlay::new(&store), &feed, u64::MAX, 10).unwrap();
     assert!(found.is_empty(), "and does not overflow");
 }
+
+#[test]
+fn a_message_to_somebody_known_asks_the_directory_for_nothing() {
+    let mut world = World::new();
+    world.alice();
+    let bob = log_of(30, node(2));
+    let group = GroupId([6; 32]);
+    let (head, creation) = conversation(group, &bob);
+    let frame = ClientFrame::Introduce { id: 4, head, creation, lineage: vec![] };
+    let (mut outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let (payload, message) = (Bytes(vec![7; 100]), MessageId([7; 16]));
+    let frame = ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload };
+    outputs.extend(world.batch(vec![Input::Frame { connection: 1, frame }]).0);
+    let accepted = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { id: 7, .. }));
+    assert!(outputs.iter().any(accepted), "the message is taken");
+    let asks = |output: &&Output| matches!(output, Output::Ask(_, to, _) if *to == node(2));
+    assert!(outputs.iter().filter(asks).count() > 0, "bob's home is asked directly");
+    let looked_up = outputs.iter().filter(|output| matches!(output, Output::Resolve(..))).count();
+    assert_eq!(looked_up, 0, "and nobody is looked up");
+}

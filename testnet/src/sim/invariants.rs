@@ -585,10 +585,25 @@ impl World {
                 found.push(("L2", format!("node {index} still waits: {backlog:?}")));
             }
         }
+        if !lies && self.scenario.faults.lost_stores == 0 {
+            found.extend(self.warned_in_vain());
+        }
         for (invariant, detail) in found {
             self.violated(invariant, detail);
         }
         self.check_groups_end();
         self.check_devices_end();
+    }
+
+    /// Where nobody lies and nothing is lost, nobody is told that something is withheld or broken.
+    fn warned_in_vain(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (number, person) in self.people.iter().enumerate() {
+            let warnings = person.device.as_ref().and_then(|device| device.warnings().ok()).unwrap_or_default();
+            found.extend(
+                warnings.iter().map(|one| ("L3", format!("person {number} is warned in vain: {:?}", one.cause))),
+            );
+        }
+        found
     }
 }

@@ -410,6 +410,7 @@ impl World {
                 }
                 Output::StateLost(_) => self.counters.reach("states_lost"),
                 Output::GapClosed { .. } => self.counters.reach("gaps_closed"),
+                Output::Warned(_) => self.counters.reach("warnings"),
                 Output::SignedIn => {
                     if let Some(target) = self.people.get_mut(person) {
                         target.pause_ms = RECONNECT_MS_MIN;

@@ -1,7 +1,7 @@
 //! What the real code makes of a vector.
 
 use super::cast::{fixed, hex, unhex};
-use super::{Outcome, Vector, live, relay};
+use super::{Outcome, Vector, commits, live, relay};
 use futures::executor::block_on;
 use futures::io::Cursor;
 use roost_crypto::identity_log::{HandleError, HomesError, LogError, Relation, check_handle, check_org_name};
@@ -11,8 +11,8 @@ use roost_crypto::safety_number::SafetyNumber;
 use roost_crypto::sealing::{BoxSecretKey, SealError, SealedBox, StoreKey};
 use roost_node::network::selection::{Candidate, Choice, choose};
 use roost_node::network::{codec as exchange, hello};
-use roost_protocol::content::{Content, ContentError, KindError};
-use roost_protocol::conversation::{ConversationHead, ConversationState};
+use roost_protocol::content::{Content, ContentError, KindError, Whisper, WhisperBody};
+use roost_protocol::conversation::{ConversationHead, ConversationState, Leave};
 use roost_protocol::equivocation::{Equivocation, EquivocationError, EquivocationProof};
 use roost_protocol::feed::{Entry, EntryError, payload_hash};
 use roost_protocol::handle::Handle;
@@ -62,6 +62,9 @@ pub fn run(vector: &Vector) -> Outcome {
         "sign-in" => sign_in(given),
         "home" => relay::run(given),
         "creation" => live::creation(given),
+        "commit" => commits::run(given),
+        "leave" => leave(given),
+        "whisper" => whisper(given),
         "key-package" => live::key_package(given),
         other => panic!("{other} is no kind of vector"),
     }
@@ -390,6 +393,23 @@ fn content(given: &Given) -> Outcome {
             "content": serde_json::to_value(&content).unwrap(),
         })),
     }
+}
+
+fn leave(given: &Given) -> Outcome {
+    let signed: Signed = codec::decode_canonical(&unhex(&given["leave"]), limits::DHT_VALUE_BYTES_MAX).unwrap();
+    let log = VerifiedLog::decode(&unhex(&given["log"])).unwrap();
+    outcome(Leave::verify(&signed, &log), |leave| serde_json::to_value(leave).unwrap(), signed_cause)
+}
+
+fn whisper(given: &Given) -> Outcome {
+    let read = Whisper::decode(&unhex(&given["content"]));
+    let kind = |body: &WhisperBody| match body {
+        WhisperBody::Typing(_) => "typing".to_owned(),
+        WhisperBody::Presence(_) => "presence".to_owned(),
+        WhisperBody::Watch(_) => "watch".to_owned(),
+        WhisperBody::Unknown { kind } => kind.clone(),
+    };
+    outcome(read, |whisper| json!({ "sent_at": whisper.sent_at, "kind": kind(&whisper.body) }), codec_cause)
 }
 
 fn greeting(given: &Given) -> Outcome {

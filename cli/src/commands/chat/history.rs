@@ -1,6 +1,7 @@
 //! `roost chat history`: what was said, newest first.
 
 use super::visible;
+use crate::commands::group::warning;
 use crate::output::{Failure, Printer, rfc3339};
 use roost_client::Session;
 use roost_client::core::Recipient;
@@ -23,6 +24,14 @@ pub struct Args {
 }
 
 pub(super) async fn run(session: &Session, args: Args, out: Printer) -> Result<(), Failure> {
+    if args.before.is_none() {
+        for one in session.warnings(args.to.clone()).await? {
+            let line = format!("WARNING {}", one.cause.text());
+            let mut value = warning(&one);
+            value["type"] = json!("warning");
+            out.print(&value, format_args!("{line}"))?;
+        }
+    }
     let page = session.history(args.to, args.before, usize::from(args.limit)).await?;
     for item in &page.items {
         let text: String = item.text.chars().map(visible).collect();

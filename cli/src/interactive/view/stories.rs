@@ -171,6 +171,20 @@ fn what_became_of_messages_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_a_conversation_stands_below_what_was_said() {
+    let mut desk = Desk::new(80, 24);
+    desk.open_bob(Vec::new());
+    let warnings = vec!["Messages are being withheld or late: 2 are missing.".to_owned()];
+    let items = vec![said(1, "bob@acme", "hello")];
+    desk.snapshot.talk = Some((BOB, Talk { items, warnings, ..Talk::default() }));
+    desk.show();
+    let rows = desk.rows();
+    let at = |text: &str| rows.iter().position(|row| row.split('│').nth(1).is_some_and(|talk| talk.contains(text)));
+    assert!(at("Messages are being withheld") > at("hello"), "below the words: {rows:?}");
+    assert!(at("hello").is_some(), "which stay");
+}
+
+#[test]
 fn marks_of_many_are_counted() {
     let mut desk = Desk::new(80, 24);
     desk.press(&[Key::Down, Key::Enter]);

@@ -191,6 +191,7 @@ impl Device {
                     Standing::Joins => self.begin_joining(head.group, next),
                     Standing::Past => Ok(()),
                     Standing::Broken => {
+                        self.stays(&row, &entry.header, "it does not follow the epoch here");
                         self.no_commit(Some(conversation), entry, "the commit does not follow the epoch here")
                     }
                 }
@@ -215,7 +216,8 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let (conversation, commit) = (Some(head.state.conversation), &next.commit);
-        if self.check_commit(&row, head, commit)?.is_none() {
+        if let Err(reason) = self.check_commit(&row, head, commit)? {
+            self.stays(&row, &entry.header, &reason);
             return self.no_commit(conversation, entry, "the commit breaks a rule of the conversation");
         }
         let merged = self.engine.groups.merge(&self.table, head.group.as_bytes(), commit.commit.as_slice(), now_ms);
@@ -227,7 +229,10 @@ impl Device {
             Err(GroupError::RejoinNeeded) if next.begins_term(head) || entry.header.device == self.me.device => {
                 return self.go_astray(&row, head, next);
             }
-            Err(_) => return self.no_commit(conversation, entry, "the commit cannot be merged"),
+            Err(error) => {
+                self.stays(&row, &entry.header, &error.to_string());
+                return self.no_commit(conversation, entry, "the commit cannot be merged");
+            }
         };
         self.table.apply_mls(writes);
         let came = head.state.participants.iter().filter(|participant| !row.state.has(&participant.account));
@@ -244,6 +249,7 @@ impl Device {
             self.intents.leave_due.insert(head.state.conversation);
         }
         self.keep_followed(&row)?;
+        self.goes_on(&row);
         self.note_head(head, next)?;
         self.verify_names(&row)?;
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&head.group))? {
@@ -330,18 +336,18 @@ impl Device {
         Ok(())
     }
 
-    /// The rules that the hub checked, checked again; `None` if one is broken.
+    /// The rules that the hub checked, checked again; otherwise which one is broken.
     fn check_commit(
         &mut self,
         row: &ConversationRow,
         head: &ConversationHead,
         commit: &Commit,
-    ) -> Result<Option<()>, DeviceError> {
+    ) -> Result<Result<(), String>, DeviceError> {
         let view = match self.engine.groups.inspect_commit(&self.table, head.group.as_bytes(), commit.commit.as_slice())
         {
             Ok(view) => view,
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
-            Err(_) => return Ok(None),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         self.check_view(&row.state, head, commit, &view)
     }
@@ -353,16 +359,17 @@ impl Device {
         head: &ConversationHead,
         commit: &Commit,
         view: &CommitView,
-    ) -> Result<Option<()>, DeviceError> {
+    ) -> Result<Result<(), String>, DeviceError> {
+        let broken = |reason: &str| Ok(Err(reason.to_owned()));
         let after = codec::decode_canonical::<ConversationState>(view.conv_state.as_slice(), limits::COMMIT_BYTES_MAX);
         if after.as_ref() != Ok(&head.state) || view.epoch != epoch::mls(head.epoch) {
-            return Ok(None);
+            return broken("its hub signed another state than the commit makes");
         }
         for log in &commit.logs {
-            let Ok(log) = VerifiedLog::verify(log) else { return Ok(None) };
+            let Ok(log) = VerifiedLog::verify(log) else { return broken("an identity log beside it does not verify") };
             let concerned = before.has(&log.account()) || head.state.has(&log.account());
             if !concerned || self.learn_log(log.log())?.is_none() {
-                return Ok(None);
+                return broken("an identity log beside it is of nobody who takes part, or branches from the known one");
             }
         }
         let members =
@@ -378,7 +385,7 @@ impl Device {
         for signed in &commit.leaves {
             match self.leave_of(signed)? {
                 Some(leave) => leaves.push(leave),
-                None => return Ok(None),
+                None => return broken("a wish to leave beside it is not signed by its account"),
             }
         }
         let log_of = |account: &AccountId| logs.get(account);
@@ -387,7 +394,7 @@ impl Device {
         } else {
             membership::check_succession(before, &head.state, view, log_of, Judge::Member)
         };
-        Ok(verdict.ok())
+        Ok(verdict.map_err(|error| error.to_string()))
     }
 
     /// The log of anybody, ourselves included.

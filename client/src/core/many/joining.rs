@@ -98,9 +98,12 @@ impl Device {
             over: false,
             leaving: false,
         };
-        if let Some(creation) = creation {
-            self.table.put(rows::creation(&head.group), &creation);
+        match creation {
+            Some(creation) => self.table.put(rows::creation(&head.group), &creation),
+            // What was said before we were added does not concern us.
+            None => self.begin_feeds_anew(&head.group)?,
         }
+        self.goes_on(&row);
         self.link.joined += 1;
         self.leaf_is_new(&head.group, true, self.last_now_ms);
         if head.state.policy == Policy::Direct {

@@ -241,7 +241,7 @@ impl Device {
         let (commit, info) = (next.commit.commit.as_slice(), next.commit.group_info.as_slice());
         let judged = self.engine.groups.replay(replay.state.as_slice(), commit, welcome, info);
         let (true, Ok((view, after))) = (fits, judged) else { return Ok(false) };
-        if self.check_view(&replay.before.state, &head, &next.commit, &view)?.is_none() {
+        if self.check_view(&replay.before.state, &head, &next.commit, &view)?.is_err() {
             return Ok(false);
         }
         replay.state = after;

@@ -4,6 +4,7 @@
 //! hub, and merged only when its entry comes. Nothing here decides by a clock.
 
 mod about;
+mod broken;
 mod commits;
 mod intents;
 mod invitations;
@@ -20,7 +21,7 @@ pub(super) use lost::Lost;
 pub use succession::EquivocationReport;
 
 use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, Warning};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
@@ -81,6 +82,8 @@ pub struct ConversationReport {
     pub over: bool,
     /// Who takes part.
     pub participants: Vec<ParticipantReport>,
+    /// What is wrong with it.
+    pub warnings: Vec<Warning>,
 }
 
 impl Device {
@@ -150,6 +153,7 @@ impl Device {
             standing: row.head.is_some(),
             over: row.over,
             participants,
+            warnings: self.warnings_of(&row.state.conversation)?,
         })
     }
 }

@@ -228,6 +228,9 @@ impl Device {
         };
         self.drop_pending_of(&head.group)?;
         self.note_head(head, next)?;
+        self.goes_on(row);
+        // On the branch that stands others may have taken part, at other times.
+        self.begin_feeds_anew(&head.group)?;
         self.table.put(rows::astray(&head.group), next);
         self.intents.trees.retain(|(of, _), _| *of != head.group);
         let leads = role == Some(Role::Admin);
@@ -311,7 +314,9 @@ impl Device {
         if !self.may_come_over(&branch, head, &next.commit)? {
             self.drop_pending_of(&head.group)?;
             self.table.put(rows::astray(&head.group), next);
-            self.gap(Some(head.state.conversation), &entry.header, "the branch that stands cannot be entered");
+            let reason = "the branch that stands cannot be entered";
+            self.stays(&row, &entry.header, reason);
+            self.gap(Some(head.state.conversation), &entry.header, reason);
             return Ok(());
         }
         let commit = next.commit.commit.as_slice();
@@ -324,6 +329,7 @@ impl Device {
         row.head = Some(next.head.clone());
         self.found_again(&head.group);
         self.keep_followed(&row)?;
+        self.goes_on(&row);
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
         self.leaf_is_new(&head.group, false, now_ms);

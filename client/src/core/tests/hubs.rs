@@ -2,10 +2,11 @@
 //! order whatever MLS allows. What real nodes refuse is theirs to prove; here the devices' own rules are told.
 
 mod late;
+mod lies;
 mod lost;
 
 use super::*;
-use crate::core::{Engine, Extras, GroupChange};
+use crate::core::{Cause, Engine, Extras, GroupChange};
 use roost_crypto::group::{self, OpenMlsEngine, SymbolicEngine, symbolic};
 use roost_crypto::sabotage::Sabotage;
 use roost_protocol::conversation::{Commit, ConversationState, Role};
@@ -15,6 +16,8 @@ use roost_protocol::feed::NextEpoch;
 
 pub(super) const CAROL: usize = 2;
 const DAVE: usize = 3;
+/// What is wrong where nothing is.
+const NOTHING: [Cause; 0] = [];
 /// In whose home each of them lives.
 const HOMES: [usize; 4] = [0, 1, 2, 2];
 
@@ -38,6 +41,8 @@ pub(super) struct Person {
     accused: usize,
     /// How often it noticed that its state is an old one.
     lost: usize,
+    /// How often it asked its home for what it lacks.
+    resumed: usize,
 }
 
 /// By which engine devices and hubs do their mathematics.
@@ -99,6 +104,7 @@ impl Town {
                 ended: Vec::new(),
                 accused: 0,
                 lost: 0,
+                resumed: 0,
             });
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
@@ -213,6 +219,12 @@ impl Town {
         names
     }
 
+    /// What a person is told to be wrong.
+    fn warnings(&self, person: usize) -> Vec<Cause> {
+        let warnings = self.people[person].device.warnings().unwrap();
+        warnings.into_iter().map(|warning| warning.cause).collect()
+    }
+
     /// Each tells the others something, and they read it.
     pub(super) fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
         for writer in people {
@@ -221,6 +233,9 @@ impl Town {
             for reader in people.iter().filter(|reader| *reader != writer) {
                 assert!(self.people[*reader].shown.contains(&text), "{reader} reads what {writer} writes");
             }
+        }
+        for person in people {
+            assert_eq!(self.warnings(*person), NOTHING, "{person} is warned of nothing where nobody lies");
         }
     }
 
@@ -370,6 +385,7 @@ impl Town {
                 ServerFrame::Done { id }
             }
             ClientFrame::Resume { id, .. } => {
+                self.people[person].resumed += 1;
                 if self.restored.remove(&person) {
                     self.people[person].arrived.push_back(ServerFrame::Trimmed { inbox: 1_000 });
                 }

@@ -378,3 +378,86 @@ fn a_hub_counts_the_commits_of_each_member_itself_whoever_brings_them() {
     let refusal = brought(&mut world, by_bob(83, 64)).unwrap_err();
     assert_eq!(refusal.code, Code::Busy, "and no second one");
 }
+
+#[test]
+fn a_member_that_commits_without_end_is_told_to_wait_and_another_is_not() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let broken = |number: u8| {
+        let logs = vec![log_of(90, node(3)).log().clone()];
+        Commit { logs, ..addition(group, number, &bob, &carol) }
+    };
+    for number in 100..160 {
+        let refusal = committed(&mut world, broken(number)).unwrap_err();
+        assert_eq!(refusal.code, Code::Malformed, "commit {number} is judged, and refused for what it is");
+    }
+    let over = committed(&mut world, broken(200)).unwrap_err();
+    assert_eq!((over.code, over.later), (Code::Busy, true), "beyond sixty at once none is looked at");
+    assert!(over.retry_after_ms.is_some_and(|pause| pause > 0), "and she is told when to come back");
+    let by_bob = Commit {
+        commit: Bytes(roost_crypto::codec::encode(&(leaf(&bob, 30), vec![leaf(&carol, 50)]))),
+        ..addition(group, 201, &bob, &carol)
+    };
+    let asked = Input::Asked { token: 7, peer: node(2), request: NodeRequest::Commit(by_bob) };
+    let (outputs, _) = world.batch(vec![asked]);
+    let judged = outputs.iter().any(
+        |output| matches!(output, Output::Answer(7, NodeResponse::Refused(refusal)) if refusal.code == Code::Malformed),
+    );
+    assert!(judged, "bob, who is no admin, is refused for that and for nothing that alice did");
+    world.now_ms += 10_000;
+    let again = committed(&mut world, broken(200)).unwrap_err();
+    assert_eq!(again.code, Code::Malformed, "what was put off was no verdict");
+}
+
+#[test]
+fn what_a_removed_account_says_behind_its_removal_is_void_and_what_it_said_before_is_not() {
+    let mut world = hub();
+    let alice = world.alice();
+    let (own, bob, carol) = (log_of(10, node(1)), log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
+    let state = group_state(group, node(1), &[(&own, Role::Admin), (&bob, Role::Member)]);
+    let removal = Commit {
+        operation: OperationId([21; 16]),
+        epoch: 3,
+        commit: Bytes(roost_crypto::codec::encode(&(leaf(&own, 10), Vec::<Leaf>::new()))),
+        welcome: None,
+        group_info: info(group, &state, &[leaf(&own, 10), leaf(&bob, 30)]),
+        logs: vec![],
+        ..addition(group, 21, &bob, &carol)
+    };
+    committed(&mut world, removal).expect("and removed");
+    let mut said = |epoch: u64| {
+        let payload = Bytes(vec![7; 100]);
+        let header = EntryHeader {
+            feed: FeedId { group, node: node(3), incarnation: Incarnation([3; 16]) },
+            seq: 1,
+            prev: Hash([0; 32]),
+            kind: EntryKind::Message,
+            epoch,
+            account: carol.account(),
+            device: device_of(50),
+            message: MessageId([9; 16]),
+            attempt: 0,
+            payload_hash: payload_hash(payload.as_slice()),
+        };
+        let entries = vec![Entry { header, payload }];
+        let conversation = state.conversation;
+        let deliver = Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None };
+        let asked = Input::Asked { token: 7, peer: node(3), request: NodeRequest::Deliver(deliver) };
+        let (outputs, _) = world.batch(vec![asked]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(7, NodeResponse::Custody(_)) => Some(Ok(())),
+            Output::Answer(7, NodeResponse::Refused(refusal)) => Some(Err((refusal.code, refusal.later))),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    assert_eq!(said(3), Err((Code::NotMember, false)), "of an epoch in which she takes no part nothing is taken");
+    assert_eq!(said(2), Ok(()), "of one in which she did it is, however late");
+}
