@@ -15,6 +15,7 @@ pub mod devices;
 mod groups;
 pub mod history;
 mod inbox;
+mod key_packages;
 mod leaves;
 mod link;
 pub mod linking;
@@ -308,7 +309,7 @@ impl Device {
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
-        self.refill_key_packages()?;
+        self.refill_key_packages(now_ms)?;
         self.introduce_again(now_ms)?;
         self.pump_devices();
         self.pump_link(&mut *random);

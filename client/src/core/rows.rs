@@ -45,6 +45,8 @@ pub(super) const INTENT: u8 = b'w';
 pub(super) const INVITATION: u8 = b'v';
 pub(super) const JOINING: u8 = b'j';
 const MLS: u8 = b'm';
+const LAST_RESORT: u8 = b'K';
+pub(super) const MADE: u8 = b'M';
 pub(super) const OUTBOX: u8 = b'o';
 pub(super) const PARKED: u8 = b'k';
 pub(super) const PEER: u8 = b'p';
@@ -271,6 +273,15 @@ pub(super) fn creation(group: &GroupId) -> Vec<u8> {
 pub(super) fn lineage(group: &GroupId) -> Vec<u8> {
     key(LINEAGE, &[group.as_bytes()])
 }
+pub(super) fn last_resort() -> Vec<u8> {
+    vec![LAST_RESORT]
+}
+
+/// Private halves of key packages, by when they go.
+pub(super) fn made(until: u64, first: &[u8]) -> Vec<u8> {
+    key(MADE, &[&until.to_be_bytes(), first])
+}
+
 
 pub(super) fn equivocation(group: &GroupId) -> Vec<u8> {
     key(EQUIVOCATION, &[group.as_bytes()])

@@ -88,6 +88,7 @@ impl Device {
         if !fits {
             return Ok(false);
         }
+        self.joined_by(&writes)?;
         self.table.apply_mls(writes);
         let row = ConversationRow {
             group: head.group,
@@ -100,7 +101,6 @@ impl Device {
         if let Some(creation) = creation {
             self.table.put(rows::creation(&head.group), &creation);
         }
-        self.link.joined += 1;
         self.leaves.look();
         if head.state.policy == Policy::Direct {
             return self.joined_direct(row);
