@@ -370,6 +370,9 @@ impl Device {
                 }
             }
             Pending::IntroduceGroup | Pending::Accuse => {}
+            Pending::FetchForIntent(number, account) if error.code == Code::Busy => {
+                self.fetch_postponed(number, account, error, random, now_ms)?;
+            }
             Pending::FetchForIntent(number, account) => {
                 let resolve = matches!(error.code, Code::NotFound | Code::NotHome);
                 self.intent_failed(number, error, random, now_ms);

@@ -44,19 +44,32 @@ struct Town {
     states: BTreeMap<u64, Bytes>,
     feeds: BTreeMap<usize, Vec<Entry>>,
     accusations: Vec<EquivocationProof>,
+    /// Key packages that are given at once; one a second comes back. Without a bound if absent.
+    allowance: Option<usize>,
+    /// Those that were given.
+    given: usize,
     now_ms: u64,
     draws: u64,
 }
 
+/// The node at which a person lives.
+fn home_of(person: usize) -> usize {
+    HOMES.get(person).copied().unwrap_or(2)
+}
+
 impl Town {
     fn new() -> Self {
+        Self::of(&["alice", "bob", "carol", "dave"])
+    }
+
+    fn of(names: &[&str]) -> Self {
         let nodes: Vec<SecretKey> = (1..=3).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
         let org = SecretKey::from_seed(&[9; 32]);
         let mut people = Vec::new();
-        for (index, name) in ["alice", "bob", "carol", "dave"].into_iter().enumerate() {
-            let number = 10 * (index as u8 + 1);
+        for (index, name) in names.iter().enumerate() {
+            let number = if index < 4 { 10 * (index as u8 + 1) } else { 100 + 2 * (index as u8 - 4) };
             let handle: Handle = format!("{name}@acme").parse().unwrap();
-            let home = &nodes[HOMES[index]];
+            let home = &nodes[home_of(index)];
             let (node, org_id) = (NodeId::of(home.public_key()), OrgId::of(&org.public_key()));
             let seed = Zeroizing::new([number + 1; 32]);
             let mut new = NewAccount::found([number; 16], seed, node, org_id, handle.clone()).unwrap();
@@ -85,9 +98,10 @@ impl Town {
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
         let (dead, accusations) = (BTreeSet::new(), Vec::new());
-        let mut town = Self { nodes, dead, org, people, states, feeds, accusations, now_ms: NOW_MS, draws };
-        for (index, home) in HOMES.into_iter().enumerate() {
-            let home = town.nodes[home].public_key();
+        let (allowance, given, now_ms) = (None, 0, NOW_MS);
+        let mut town = Self { nodes, dead, org, people, states, feeds, accusations, allowance, given, now_ms, draws };
+        for index in 0..names.len() {
+            let home = town.nodes[home_of(index)].public_key();
             let hello = ServerFrame::Hello {
                 versions: vec![1],
                 features: vec![],
@@ -203,6 +217,7 @@ impl Town {
                 }
             }
             self.now_ms += 1_000;
+            self.allowance = self.allowance.map(|left| left + 1);
         }
     }
 
@@ -248,7 +263,13 @@ impl Town {
                 let lookup = LookupReport { source: LookupSource::Local, hops: 0, messages: 0, ms: 0 };
                 ServerFrame::Resolved { id, handle_record: found.record.clone(), log: found.log.clone(), lookup }
             }
+            ClientFrame::FetchKeyPackages { id, .. } if self.allowance == Some(0) => {
+                let error = Refusal { retry_after_ms: Some(10_000), ..Refusal::later(Code::Busy, "too many", "later") };
+                ServerFrame::Refused { id: Some(id), error }
+            }
             ClientFrame::FetchKeyPackages { id, account } => {
+                self.allowance = self.allowance.map(|left| left - 1);
+                self.given += 1;
                 let found = self.people.iter_mut().find(|one| one.account == account).expect("somebody of the town");
                 let package = found.pool.pop_front().expect("key packages enough");
                 ServerFrame::KeyPackages { id, log: found.log.clone(), packages: vec![(found.device_id, package)] }
@@ -303,9 +324,9 @@ impl Town {
                 } else {
                     let (account, device) = (self.people[person].account, self.people[person].device_id);
                     let author = (account, device, message, attempt);
-                    let entry = self.append(HOMES[person], group, EntryKind::Message, epoch, author, payload);
+                    let entry = self.append(home_of(person), group, EntryKind::Message, epoch, author, payload);
                     let (feed, seq) = (entry.header.feed, entry.header.seq);
-                    self.deliver(HOMES[person], &entry, &known.state, None);
+                    self.deliver(home_of(person), &entry, &known.state, None);
                     self.people[person].arrived.push_back(ServerFrame::Accepted { id, feed, seq });
                     for other in known.state.participants.iter().filter(|one| one.account != account) {
                         let messages = vec![message];
@@ -619,4 +640,36 @@ fn of_two_successors_that_began_at_once_all_come_to_the_one_that_stands() {
         assert_eq!((hub, term), (town.node(1).to_string(), 1), "{person} is with the lower index");
     }
     town.talks(conversation, &[ALICE, BOB, CAROL]);
+}
+
+#[test]
+fn sixty_people_come_by_several_commits_each_by_one_key_package_though_a_home_gives_few_at_once() {
+    let names: Vec<String> = (0..62).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for allowance in [None, Some(20)] {
+        let mut town = Town::of(&names);
+        town.allowance = allowance;
+        let members = names[1..].iter().map(|name| format!("{name}@acme").parse().unwrap()).collect();
+        let (_, conversation) = {
+            let mut random = draw(&mut town.draws);
+            town.people[ALICE].device.create_group(members, &mut random).unwrap()
+        };
+        let mut joined = vec![1];
+        for _ in 0..20 {
+            town.settle();
+            joined.push(town.names(ALICE, conversation).len());
+            if joined.last() == Some(&62) {
+                break;
+            }
+        }
+        assert_eq!(joined.last(), Some(&62), "all of them are in: {joined:?}");
+        assert_eq!(town.names(61, conversation).len(), 62, "the last knows all the others");
+        assert_eq!(town.given, 61, "each by one key package: none is fetched twice");
+        let (_, _, epoch) = town.at(ALICE, conversation);
+        assert!(epoch >= 2, "of over fifty some came by a commit behind the creation: epoch {epoch}");
+        if allowance.is_some() {
+            assert!(joined[1] >= 20 && joined[1] < 62, "those who can be had do not wait for the rest: {joined:?}");
+        }
+        town.talks(conversation, &[ALICE, 61]);
+    }
 }
