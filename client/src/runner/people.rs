@@ -5,7 +5,7 @@ use crate::core::history::{ConversationView, HistoryPage};
 use crate::core::people::{Evidence, Request, Settings, Whom};
 use crate::core::{Extras, KeyChange, Recipient};
 use crate::error::Error;
-use roost_crypto::safety_number::SafetyNumber;
+use roost_crypto::safety_number::{SafetyCode, SafetyNumber};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
 use std::time::Duration;
@@ -236,6 +236,23 @@ impl Session {
                 // A receipt leaves no report, so it is looked for now and then.
                 let _ = tokio::time::timeout(SETTLE_LOOK, changes.changed()).await;
             }
+    /// The code of the safety number was read on the other device.
+    ///
+    /// # Errors
+    /// Those of [`Device::verify_code`], and [`Error::Closed`].
+    pub async fn verify_code(&self, whom: Whom, code: SafetyCode) -> Result<SafetyNumber, Error> {
+        self.with(move |device, _, _| device.verify_code(&whom, &code)).await
+    }
+
+    /// What the other device is to read for the safety number with somebody.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::Closed`].
+    pub async fn safety_code(&self, handle: &Handle) -> Result<SafetyCode, Error> {
+        let whom = Whom::Handle(handle.clone());
+        self.with(move |device, _, _| device.safety_code(&whom)).await
+    }
+
         };
         tokio::time::timeout(timeout, settled).await.unwrap_or(Err(Error::TimedOut))
     }
