@@ -24,6 +24,7 @@ mod production;
 mod race;
 mod refusals;
 mod roost;
+mod sealed;
 mod specification;
 mod talk;
 mod vectors;

@@ -547,6 +547,18 @@ def content_vector(given):
             raise Refused("too_long")
     if body["kind"] == "delivered":
         canonical(body["value"], 24 * 1024, array(id16))
+    if body["kind"] == "about_picture":
+        about = canonical(body["value"], 24 * 1024, nested({"picture": optional(of(bytes)), "changed_at": number}))
+        picture = about["picture"]
+        if picture is not None and len(picture) > 16 * 1024:
+            raise Refused("too_long")
+        begins = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+        if picture is not None and not picture.startswith(begins) and picture[:4] + picture[8:12] != b"RIFFWEBP":
+            raise Refused("malformed")
+    if body["kind"] == "timer":
+        timer = canonical(body["value"], 24 * 1024, nested({"expires_after_s": optional(number), "changed_at": number}))
+        if timer["expires_after_s"] is not None and not 0 < timer["expires_after_s"] <= 365 * 24 * 3600:
+            raise Refused("malformed")
     at_ms = int.from_bytes(named[:6], "big")
     if message_id(at_ms, data) != named:
         raise Refused("message_id")

@@ -20,14 +20,17 @@ mod leaves;
 mod link;
 pub mod linking;
 mod many;
+pub mod mentions;
 pub mod message;
 mod outbox;
 pub mod people;
+mod pictures;
 mod recipient;
 pub mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod verification;
 mod whispers;
 
@@ -201,6 +204,7 @@ pub struct Device {
     history: history::History,
     archive: archive::Archive,
     people: people::People,
+    pictures: pictures::Pictures,
     whispers: whispers::Whispers,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
@@ -256,6 +260,7 @@ impl Device {
             history: history::History::default(),
             archive: archive::Archive::default(),
             people: people::People::default(),
+            pictures: pictures::Pictures::default(),
             whispers: whispers::Whispers::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
@@ -273,6 +278,7 @@ impl Device {
         opened.load_inbox()?;
         opened.load_history()?;
         opened.load_people()?;
+        opened.load_pictures()?;
         opened.load_archive()?;
         Ok(opened)
     }
@@ -306,6 +312,7 @@ impl Device {
             return Ok(self.table.take_writes());
         }
         self.tell_profile(&mut *random, now_ms)?;
+        self.tell_picture(&mut *random, now_ms)?;
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;

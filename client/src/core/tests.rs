@@ -10,6 +10,7 @@ mod kinds;
 mod many;
 mod people;
 mod refusals;
+mod sealed;
 mod whispers;
 
 use super::account::NewAccount;
@@ -40,13 +41,13 @@ struct Home {
     incarnation: Incarnation,
     accounts: BTreeMap<AccountId, (IdentityLog, Signed, DeviceId)>,
     pools: BTreeMap<AccountId, VecDeque<Bytes>>,
-    standing: BTreeMap<ConversationId, (Signed, Creation)>,
     /// Key packages of last resort that were put, in their order.
     last_resorts: BTreeMap<AccountId, Vec<Bytes>>,
     /// It gives those out and none of the pools.
     gives_last_resort: bool,
     takes_no_key_packages: bool,
     key_packages_refused: usize,
+    standing: BTreeMap<ConversationId, (Signed, Creation)>,
     heads: BTreeMap<GroupId, (u64, Hash)>,
     submitted: BTreeMap<(DeviceId, MessageId, u32), u64>,
     inboxes: BTreeMap<AccountId, Vec<Entry>>,
@@ -343,11 +344,11 @@ impl World {
             incarnation: Incarnation([1; 16]),
             accounts: BTreeMap::new(),
             pools: BTreeMap::new(),
-            standing: BTreeMap::new(),
             last_resorts: BTreeMap::new(),
             gives_last_resort: false,
             takes_no_key_packages: false,
             key_packages_refused: 0,
+            standing: BTreeMap::new(),
             heads: BTreeMap::new(),
             submitted: BTreeMap::new(),
             inboxes: BTreeMap::new(),

@@ -673,3 +673,44 @@ fn sixty_people_come_by_several_commits_each_by_one_key_package_though_a_home_gi
         town.talks(conversation, &[ALICE, 61]);
     }
 }
+
+#[test]
+fn who_joins_is_told_title_picture_and_timer_though_they_were_chosen_before() {
+    let (mut town, conversation) = Town::with_group();
+    let picture = Bytes([&b"\x89PNG\r\n\x1a\n"[..], &[7; 9_000]].concat());
+    {
+        let mut random = draw(&mut town.draws);
+        let device = &mut town.people[ALICE].device;
+        let now_ms = town.now_ms;
+        let title = (Some("Friends".to_owned()), Some("of the house".to_owned()));
+        device.set_about(conversation, title.0, title.1, &mut random, now_ms).unwrap();
+        device.set_about_picture(conversation, Some(picture.clone()), &mut random, now_ms).unwrap();
+        device.set_timer(&conversation.into(), Some(3_600), &mut random, now_ms).unwrap();
+    }
+    town.settle();
+    town.change(BOB, conversation, GroupChange::Add(vec!["dave@acme".parse().unwrap()]));
+    town.settle();
+    for person in [ALICE, BOB, CAROL, DAVE] {
+        let report = town.people[person].device.conversations().unwrap().remove(0);
+        assert_eq!((report.title.as_str(), report.description.as_str()), ("Friends", "of the house"), "{person}");
+        assert_eq!(report.picture.as_ref(), Some(&picture), "{person} sees the picture");
+        assert_eq!(report.expires_after_s, Some(3_600), "{person} knows for how long things are seen");
+    }
+    town.say(DAVE, conversation, "hello");
+    let items = town.people[CAROL].device.history(Some(&conversation.into()), None, 9).unwrap().items;
+    assert!(items[0].expires_at.is_some(), "what dave says goes as all else does");
+    let timers = items.iter().filter(|item| item.kind == "timer").count();
+    assert_eq!(timers, 1, "what is told again to dave is no news to carol");
+}
+
+#[test]
+fn what_somebody_wrote_in_a_conversation_of_many_is_evidence_too() {
+    let (mut town, conversation) = Town::with_group();
+    town.say(BOB, conversation, "nasty");
+    town.say(CAROL, conversation, "nice");
+    let bob = town.people[BOB].account;
+    let evidence = town.people[ALICE].device.evidence(&bob).unwrap();
+    let said: Vec<_> = evidence.messages.iter().map(|item| (item.text.as_str(), item.conversation)).collect();
+    assert_eq!(said, [("nasty", conversation)], "his words, and nobody else's");
+    assert!(evidence.messages[0].payload_hash.is_some(), "by the hash that the feed's chain holds");
+}
