@@ -778,8 +778,8 @@ fn contents(maker: &mut Maker) {
         content(Body::AboutPicture(AboutPicture { picture: Some(Bytes(bytes)), changed_at: at_ms })).encode()
     };
     let png = |length: usize| [&b"\x89PNG\r\n\x1a\n"[..], &vec![0; length - 8]].concat();
-    let honest = picture(png(limits::PICTURE_BYTES_MAX));
-    maker.valid("content-picture", "Content", "the largest picture of a conversation", "content", given(&honest));
+    let honest = picture(png(40));
+    maker.valid("content-picture", "Content", "a picture of a conversation", "content", given(&honest));
     let timer =
         |seconds: u64| content(Body::Timer(Timer { expires_after_s: Some(seconds), changed_at: at_ms })).encode();
     maker.valid("content-timer", "Content", "what is said goes after a year", "content", given(&timer(31_536_000)));
