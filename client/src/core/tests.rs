@@ -46,7 +46,8 @@ struct Home {
     /// It gives those out and none of the pools.
     gives_last_resort: bool,
     takes_no_key_packages: bool,
-    key_packages_refused: usize,
+    /// Whose key packages it did not take.
+    key_packages_refused: Vec<AccountId>,
     standing: BTreeMap<ConversationId, (Signed, Creation)>,
     heads: BTreeMap<GroupId, (u64, Hash)>,
     submitted: BTreeMap<(DeviceId, MessageId, u32), u64>,
@@ -139,7 +140,7 @@ impl Home {
                 tell(ServerFrame::SignedUp { id, handle_record, org });
             }
             ClientFrame::PutKeyPackages { id, .. } if self.takes_no_key_packages => {
-                self.key_packages_refused += 1;
+                self.key_packages_refused.push(from);
                 tell(refuse(id, Code::Busy));
             }
             ClientFrame::PutKeyPackages { id, packages, last_resort } => {
@@ -347,7 +348,7 @@ impl World {
             last_resorts: BTreeMap::new(),
             gives_last_resort: false,
             takes_no_key_packages: false,
-            key_packages_refused: 0,
+            key_packages_refused: Vec::new(),
             standing: BTreeMap::new(),
             heads: BTreeMap::new(),
             submitted: BTreeMap::new(),

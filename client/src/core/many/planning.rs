@@ -105,6 +105,10 @@ impl Device {
             self.end_intent(number, row.conversation, Some(error));
             return Ok(());
         };
+        if known.head.is_none() {
+            // What it begins with has no verdict yet.
+            return Ok(());
+        }
         let plan = match &row.change {
             GroupChange::Rejoin => return self.plan_rejoin(number, row, random, now_ms),
             GroupChange::Succeed { to, term } if term.is_none_or(|term| term >= known.state.term) => {
