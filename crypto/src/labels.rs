@@ -76,6 +76,8 @@ pub const ARCHIVE_ROW: &str = "roost/1/archive-row";
 pub const LINK_REQUEST: &str = "roost/1/link-request";
 /// What the answer to it is sealed to, before the account id.
 pub const LINK_ANSWER: &str = "roost/1/link-answer";
+/// Derivation of the key that two devices seal under from the secret of a link code.
+pub const DERIVE_LINK_KEY: &str = "roost/1/derive/link-key";
 /// Hash of a link's secret and the new device's key: the digits that a person compares.
 pub const LINK_DIGITS: &str = "roost/1/link-digits";
 /// What a message that is given again is sealed to, before group, author's and asker's device.
@@ -119,6 +121,7 @@ pub const ALL: &[&str] = &[
     ARCHIVE_ROW,
     LINK_REQUEST,
     LINK_ANSWER,
+    DERIVE_LINK_KEY,
     LINK_DIGITS,
     RESEALED,
     SAFETY_NUMBER,

@@ -129,6 +129,8 @@ pub const MENTIONS_MAX: usize = 100;
 pub const EXPIRES_AFTER_S_MAX: u64 = 365 * 24 * 3600;
 /// Name of a profile, bytes: about 30 letters of any script.
 pub const PROFILE_NAME_BYTES_MAX: usize = 128;
+/// A picture of an account or a conversation, bytes: with its framing it fits a message, and it is as sharp as a list needs.
+pub const PICTURE_BYTES_MAX: usize = 16 * 1024;
 /// Changes of messages that are not there yet, of one conversation: more than get ahead of their messages in practice.
 pub const WAITING_CHANGES_MAX: usize = 256;
 /// Messages of a stranger that are stored before the stranger is accepted; the rest is told as gaps.

@@ -27,6 +27,7 @@ mod production;
 mod race;
 mod refusals;
 mod roost;
+mod sealed;
 mod specification;
 mod storm;
 mod talk;

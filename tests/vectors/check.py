@@ -620,6 +620,20 @@ def about(value):
     visible(value["title"])
 
 
+def about_picture(value):
+    picture = value["picture"]
+    if picture is not None and len(picture) > 16 * 1024:
+        raise Refused("too_long")
+    begins = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+    if picture is not None and not picture.startswith(begins) and picture[:4] + picture[8:12] != b"RIFFWEBP":
+        raise Refused("malformed")
+
+
+def timer(value):
+    if value["expires_after_s"] is not None:
+        within(value["expires_after_s"], 31_536_000)
+
+
 NOTHING_MORE = lambda value: None
 KINDS = {
     "text": (text, lambda value: bounded(value, 16 * 1024)),
@@ -633,6 +647,8 @@ KINDS = {
     "read": (nested({"messages": array(id16)}), lambda value: within(len(value["messages"]), 256)),
     "profile": (nested({"name": text}), profile),
     "about": (nested({"title": text, "description": text, "changed_at": number}), about),
+    "about_picture": (nested({"picture": optional(of(bytes)), "changed_at": number}), about_picture),
+    "timer": (nested({"expires_after_s": optional(number), "changed_at": number}), timer),
     "leave": (SIGNED, NOTHING_MORE),
 }
 

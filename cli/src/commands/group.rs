@@ -1,7 +1,8 @@
 //! `roost chat group`: conversations of many.
 
-use super::chat::visible;
+use super::chat::{timer, visible};
 use crate::output::{Failure, Printer, duration, rfc3339};
+use crate::picture;
 use roost_client::core::message::State;
 use roost_client::core::{ConversationReport, GroupChange, ParticipantReport, Warning};
 use roost_client::{Error, Session};
@@ -10,6 +11,7 @@ use roost_protocol::handle::Handle;
 use roost_protocol::ids::ConversationId;
 use roost_protocol::{AccountId, NodeId};
 use serde_json::json;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to do.
@@ -72,6 +74,23 @@ pub enum Command {
         /// What it is for; without it that stays
         #[arg(long)]
         description: Option<String>,
+        /// How long to wait until it is at our node
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// What it is shown as
+    Picture {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
+        /// A JPEG, PNG or WebP file, which is scaled down until it fits a message
+        file: Option<PathBuf>,
+        /// Take the picture away
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+        /// Write it to a file that is not there yet
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "remove"])]
+        save: Option<PathBuf>,
         /// How long to wait until it is at our node
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
@@ -147,6 +166,19 @@ pub async fn run(session: &Session, command: Command, out: Printer) -> Result<()
         Command::Title { conversation, title, description, timeout } => {
             let told = session.set_about(conversation, Some(title), description).await?;
             session.wait(told, State::Accepted, timeout).await?;
+            info(session, Some(conversation), out).await
+        }
+        Command::Picture { conversation, file, remove, save, timeout } => {
+            let drawn = file.map(|file| picture::read(&file)).transpose()?;
+            if drawn.is_some() || remove {
+                let told = session.set_about_picture(conversation, drawn).await?;
+                session.wait(told, State::Accepted, timeout).await?;
+            }
+            if let Some(path) = save {
+                let reports = session.conversations().await?;
+                let report = reports.into_iter().find(|report| report.conversation == conversation);
+                picture::save(report.ok_or(Error::UnknownConversation)?.picture.as_ref(), &path)?;
+            }
             info(session, Some(conversation), out).await
         }
         Command::Move { conversation, to, hub_is_lost, timeout } => {
@@ -253,6 +285,7 @@ async fn info(session: &Session, wanted: Option<ConversationId>, out: Printer) -
 fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     let value = json!({
         "conversation": report.conversation, "title": report.title, "description": report.description,
+        "picture": picture::value(report.picture.as_ref()), "expires_after_s": report.expires_after_s,
         "epoch": report.epoch, "term": report.term, "hub": report.hub, "successors": report.successors,
         "standing": report.standing, "over": report.over, "participants": report.participants,
         "warnings": report.warnings.iter().map(warning).collect::<Vec<_>>(),
@@ -272,11 +305,21 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     } else {
         format!("{}  ", report.title.chars().map(visible).collect::<String>())
     };
+    let description: String = report.description.lines().map(|line| format!("\n  {line}")).collect();
+    let description: String = description.chars().map(visible).collect();
+    let picture = report.picture.as_ref().map(|one| format!("\n  picture {}", picture::words(Some(one))));
+    let picture = picture.unwrap_or_default();
+    let timer = report.expires_after_s.map(|seconds| format!("\n  {}", timer::words(seconds))).unwrap_or_default();
     let hub = format!("\n  hub {}", report.hub);
     let successors: String = report.successors.iter().map(|node| format!("\n  successor {node}")).collect();
     let (conversation, epoch) = (report.conversation, report.epoch);
     let warnings: String = report.warnings.iter().map(|one| format!("\n  WARNING {}", one.cause.text())).collect();
-    out.print(&value, format_args!("{title}{conversation}  epoch {epoch}, {state}{people}{hub}{successors}{warnings}"))
+    out.print(
+        &value,
+        format_args!(
+            "{title}{conversation}  epoch {epoch}, {state}{description}{picture}{timer}{people}{hub}{successors}{warnings}"
+        ),
+    )
 }
 
 /// What programs read of a warning: its cause, and the words for people.

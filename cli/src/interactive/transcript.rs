@@ -4,6 +4,7 @@ use super::snapshot::Talk;
 use super::stamp::Clock;
 use super::style;
 use super::text::{clean, clean_line, columns, shorten, wrap};
+use crate::commands::chat::timer;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use roost_client::core::history::{HistoryItem, Mark};
@@ -227,6 +228,8 @@ fn words(item: &HistoryItem) -> (String, Style) {
         ("taken back".to_owned(), style::dim())
     } else if item.expired {
         ("disappeared".to_owned(), style::dim())
+    } else if let Some(seconds) = item.timer_s {
+        (timer::words(seconds), style::dim())
     } else if matches!(item.kind.as_str(), "text" | "rich_text") {
         (clean(&item.text), Style::default())
     } else {

@@ -244,6 +244,7 @@ impl Device {
         {
             return Ok(false);
         }
+        self.joined_by(&writes)?;
         self.table.apply_mls(writes);
         let row = GroupRow {
             conversation: head.state.conversation,
@@ -257,7 +258,6 @@ impl Device {
         self.table.put(rows::creation(&head.group), &creation);
         self.groups.entry(peer).or_default().insert(head.group, true);
         self.leaf_is_new(&head.group, true, self.last_now_ms);
-        self.link.joined += 1;
         Ok(true)
     }
 

@@ -210,7 +210,9 @@ impl Device {
                 kind: said.kind,
                 text: said.text,
                 reply: said.reply,
+                mentions: said.mentions,
                 expires_after_s: said.expires_after_s,
+                timer_s: said.timer_s,
                 sent_at: row.id.at_ms(),
                 received_at: said.stored_at,
             };
@@ -342,9 +344,16 @@ impl Device {
             Body::Profile(profile) => {
                 return self.learn_profile(&header.account, header.message, profile.name.clone());
             }
+            Body::ProfilePicture(profile) => {
+                return self.learn_picture(&header.account, header.message, profile.picture.clone());
+            }
             Body::About(about) if place.peer.is_none() => {
                 return self.learn_about(place.conversation, header, about.clone());
             }
+            Body::AboutPicture(about) if place.peer.is_none() => {
+                return self.learn_about_picture(place.conversation, header, about.clone());
+            }
+            Body::Timer(timer) if !self.learn_timer(&Arrived { header, place }, timer)? => return Ok(()),
             _ => {}
         }
         if let Said::Change(target, change) = Said::of(&content.body) {

@@ -1,5 +1,6 @@
 //! The connection to the home: hello, sign-in, bringing the account back to an emptied home, key packages, resuming.
 
+use super::key_packages::{KEY_PACKAGES_FULL, KEY_PACKAGES_LOW};
 use super::rows::{self, CursorRow, GroupRow};
 use super::{Device, DeviceError, Output, Random, whispers};
 use roost_crypto::identity_log::VerifiedLog;
@@ -12,11 +13,6 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use std::collections::BTreeMap;
 
-/// Below this many key packages at the home, new ones are made.
-const KEY_PACKAGES_LOW: u32 = 10;
-/// So many are there afterwards.
-const KEY_PACKAGES_FULL: u32 = 20;
-
 /// Shortest pause before a conversation that the home refused for now is shown to it again, milliseconds.
 const INTRODUCE_PAUSE_MS: u64 = 5_000;
 
@@ -24,7 +20,8 @@ const INTRODUCE_PAUSE_MS: u64 = 5_000;
 pub(super) enum Pending {
     SignIn,
     Restore,
-    KeyPackages,
+    /// With when the one of last resort was made that is among them.
+    KeyPackages(Option<u64>),
     /// With the position that is true once the home has answered.
     Resume(CursorRow),
     /// Something is missing: the home is asked for it again.
@@ -70,6 +67,8 @@ pub(super) struct Link {
     pending: BTreeMap<u64, Pending>,
     /// Groups entered on this connection: each used up a key package.
     pub joined: u32,
+    /// The home did not take a key package of last resort: not before then it is asked again, milliseconds since 1970.
+    pub last_resort_not_before_ms: u64,
     /// Conversations that the home refused for now, and when they are shown to it again, milliseconds since 1970.
     untaken: BTreeMap<AccountId, u64>,
 }
@@ -90,9 +89,14 @@ impl Link {
         self.hello.as_ref().is_some_and(|hello| hello.incarnation == *life)
     }
 
+    /// Whether a key package of last resort is on its way.
+    pub fn is_putting_last_resort(&self) -> bool {
+        self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages(Some(_))))
+    }
+
     /// Whether the home also holds the key packages that it lacked: others can begin a conversation with us.
     pub fn is_reachable(&self) -> bool {
-        self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages))
+        self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages(_)))
     }
 }
 
@@ -153,7 +157,10 @@ impl Device {
                 }
                 Some(Pending::LinkAnswer) => self.link_answered(Ok(()), now_ms),
                 Some(Pending::AppendLog(log)) => self.log_appended(&log)?,
-                Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
+                Some(Pending::KeyPackages(made_at)) => {
+                    self.key_packages_held(made_at);
+                    self.staged.push(Output::KeyPackagesHeld);
+                }
                 _ => {}
             },
             ServerFrame::Resolved { id, handle_record, log, .. } => {
@@ -261,15 +268,6 @@ impl Device {
         self.staged.push(Output::Send(Box::new(frame(id))));
     }
 
-    /// Makes new key packages when many were used up on a long connection.
-    pub(super) fn refill_key_packages(&mut self) -> Result<(), DeviceError> {
-        if self.link.ready && self.link.joined >= KEY_PACKAGES_LOW {
-            let count = std::mem::take(&mut self.link.joined);
-            self.put_key_packages(count, false)?;
-        }
-        Ok(())
-    }
-
     /// Shows conversations again that the home refused for now: until it takes them it refuses what others write in them.
     pub(super) fn introduce_again(&mut self, now_ms: u64) -> Result<(), DeviceError> {
         let due: Vec<AccountId> =
@@ -329,6 +327,7 @@ impl Device {
     fn signed_in(&mut self, key_packages: u32, last_resort: bool) -> Result<(), DeviceError> {
         let Some(incarnation) = self.link.hello.as_ref().map(|hello| hello.incarnation) else { return Ok(()) };
         self.link.ready = true;
+        self.forget_key_packages(self.last_now_ms)?;
         self.leaves.look();
         self.staged.push(Output::SignedIn);
         let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
@@ -361,21 +360,6 @@ impl Device {
         Ok(())
     }
 
-    fn put_key_packages(&mut self, count: u32, last_resort: bool) -> Result<(), DeviceError> {
-        let count = usize::try_from(count).unwrap_or(0);
-        let (packages, writes) = self.engine.groups.key_packages(&self.table, count, false)?;
-        self.table.apply_mls(writes);
-        let last_resort = if last_resort {
-            let (packages, writes) = self.engine.groups.key_packages(&self.table, 1, true)?;
-            self.table.apply_mls(writes);
-            packages.into_iter().next()
-        } else {
-            None
-        };
-        self.request(Pending::KeyPackages, |id| ClientFrame::PutKeyPackages { id, packages, last_resort });
-        Ok(())
-    }
-
     fn refused(
         &mut self,
         pending: Pending,
@@ -396,7 +380,8 @@ impl Device {
             Pending::FollowLogs(_) => self.logs_refused(),
             Pending::LinkAnswer => self.link_answered(Err(error), now_ms),
             Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
-            Pending::KeyPackages | Pending::AskAgain => {}
+            Pending::KeyPackages(_) => self.key_packages_refused(&error, now_ms),
+            Pending::AskAgain => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
                 self.outbox.free(&account);
@@ -412,6 +397,9 @@ impl Device {
                 }
             }
             Pending::IntroduceGroup | Pending::Accuse => {}
+            Pending::FetchForIntent(number, account) if error.code == Code::Busy => {
+                self.fetch_postponed(number, account, error, random, now_ms)?;
+            }
             Pending::FetchForIntent(number, account) => {
                 let resolve = matches!(error.code, Code::NotFound | Code::NotHome);
                 self.intent_failed(number, error, random, now_ms);

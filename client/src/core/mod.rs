@@ -16,13 +16,16 @@ pub mod devices;
 mod groups;
 pub mod history;
 mod inbox;
+mod key_packages;
 mod leaves;
 mod link;
 pub mod linking;
 mod many;
+pub mod mentions;
 pub mod message;
 mod outbox;
 pub mod people;
+mod pictures;
 mod recipient;
 mod renewal;
 mod reseal;
@@ -30,6 +33,7 @@ pub mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod verification;
 mod warnings;
 mod whispers;
@@ -217,6 +221,7 @@ pub struct Device {
     history: history::History,
     archive: archive::Archive,
     people: people::People,
+    pictures: pictures::Pictures,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
     withheld: withheld::Withheld,
@@ -276,6 +281,7 @@ impl Device {
             history: history::History::default(),
             archive: archive::Archive::default(),
             people: people::People::default(),
+            pictures: pictures::Pictures::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
             withheld: withheld::Withheld::default(),
@@ -297,6 +303,7 @@ impl Device {
         opened.load_inbox()?;
         opened.load_history()?;
         opened.load_people()?;
+        opened.load_pictures()?;
         opened.load_archive()?;
         opened.load_reseals()?;
         opened.load_withheld()?;
@@ -333,11 +340,12 @@ impl Device {
             return Ok(self.table.take_writes());
         }
         self.tell_profile(&mut *random, now_ms)?;
+        self.tell_picture(&mut *random, now_ms)?;
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
         self.pump_reseals(&mut *random, now_ms)?;
-        self.refill_key_packages()?;
+        self.refill_key_packages(now_ms)?;
         self.introduce_again(now_ms)?;
         self.pump_devices();
         self.pump_link(&mut *random);

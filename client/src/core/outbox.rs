@@ -211,7 +211,7 @@ impl Device {
             return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
         }
         let address = self.address(to)?;
-        let body = extras.body(text);
+        let body = self.with_timer(extras, address.place.as_ref())?.body(text);
         body.check()?;
         let account = address.account();
         self.active(now_ms);
@@ -257,6 +257,9 @@ impl Device {
     }
 
     pub(super) fn make_receipts(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        if !self.settings().delivery_receipts {
+            self.outbox.due_receipts.clear();
+        }
         for (target, (account, mut ids)) in std::mem::take(&mut self.outbox.due_receipts) {
             // A receipt that waits unsealed takes the new ones along: two people who write fast cost one submission.
             if let Some((id, row, mut earlier)) = self.waiting_receipt(&target)?

@@ -25,6 +25,7 @@ const ACCOUNT: u8 = b'a';
 const ARCHIVE: u8 = b'A';
 pub(super) const ABOUT: u8 = b'b';
 const ANSWERED: u8 = b'Q';
+pub(super) const ABOUT_PICTURE: u8 = b'V';
 const ASTRAY: u8 = b'G';
 const AUDIENCE: u8 = b'P';
 const BRANCH: u8 = b'B';
@@ -51,6 +52,8 @@ pub(super) const INVITATION: u8 = b'v';
 pub(super) const FOLLOWED: u8 = b'F';
 pub(super) const JOINING: u8 = b'j';
 pub(super) const MISSING: u8 = b'M';
+const LAST_RESORT: u8 = b'Z';
+pub(super) const MADE: u8 = b'W';
 const MLS: u8 = b'm';
 pub(super) const OLD_LOG: u8 = b'l';
 pub(super) const OUTBOX: u8 = b'o';
@@ -59,17 +62,35 @@ pub(super) const PEER: u8 = b'p';
 pub(super) const PENDING: u8 = b'e';
 pub(super) const LOST: u8 = b'R';
 pub(super) const ORG: u8 = b'q';
+pub(super) const OWN_PICTURE: u8 = b'I';
 pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
+pub(super) const PICTURE: u8 = b'Y';
 pub(super) const DRAFT: u8 = b't';
 const RESEAL_KEY: u8 = b'K';
 pub(super) const SENT: u8 = b'S';
 pub(super) const SETTINGS: u8 = b'x';
 pub(super) const KEY_CHANGE: u8 = b'y';
+pub(super) const SEEN: u8 = b'u';
+pub(super) const TIMER: u8 = b'T';
 const WAITING: u8 = b'z';
 
 /// The kinds of rows that the account's other devices are to have.
-pub(super) const ARCHIVED: &[u8] = &[HISTORY, PERSON, SETTINGS, DRAFT, CONTACT, PEER, ORG, ABOUT, DEVICE_NAME];
+pub(super) const ARCHIVED: &[u8] = &[
+    HISTORY,
+    PERSON,
+    PICTURE,
+    OWN_PICTURE,
+    SETTINGS,
+    DRAFT,
+    CONTACT,
+    PEER,
+    ORG,
+    ABOUT,
+    ABOUT_PICTURE,
+    TIMER,
+    DEVICE_NAME,
+];
 
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -179,6 +200,8 @@ pub(super) struct PersonRow {
     pub profile: Option<(MessageId, String)>,
     /// The profile of ours that it was told.
     pub told: Option<String>,
+    /// When the picture of ours that it was told was chosen.
+    pub picture_told: Option<u64>,
     /// Milliseconds since 1970: among devices of an account the later word counts.
     pub changed_at: u64,
 }
@@ -205,6 +228,13 @@ pub(super) struct KeyChangeRow {
     pub seen_at: u64,
     /// The person saw it.
     pub shown: bool,
+}
+
+/// When somebody last did something, by its own word, and when that was heard, milliseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SeenRow {
+    pub last_active_at: u64,
+    pub heard_at: u64,
 }
 
 /// How far the inbox is read.
@@ -252,6 +282,35 @@ pub(super) fn conversation(id: &ConversationId) -> Vec<u8> {
 
 pub(super) fn about(conversation: &ConversationId) -> Vec<u8> {
     key(ABOUT, &[conversation.as_bytes()])
+}
+
+pub(super) fn about_picture(conversation: &ConversationId) -> Vec<u8> {
+    key(ABOUT_PICTURE, &[conversation.as_bytes()])
+}
+
+pub(super) fn timer(conversation: &ConversationId) -> Vec<u8> {
+    key(TIMER, &[conversation.as_bytes()])
+}
+
+pub(super) fn own_picture() -> Vec<u8> {
+    vec![OWN_PICTURE]
+}
+
+pub(super) fn picture(account: &AccountId) -> Vec<u8> {
+    key(PICTURE, &[account.as_bytes()])
+}
+
+pub(super) fn seen(account: &AccountId) -> Vec<u8> {
+    key(SEEN, &[account.as_bytes()])
+}
+
+pub(super) fn last_resort() -> Vec<u8> {
+    vec![LAST_RESORT]
+}
+
+/// Private halves of key packages, by when they go.
+pub(super) fn made(until: u64, first: &[u8]) -> Vec<u8> {
+    key(MADE, &[&until.to_be_bytes(), first])
 }
 
 pub(super) fn invitation(conversation: &ConversationId) -> Vec<u8> {

@@ -5,11 +5,13 @@ mod archive;
 mod devices;
 mod hostile;
 mod hubs;
+mod key_packages;
 mod kinds;
 mod many;
 mod people;
 mod refusals;
 mod renewal;
+mod sealed;
 mod whispers;
 
 use super::account::NewAccount;
@@ -40,6 +42,13 @@ struct Home {
     incarnation: Incarnation,
     accounts: BTreeMap<AccountId, (IdentityLog, Signed, DeviceId)>,
     pools: BTreeMap<AccountId, VecDeque<Bytes>>,
+    /// Key packages of last resort that were put, in their order.
+    last_resorts: BTreeMap<AccountId, Vec<Bytes>>,
+    /// It gives those out and none of the pools.
+    gives_last_resort: bool,
+    takes_no_key_packages: bool,
+    /// Whose key packages it did not take.
+    key_packages_refused: Vec<AccountId>,
     standing: BTreeMap<ConversationId, (Signed, Creation)>,
     heads: BTreeMap<GroupId, (u64, Hash)>,
     submitted: BTreeMap<(DeviceId, MessageId, u32), u64>,
@@ -131,7 +140,12 @@ impl Home {
                 let org = org_record(&self.org, &self.node);
                 tell(ServerFrame::SignedUp { id, handle_record, org });
             }
-            ClientFrame::PutKeyPackages { id, packages, .. } => {
+            ClientFrame::PutKeyPackages { id, .. } if self.takes_no_key_packages => {
+                self.key_packages_refused.push(from);
+                tell(refuse(id, Code::Busy));
+            }
+            ClientFrame::PutKeyPackages { id, packages, last_resort } => {
+                self.last_resorts.entry(from).or_default().extend(last_resort);
                 self.pools.entry(from).or_default().extend(packages);
                 tell(ServerFrame::Done { id });
             }
@@ -152,7 +166,12 @@ impl Home {
             }
             ClientFrame::FetchKeyPackages { id, account } => {
                 let pool = if self.swaps { from } else { account };
-                match self.pools.get_mut(&pool).and_then(VecDeque::pop_front) {
+                let newest = self.last_resorts.get(&pool).and_then(|packages| packages.last().cloned());
+                let package = match self.gives_last_resort {
+                    true => newest,
+                    false => self.pools.get_mut(&pool).and_then(VecDeque::pop_front),
+                };
+                match package {
                     Some(package) => {
                         let (log, _, device) = self.accounts[&account].clone();
                         tell(ServerFrame::KeyPackages { id, log, packages: vec![(device, package)] });
@@ -327,6 +346,10 @@ impl World {
             incarnation: Incarnation([1; 16]),
             accounts: BTreeMap::new(),
             pools: BTreeMap::new(),
+            last_resorts: BTreeMap::new(),
+            gives_last_resort: false,
+            takes_no_key_packages: false,
+            key_packages_refused: Vec::new(),
             standing: BTreeMap::new(),
             heads: BTreeMap::new(),
             submitted: BTreeMap::new(),

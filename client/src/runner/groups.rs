@@ -3,6 +3,7 @@
 use super::{Command, IntentState, Session};
 use crate::core::{ConversationReport, Extras, GroupChange};
 use crate::error::Error;
+use roost_crypto::bytes::Bytes;
 use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::refusal::Refusal;
 use std::time::Duration;
@@ -53,6 +54,18 @@ impl Session {
     ) -> Result<MessageId, Error> {
         self.with(move |device, random, now_ms| device.set_about(conversation, title, description, random, now_ms))
             .await
+    }
+
+    /// Shows a conversation as something else, or as nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::NotAdmin`], [`Error::Content`], [`Error::Closed`].
+    pub async fn set_about_picture(
+        &self,
+        conversation: ConversationId,
+        picture: Option<Bytes>,
+    ) -> Result<MessageId, Error> {
+        self.with(move |device, random, now_ms| device.set_about_picture(conversation, picture, random, now_ms)).await
     }
 
     /// The conversations of many that this device knows.

@@ -179,6 +179,7 @@ impl Relay {
             self.forget(other);
             self.outputs.push(Output::Close(other));
         }
+        drop_lapsed(step, self.identity.inspector.key_package, &account, &device)?;
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let key_packages = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
         let last_resort = step.rows.get(&rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]))?;
@@ -304,6 +305,7 @@ pub(super) fn put_key_packages(
             return Err(bad("the key package is of another device").into());
         }
     }
+    drop_lapsed(step, inspect, &account, &device)?;
     let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
     let held = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
     if held + packages.len() > limits::KEY_PACKAGES_MAX {
@@ -322,11 +324,34 @@ pub(super) fn put_key_packages(
     Ok(())
 }
 
+/// What does not verify any more, because its life is over, goes: nobody could begin a conversation with it, and its device is
+/// to hear that there is room. The pool is in the order in which it was put, so its oldest are looked at only.
+fn drop_lapsed(
+    step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    account: &AccountId,
+    device: &DeviceId,
+) -> Result<(), Failure> {
+    let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+    while let Some((key, package)) = step.rows.scan(&pool, &rows::end_of(&pool), 1)?.into_iter().next() {
+        if inspect(&package).is_ok() {
+            break;
+        }
+        step.rows.delete(key);
+    }
+    let key = rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]);
+    if step.rows.get(&key)?.is_some_and(|package| inspect(&package).is_err()) {
+        step.rows.delete(key);
+    }
+    Ok(())
+}
+
 /// One package of each device; a one-time package leaves the store in the same batch, so it is never handed out twice.
 /// `one_time` decides, from how many the device has left (at most one more than the reserve), whether one of them is given; else
 /// the last-resort package is.
 pub(super) fn take_key_packages(
     step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
     account: AccountId,
     mut one_time: impl FnMut(&DeviceId, usize) -> bool,
 ) -> Result<(IdentityLog, Vec<(DeviceId, Bytes)>), Failure> {
@@ -334,6 +359,7 @@ pub(super) fn take_key_packages(
     let mut packages = Vec::new();
     let mut over_budget = false;
     for device in log.device_keys().keys() {
+        drop_lapsed(step, inspect, &account, device)?;
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let held = step.rows.scan(&pool, &rows::end_of(&pool), KEY_PACKAGES_RESERVE + 1)?;
         let given = !held.is_empty() && one_time(device, held.len());

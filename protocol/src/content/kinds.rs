@@ -58,6 +58,9 @@ pub enum KindError {
     /// A name with characters that cannot be seen.
     #[error("expected a name without control characters")]
     Name,
+    /// Bytes of no kind of picture that every screen shows.
+    #[error("expected a JPEG, PNG or WebP picture")]
+    NoPicture,
 }
 
 /// A text that answers, mentions or disappears. A plain text has a kind of its own, so each text has one spelling.
@@ -157,6 +160,15 @@ pub enum Again {
     Gone,
 }
 
+/// For how long what is said in a conversation from now on is to be seen. Of two, the one changed later counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// What each text carries as its timer, seconds; `None` for none.
+    pub expires_after_s: Option<u64>,
+    /// When somebody said so first, milliseconds since 1970: it is told again, unchanged, to who joins.
+    pub changed_at: u64,
+}
+
 impl RichText {
     /// # Errors
     /// [`KindError`].
@@ -172,12 +184,7 @@ impl RichText {
         if !self.mentions.is_sorted_by(|one, next| one < next) {
             return Err(KindError::Mentions);
         }
-        match self.expires_after_s {
-            Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
-                Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
-            }
-            _ => Ok(()),
-        }
+        timer(self.expires_after_s)
     }
 }
 
@@ -237,6 +244,23 @@ impl About {
         bounded("title", &self.title, limits::TITLE_BYTES_MAX)?;
         bounded("description", &self.description, limits::DESCRIPTION_BYTES_MAX)?;
         if self.title.chars().any(char::is_control) { Err(KindError::Name) } else { Ok(()) }
+    }
+}
+
+impl Timer {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        timer(self.expires_after_s)
+    }
+}
+
+fn timer(expires_after_s: Option<u64>) -> Result<(), KindError> {
+    match expires_after_s {
+        Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
+            Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -263,8 +263,11 @@ impl Device {
                     self.about_is_due(&head.state.conversation)?;
                 }
             }
-            if pending.commit.operation == commit.operation && !self.has_more(pending.intent, &row)? {
+            let ours = pending.commit.operation == commit.operation;
+            if ours && !self.has_more(pending.intent, &row)? {
                 self.end_intent(pending.intent, head.state.conversation, None);
+            } else if let Some(attempt) = self.intents.open.get_mut(&pending.intent).filter(|_| ours) {
+                attempt.goes_on(&came);
             } else if let Some(attempt) = self.intents.open.get_mut(&pending.intent) {
                 *attempt = Attempt::default();
             }

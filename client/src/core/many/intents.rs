@@ -94,6 +94,9 @@ pub(super) struct Attempt {
     /// A handle is being looked up, for whoever asked for it first.
     pub resolving: bool,
     pub fetched: BTreeMap<AccountId, Fetched>,
+    /// Accounts whose key packages are to be had later: the others do not wait for them.
+    pub postponed: BTreeSet<AccountId>,
+    pub postponed_until_ms: u64,
     pub failures: u32,
     pub not_before_ms: u64,
     pub error: Option<Refusal>,
@@ -167,6 +170,18 @@ impl Intents {
 }
 
 impl Attempt {
+    /// A part of it is done; what was fetched for the rest is still good.
+    pub fn goes_on(&mut self, done: &[AccountId]) {
+        let mut before = std::mem::take(self);
+        before.fetched.retain(|account, _| !done.contains(account));
+        *self = Self {
+            fetched: before.fetched,
+            postponed: before.postponed,
+            postponed_until_ms: before.postponed_until_ms,
+            ..Self::default()
+        };
+    }
+
     pub fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
         let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_DELAY_MS_MAX);
         let delay = delay.max(error.retry_after_ms.unwrap_or(0));
@@ -176,6 +191,7 @@ impl Attempt {
         self.not_before_ms = now_ms + delay + delay * u64::from(jitter[0]) / 512;
         self.error = Some(error);
         self.fetched.clear();
+        self.postponed.clear();
         self.awaited = 0;
     }
 }
@@ -267,6 +283,30 @@ impl Device {
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.failed(error, random, now_ms);
         }
+    }
+
+    /// The key packages of somebody are to be had later, because many were asked for: the others are taken in meanwhile.
+    pub(in super::super) fn fetch_postponed(
+        &mut self,
+        number: u64,
+        account: AccountId,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let row: Option<IntentRow> = self.table.get(&rows::intent(number))?;
+        let by_name = row.is_some_and(|row| matches!(row.change, GroupChange::Create(_) | GroupChange::Add(_)));
+        match self.intents.open.get_mut(&number).filter(|_| by_name) {
+            Some(attempt) => {
+                let pause = error.retry_after_ms.unwrap_or(0).max(RETRY_DELAY_MS_MAX);
+                attempt.awaited = attempt.awaited.saturating_sub(1);
+                attempt.postponed.insert(account);
+                attempt.postponed_until_ms = now_ms.saturating_add(pause);
+                attempt.error = Some(error);
+            }
+            None => self.intent_failed(number, error, random, now_ms),
+        }
+        Ok(())
     }
 
     /// Why an intent waits.

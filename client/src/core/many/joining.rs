@@ -89,6 +89,7 @@ impl Device {
         if !fits {
             return Ok(false);
         }
+        self.joined_by(&writes)?;
         self.table.apply_mls(writes);
         let row = ConversationRow {
             group: head.group,
@@ -104,7 +105,6 @@ impl Device {
             None => self.begin_feeds_anew(&head.group)?,
         }
         self.goes_on(&row);
-        self.link.joined += 1;
         self.leaf_is_new(&head.group, true, self.last_now_ms);
         if head.state.policy == Policy::Direct {
             return self.joined_direct(row);

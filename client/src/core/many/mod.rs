@@ -10,6 +10,7 @@ mod intents;
 mod invitations;
 mod joining;
 mod lost;
+mod picture;
 mod planning;
 mod succession;
 
@@ -18,6 +19,7 @@ pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};
 pub(super) use lost::Lost;
+pub(super) use picture::AboutPictureRow;
 pub use succession::EquivocationReport;
 
 use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};
@@ -68,6 +70,10 @@ pub struct ConversationReport {
     pub title: String,
     /// What it is for; empty for nothing.
     pub description: String,
+    /// What it is shown as.
+    pub picture: Option<Bytes>,
+    /// Seconds after which what is said there goes.
+    pub expires_after_s: Option<u64>,
     /// The MLS epoch.
     pub epoch: u64,
     /// How many successors have followed a hub that was lost.
@@ -146,6 +152,8 @@ impl Device {
             conversation: row.state.conversation,
             title,
             description,
+            picture: self.about_picture(&row.state.conversation)?,
+            expires_after_s: self.timer_in(&row.state.conversation)?,
             epoch: epoch::mls(row.epoch),
             term: row.state.term,
             hub: row.state.hub.to_string(),

@@ -66,19 +66,32 @@ pub(super) struct Town {
     restored: BTreeSet<usize>,
     /// An epoch whose commit is left out of the log.
     withheld: Option<u64>,
+    /// Key packages that are given at once; one a second comes back. Without a bound if absent.
+    allowance: Option<usize>,
+    /// Those that were given.
+    given: usize,
     pub(super) now_ms: u64,
     draws: u64,
 }
 
+/// The node at which a person lives.
+fn home_of(person: usize) -> usize {
+    HOMES.get(person).copied().unwrap_or(2)
+}
+
 impl Town {
     fn new(kind: Kind) -> Self {
+        Self::of(kind, &["alice", "bob", "carol", "dave"])
+    }
+
+    fn of(kind: Kind, names: &[&str]) -> Self {
         let nodes: Vec<SecretKey> = (1..=3).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
         let org = SecretKey::from_seed(&[9; 32]);
         let mut people = Vec::new();
-        for (index, name) in ["alice", "bob", "carol", "dave"].into_iter().enumerate() {
-            let number = 10 * (index as u8 + 1);
+        for (index, name) in names.iter().enumerate() {
+            let number = if index < 4 { 10 * (index as u8 + 1) } else { 100 + 2 * (index as u8 - 4) };
             let handle: Handle = format!("{name}@acme").parse().unwrap();
-            let home = &nodes[HOMES[index]];
+            let home = &nodes[home_of(index)];
             let (node, org_id) = (NodeId::of(home.public_key()), OrgId::of(&org.public_key()));
             let seed = Zeroizing::new([number + 1; 32]);
             let mut new = NewAccount::found([number; 16], seed, node, org_id, handle.clone()).unwrap();
@@ -120,10 +133,12 @@ impl Town {
             accusations,
             restored,
             withheld,
+            allowance: None,
+            given: 0,
             now_ms: NOW_MS,
             draws,
         };
-        for person in 0..HOMES.len() {
+        for person in 0..names.len() {
             town.greet(person);
         }
         town.settle();
@@ -132,7 +147,7 @@ impl Town {
 
     /// A person's device connects to its home.
     fn greet(&mut self, person: usize) {
-        let home = self.nodes[HOMES[person]].public_key();
+        let home = self.nodes[home_of(person)].public_key();
         let hello = ServerFrame::Hello {
             versions: vec![1],
             features: vec![],
@@ -243,6 +258,7 @@ impl Town {
     pub(super) fn settle(&mut self) {
         for _ in 0..40 {
             self.flow();
+            self.allowance = self.allowance.map(|left| left + 1);
         }
     }
 
@@ -312,7 +328,13 @@ impl Town {
                 let lookup = LookupReport { source: LookupSource::Local, hops: 0, messages: 0, ms: 0 };
                 ServerFrame::Resolved { id, handle_record: found.record.clone(), log: found.log.clone(), lookup }
             }
+            ClientFrame::FetchKeyPackages { id, .. } if self.allowance == Some(0) => {
+                let error = Refusal { retry_after_ms: Some(10_000), ..Refusal::later(Code::Busy, "too many", "later") };
+                ServerFrame::Refused { id: Some(id), error }
+            }
             ClientFrame::FetchKeyPackages { id, account } => {
+                self.allowance = self.allowance.map(|left| left - 1);
+                self.given += 1;
                 let found = self.people.iter_mut().find(|one| one.account == account).expect("somebody of the town");
                 let package = found.pool.pop_front().expect("key packages enough");
                 ServerFrame::KeyPackages { id, log: found.log.clone(), packages: vec![(found.device_id, package)] }
@@ -368,9 +390,9 @@ impl Town {
                 } else {
                     let (account, device) = (self.people[person].account, self.people[person].device_id);
                     let author = (account, device, message, attempt);
-                    let entry = self.append(HOMES[person], group, EntryKind::Message, epoch, author, payload);
+                    let entry = self.append(home_of(person), group, EntryKind::Message, epoch, author, payload);
                     let (feed, seq) = (entry.header.feed, entry.header.seq);
-                    self.deliver(HOMES[person], &entry, &known.state, None);
+                    self.deliver(home_of(person), &entry, &known.state, None);
                     self.people[person].arrived.push_back(ServerFrame::Accepted { id, feed, seq });
                     for other in known.state.participants.iter().filter(|one| one.account != account) {
                         let messages = vec![message];
@@ -730,4 +752,77 @@ fn of_two_successors_that_began_at_once_all_come_to_the_one_that_stands() {
         assert_eq!((hub, term), (town.node(1).to_string(), 1), "{person} is with the lower index");
     }
     town.talks(conversation, &[ALICE, BOB, CAROL]);
+}
+
+#[test]
+fn sixty_people_come_by_several_commits_each_by_one_key_package_though_a_home_gives_few_at_once() {
+    let names: Vec<String> = (0..62).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for allowance in [None, Some(20)] {
+        let mut town = Town::of(Kind::Twin, &names);
+        town.allowance = allowance;
+        let members = names[1..].iter().map(|name| format!("{name}@acme").parse().unwrap()).collect();
+        let (_, conversation) = {
+            let mut random = draw(&mut town.draws);
+            town.people[ALICE].device.create_group(members, &mut random).unwrap()
+        };
+        let mut joined = vec![1];
+        for _ in 0..20 {
+            town.settle();
+            joined.push(town.names(ALICE, conversation).len());
+            if joined.last() == Some(&62) {
+                break;
+            }
+        }
+        assert_eq!(joined.last(), Some(&62), "all of them are in: {joined:?}");
+        assert_eq!(town.names(61, conversation).len(), 62, "the last knows all the others");
+        assert_eq!(town.given, 61, "each by one key package: none is fetched twice");
+        let (_, _, epoch) = town.at(ALICE, conversation);
+        assert!(epoch >= 2, "of over fifty some came by a commit behind the creation: epoch {epoch}");
+        if allowance.is_some() {
+            assert!(joined[1] >= 20 && joined[1] < 62, "those who can be had do not wait for the rest: {joined:?}");
+        }
+        town.talks(conversation, &[ALICE, 61]);
+    }
+}
+
+#[test]
+fn who_joins_is_told_title_picture_and_timer_though_they_were_chosen_before() {
+    let (mut town, conversation) = Town::with_group();
+    let picture = Bytes([&b"\x89PNG\r\n\x1a\n"[..], &[7; 9_000]].concat());
+    {
+        let mut random = draw(&mut town.draws);
+        let device = &mut town.people[ALICE].device;
+        let now_ms = town.now_ms;
+        let title = (Some("Friends".to_owned()), Some("of the house".to_owned()));
+        device.set_about(conversation, title.0, title.1, &mut random, now_ms).unwrap();
+        device.set_about_picture(conversation, Some(picture.clone()), &mut random, now_ms).unwrap();
+        device.set_timer(&conversation.into(), Some(3_600), &mut random, now_ms).unwrap();
+    }
+    town.settle();
+    town.change(BOB, conversation, GroupChange::Add(vec!["dave@acme".parse().unwrap()]));
+    town.settle();
+    for person in [ALICE, BOB, CAROL, DAVE] {
+        let report = town.people[person].device.conversations().unwrap().remove(0);
+        assert_eq!((report.title.as_str(), report.description.as_str()), ("Friends", "of the house"), "{person}");
+        assert_eq!(report.picture.as_ref(), Some(&picture), "{person} sees the picture");
+        assert_eq!(report.expires_after_s, Some(3_600), "{person} knows for how long things are seen");
+    }
+    town.say(DAVE, conversation, "hello");
+    let items = town.people[CAROL].device.history(Some(&conversation.into()), None, 9).unwrap().items;
+    assert!(items[0].expires_at.is_some(), "what dave says goes as all else does");
+    let timers = items.iter().filter(|item| item.kind == "timer").count();
+    assert_eq!(timers, 1, "what is told again to dave is no news to carol");
+}
+
+#[test]
+fn what_somebody_wrote_in_a_conversation_of_many_is_evidence_too() {
+    let (mut town, conversation) = Town::with_group();
+    town.say(BOB, conversation, "nasty");
+    town.say(CAROL, conversation, "nice");
+    let bob = town.people[BOB].account;
+    let evidence = town.people[ALICE].device.evidence(&bob).unwrap();
+    let said: Vec<_> = evidence.messages.iter().map(|item| (item.text.as_str(), item.conversation)).collect();
+    assert_eq!(said, [("nasty", conversation)], "his words, and nobody else's");
+    assert!(evidence.messages[0].payload_hash.is_some(), "by the hash that the feed's chain holds");
 }

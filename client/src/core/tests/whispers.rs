@@ -1,6 +1,7 @@
 //! What is said in passing: typing, and who is there.
 
 use super::*;
+use crate::core::Recipient;
 use crate::core::whispers::Seen;
 use roost_protocol::content::{Typing, Watch, Whisper, WhisperBody};
 use roost_protocol::limits;
@@ -307,4 +308,31 @@ fn a_home_that_passes_no_whispers_on_is_told_none_and_one_that_refuses_them_is_k
     world.watches(ALICE);
     world.elapse(MINUTE);
     assert_eq!(world.whispers_of(ALICE), 1, "nobody uses what the other did not name");
+}
+
+#[test]
+fn who_is_gone_was_last_seen_when_they_said_so_also_after_a_restart_and_not_once_that_is_switched_off() {
+    let mut world = acquainted(true);
+    let bob: Recipient = name(BOB).parse().expect("a handle");
+    world.watches(ALICE);
+    let at = world.now_ms;
+    let seen = |world: &World| world.sides[ALICE].device.presence(&bob, world.now_ms).expect("known");
+    assert_eq!(seen(&world).state, Seen::Online, "he is there");
+    world.sides[BOB].online = false;
+    world.input(BOB, Input::Closed);
+    world.elapse(10 * MINUTE);
+    world.crash(ALICE);
+    world.connect(ALICE);
+    world.settle();
+    let report = seen(&world);
+    assert_eq!(report.state, Seen::Unknown, "he is gone");
+    assert_eq!(report.last_active_at, Some(at / MINUTE * MINUTE), "and was there last in that minute");
+    world.watches(ALICE);
+    assert_eq!(
+        seen(&world).last_active_at,
+        report.last_active_at,
+        "asking him anew, the old word stands until he answers"
+    );
+    world.set_presence(ALICE, false);
+    assert_eq!(seen(&world).last_active_at, None, "who does not tell, knows nothing of others either");
 }

@@ -7,7 +7,7 @@ use ciborium::Value as Cbor;
 use roost_crypto::identity_log::{LogEntry, LogHash, Operation, Signer};
 use roost_crypto::ids::DeviceId;
 use roost_crypto::labels;
-use roost_protocol::content::{Body, Content};
+use roost_protocol::content::{AboutPicture, Body, Content, Timer};
 use roost_protocol::conversation::ConversationHead;
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead, payload_hash};
 use roost_protocol::ids::{FeedId, GroupId, Hash, MessageId};
@@ -824,6 +824,24 @@ fn contents(maker: &mut Maker) {
     let first = entry(1, Hash([0; 32]), &BOB, b"sealed").header;
     seen.seen = vec![FeedHead { feed: first.feed, seq: 1, hash: first.hash() }];
     maker.valid("content-seen", "Content", "alice had seen bob's first entry", "content", given(&seen.encode()));
+
+    let picture = |bytes: Vec<u8>| {
+        content(Body::AboutPicture(AboutPicture { picture: Some(Bytes(bytes)), changed_at: at_ms })).encode()
+    };
+    let png = |length: usize| [&b"\x89PNG\r\n\x1a\n"[..], &vec![0; length - 8]].concat();
+    let honest = picture(png(40));
+    maker.valid("content-picture", "Content", "a picture of a conversation", "content", given(&honest));
+    let timer =
+        |seconds: u64| content(Body::Timer(Timer { expires_after_s: Some(seconds), changed_at: at_ms })).encode();
+    maker.valid("content-timer", "Content", "what is said goes after a year", "content", given(&timer(31_536_000)));
+    for (name, what, honest, bytes, cause) in [
+        ("picture-over-16-kib", "a byte too many", "content-picture", picture(png(16_385)), "too_long"),
+        ("picture-that-is-none", "a GIF", "content-picture", picture(b"GIF89a".to_vec()), "malformed"),
+        ("timer-of-no-time", "a timer of 0 seconds", "content-timer", timer(0), "malformed"),
+        ("timer-over-a-year", "a second more than a year", "content-timer", timer(31_536_001), "malformed"),
+    ] {
+        maker.fault(&format!("content/{name}"), what, honest, ("content", hex(&bytes)), cause);
+    }
 
     let mut fault = |name: &str, what: &str, bytes: Vec<u8>, cause: &str| {
         maker.fault(&format!("content/{name}"), what, "content-text", ("content", hex(&bytes)), cause);
