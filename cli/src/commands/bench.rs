@@ -30,6 +30,12 @@ pub struct Args {
     /// Homes of the conversation (fanout: 10)
     #[arg(long)]
     homes: Option<usize>,
+    /// Sizes of the group, in leaves (membership: 2,10,50,100,300)
+    #[arg(long, value_delimiter = ',')]
+    leaves: Vec<usize>,
+    /// How often each operation is measured (membership: 50)
+    #[arg(long)]
+    rounds: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -50,6 +56,8 @@ enum Which {
     Resume,
     /// A node starts, with an empty and with a full store
     Start,
+    /// Adding, removing, following and joining, against OpenMLS alone
+    Membership,
     /// The nodes of `lookup`, as its lines on stdin say
     #[value(hide = true)]
     Swarms,
@@ -69,6 +77,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Lookup => Bench::Lookup,
         Which::Resume => Bench::Resume,
         Which::Start => Bench::Start,
+        Which::Membership => Bench::Membership,
         Which::Swarms => return Ok(roost_testnet::bench::host_swarms().await.map(|()| 0)?),
     };
     let config = BenchConfig {
@@ -81,6 +90,8 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         connections: args.connections,
         nodes: args.nodes,
         homes: args.homes,
+        leaves: args.leaves,
+        rounds: args.rounds,
     };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Failure::io("listening for signals"))?;

@@ -12,6 +12,7 @@ mod latency;
 mod lookup;
 mod machine;
 mod measure;
+mod membership;
 mod nodes;
 mod resume;
 mod start;
@@ -25,6 +26,7 @@ pub use idle::Idle;
 pub use latency::Latency;
 pub use lookup::Lookup;
 pub use measure::{Counts, Disk, Durations, Spread};
+pub use membership::{Compared, Membership, Size};
 pub use resume::Resume;
 pub use start::Start;
 pub use swarms::host_swarms;
@@ -59,6 +61,8 @@ pub enum Bench {
     Resume,
     /// A node that starts.
     Start,
+    /// Adding, removing, following and joining, against OpenMLS alone.
+    Membership,
 }
 
 /// How it is measured; what is absent takes the benchmark's own default.
@@ -82,6 +86,10 @@ pub struct BenchConfig {
     pub nodes: Option<usize>,
     /// Homes of a conversation.
     pub homes: Option<usize>,
+    /// Sizes of a group, in leaves; none are the benchmark's own.
+    pub leaves: Vec<usize>,
+    /// How often each operation on a group is measured.
+    pub rounds: Option<usize>,
 }
 
 /// What was measured, and on what.
@@ -126,6 +134,8 @@ pub enum Figures {
     Resume(Resume),
     /// Of [`Bench::Start`].
     Start(Start),
+    /// Of [`Bench::Membership`].
+    Membership(Membership),
 }
 
 /// What a benchmark gives to its report.
@@ -223,6 +233,7 @@ pub async fn bench(bench: Bench, config: &BenchConfig) -> Result<Report, BenchEr
         Bench::Lookup => lookup::run(config).await,
         Bench::Resume => resume::run(config).await,
         Bench::Start => start::run(config).await,
+        Bench::Membership => membership::run(config).await,
     }?;
     Ok(Report {
         bench,
@@ -335,6 +346,7 @@ impl fmt::Display for Figures {
                 mib(start.store_bytes),
                 start.empty_ready_ms
             ),
+            Self::Membership(membership) => membership::in_words(membership, formatter),
         }
     }
 }
