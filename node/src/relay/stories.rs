@@ -411,7 +411,7 @@ fn a_key_package_whose_life_is_over_is_neither_counted_nor_handed_out() {
         match given {
             Ok((_, packages)) => Ok(packages.into_iter().map(|(_, package)| package.0).collect::<Vec<_>>()),
             Err(Failure::Refused(refusal)) => Err(refusal.code),
-            Err(failure) => panic!("{failure:?}"),
+            Err(Failure::Store(error)) => panic!("{error:?}"),
         }
     };
     assert_eq!(ask(8), Ok(vec![vec![1, 3]]), "the first that is good is given");

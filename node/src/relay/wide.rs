@@ -6,7 +6,6 @@
 
 use super::conversations::group_head;
 use super::feeds;
-use super::inbox::Reference;
 use super::inputs::Hearsay;
 use super::requests::Pending;
 use super::{Failure, GossipToken, Note, Output, Relay, Step, accounts, rows, spans};
@@ -357,12 +356,13 @@ impl Relay {
         if seq <= held || (seq != held + 1 && !skips) {
             return Ok(());
         }
-        if self.room_for(step, account)?.is_none() {
+        let mut filling = self.begin_filling(step, *account, feed)?;
+        if !filling.has_room() {
             return Ok(());
         }
         feeds::hold(step, entry, skips)?;
-        let bytes = entry.payload.len();
-        let placed = self.put_into_inbox(step, account, Reference { feed, seq, bytes })?;
+        let placed = filling.put(step.rows, seq, entry.payload.len());
+        self.filled(step, &filling);
         if let Some(inbox) = placed {
             self.push_early(account, entry, inbox);
             self.wide.owed.entry(feed).or_default().insert(*account);
@@ -429,7 +429,8 @@ impl Relay {
         let (feed, account) = item;
         let key = rows::outbox(&feed, &account);
         let Some(before) = rows::get::<u64>(step.rows, &key)? else { return Ok(()) };
-        let Some(due) = spans::due(step.rows, &feed, &account, before)? else { return Ok(()) };
+        let head = feeds::head(step.rows, &feed)?.seq;
+        let Some(due) = spans::due(step.rows, &feed, &account, before, head)? else { return Ok(()) };
         let custody = seq.min(due.until);
         // Where a part of the feed begins, gossip leads nowhere: that is delivered.
         if custody < due.from || due.begins {
@@ -437,8 +438,8 @@ impl Relay {
         }
         rows::put(step.rows, key, &custody);
         self.notes.push(Note::Custody { feed, account, to: custody });
-        self.tell_custody(step, &feed, &account, before + 1, custody)?;
-        let next = match spans::due(step.rows, &feed, &account, custody)? {
+        self.tell_custody(step, &feed, &[account], before + 1, custody)?;
+        let next = match spans::due(step.rows, &feed, &account, custody, head)? {
             Some(next) => Some(self.wide.due(&peer, &feed, next.from, step.now_ms)),
             None => None,
         };

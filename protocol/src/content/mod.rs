@@ -174,8 +174,7 @@ impl Body {
     /// Whether it is only a sign between devices, that something arrived, was read or is missing: no person waits for it, and
     /// none is told if it is lost.
     pub fn is_receipt(&self) -> bool {
-        let receipt =
-            matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::ProfilePicture(_));
+        let receipt = matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::ProfilePicture(_));
         receipt || matches!(self, Self::Reseal(_) | Self::Resealed(_))
     }
 

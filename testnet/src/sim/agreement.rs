@@ -17,8 +17,8 @@ use roost_protocol::epoch;
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::ConversationId;
 use roost_protocol::peer::Deliver;
-use roost_protocol::wide::Entries;
 use roost_protocol::succession::{Precedence, Succession};
+use roost_protocol::wide::Entries;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -288,9 +288,7 @@ impl World {
         match (&mut **coming, frame) {
             (Coming::Link { device: new, .. }, ServerFrame::Hello { .. }) => {
                 let request = new.request(1, &mut |bytes| dice.fill(bytes));
-                if let Some(request) = request {
-                    self.send_over(connection, request);
-                }
+                self.send_over(connection, request);
             }
             (Coming::Link { device: new, .. }, ServerFrame::LinkAnswered { session, sealed })
                 if session == new.session =>
