@@ -27,10 +27,13 @@ pub struct Args {
     /// Nodes of the directory (lookup: 10)
     #[arg(long)]
     nodes: Option<usize>,
+    /// Conversations of one account (resume: 1, open: 500)
+    #[arg(long)]
+    conversations: Option<usize>,
     /// Sizes of the group, in leaves (membership: 2,10,50,100,300)
     #[arg(long, value_delimiter = ',')]
     leaves: Vec<usize>,
-    /// How often each operation is measured (membership: 50)
+    /// How often each operation is measured (membership: 50, open: 5)
     #[arg(long)]
     rounds: Option<usize>,
 }
@@ -53,6 +56,8 @@ enum Which {
     Start,
     /// Adding, removing, following and joining, against OpenMLS alone
     Membership,
+    /// A client with many conversations is opened
+    Open,
     /// The nodes of `lookup`, as its lines on stdin say
     #[value(hide = true)]
     Swarms,
@@ -72,6 +77,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Resume => Bench::Resume,
         Which::Start => Bench::Start,
         Which::Membership => Bench::Membership,
+        Which::Open => Bench::Open,
         Which::Swarms => return Ok(roost_testnet::bench::host_swarms().await.map(|()| 0)?),
     };
     let config = BenchConfig {
@@ -83,6 +89,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         members: args.members,
         connections: args.connections,
         nodes: args.nodes,
+        conversations: args.conversations,
         leaves: args.leaves,
         rounds: args.rounds,
     };
