@@ -24,7 +24,8 @@ demo: ## three organisations on this machine talk before your eyes
 bench: ## the table of docs/benchmarks.md, release, on a machine that does nothing else (minutes)
 	$(CARGO) build --release --locked -p roost-cli
 	@for run in "latency --messages 5000" "throughput --messages 50000" "group --messages 1000" "idle --connections 10000" \
-		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "start --messages 1000000"; do \
+		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "resume --messages 10000 --conversations 100" "start --messages 1000000" \
+		"membership" "open"; do \
 		echo "== $$run"; target/release/roost bench $$run || exit; \
 	done
 

@@ -210,7 +210,8 @@ mod tests {
         fn every_code_is_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let code = write(PREFIX, &bytes);
             let read = read(PREFIX, &code, 200);
-            prop_assert_eq!(read.expect("a written code is read").as_slice(), bytes.as_slice(), "no bit gets lost");
+            let read = read.expect("a written code is read");
+            prop_assert_eq!(read.as_slice(), bytes.as_slice(), "no bit gets lost");
         }
 
         #[test]

@@ -30,10 +30,13 @@ pub struct Args {
     /// Homes of the conversation (fanout: 10)
     #[arg(long)]
     homes: Option<usize>,
+    /// Conversations of one account (resume: 1, open: 500)
+    #[arg(long)]
+    conversations: Option<usize>,
     /// Sizes of the group, in leaves (membership: 2,10,50,100,300)
     #[arg(long, value_delimiter = ',')]
     leaves: Vec<usize>,
-    /// How often each operation is measured (membership: 50)
+    /// How often each operation is measured (membership: 50, open: 5)
     #[arg(long)]
     rounds: Option<usize>,
 }
@@ -58,6 +61,8 @@ enum Which {
     Start,
     /// Adding, removing, following and joining, against OpenMLS alone
     Membership,
+    /// A client with many conversations is opened
+    Open,
     /// The nodes of `lookup`, as its lines on stdin say
     #[value(hide = true)]
     Swarms,
@@ -78,6 +83,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Resume => Bench::Resume,
         Which::Start => Bench::Start,
         Which::Membership => Bench::Membership,
+        Which::Open => Bench::Open,
         Which::Swarms => return Ok(roost_testnet::bench::host_swarms().await.map(|()| 0)?),
     };
     let config = BenchConfig {
@@ -90,6 +96,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         connections: args.connections,
         nodes: args.nodes,
         homes: args.homes,
+        conversations: args.conversations,
         leaves: args.leaves,
         rounds: args.rounds,
     };

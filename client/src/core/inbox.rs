@@ -267,9 +267,9 @@ impl Device {
         }
         let group = header.feed.group;
         let of_many = ConversationId::of_group(&group);
-        let known = match self.table.get::<GroupRow>(&rows::group(&group))? {
+        let known = match self.table.look::<GroupRow>(&rows::group(&group))? {
             Some(row) => Some(Place { conversation: row.conversation, peer: Some(row.peer) }),
-            None => self.conversation(&of_many)?.map(|_| Place::of_many(of_many)),
+            None => self.table.has(&rows::conversation(&of_many)).then(|| Place::of_many(of_many)),
         };
         let Some(place) = known else {
             // What leads into it may come behind: then it is read after all.

@@ -103,7 +103,7 @@ impl Difference {
 impl Device {
     /// A group of either kind, as it is followed here.
     pub(super) fn followed(&self, group: &GroupId) -> Result<Option<ConversationRow>, DeviceError> {
-        match self.table.get::<GroupRow>(&rows::group(group))? {
+        match self.table.look::<GroupRow>(&rows::group(group))? {
             Some(row) => Ok(Some(row.into_conversation(*group))),
             None => self.conversation(&ConversationId::of_group(group)),
         }

@@ -19,6 +19,8 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: u8 = b'a';
@@ -120,7 +122,7 @@ pub(super) struct PeerRow {
 }
 
 /// A group of a conversation.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct GroupRow {
     pub conversation: ConversationId,
     pub peer: AccountId,
@@ -506,12 +508,17 @@ fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     key
 }
 
+/// Rows that stay read: a conversation of a hundred has about 10 KiB.
+const READ_MAX: usize = 128;
+
 /// The value of an organisation's row: the first id that was seen for a name.
 pub(super) type OrgRow = OrgId;
 
 /// All rows of the device in memory, and what changed since it was last asked.
 pub(super) struct Table {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Rows that are looked at again and again, as [`Table::look`] has read them.
+    read: RefCell<BTreeMap<Vec<u8>, Box<dyn Any + Send>>>,
     writes: WriteSet,
     /// Keys of rows of the kinds that are archived which got another value.
     changed: BTreeSet<Vec<u8>>,
@@ -519,7 +526,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
-        Self { rows, writes: WriteSet::default(), changed: BTreeSet::new() }
+        Self { rows, read: RefCell::default(), writes: WriteSet::default(), changed: BTreeSet::new() }
     }
 
     pub fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
@@ -566,6 +573,23 @@ impl Table {
         self.rows.get(key).map(|value| decode(value)).transpose()
     }
 
+    /// As [`Self::get`], for rows that are looked at several times with each message: the state of a conversation of a hundred
+    /// takes as long to read as the message to open. Each kind of row is of one type.
+    pub fn look<T: DeserializeOwned + Clone + Send + 'static>(&self, key: &[u8]) -> Result<Option<T>, DeviceError> {
+        if let Some(known) = self.read.borrow().get(key).and_then(|known| known.downcast_ref::<T>()) {
+            return Ok(Some(known.clone()));
+        }
+        let row: Option<T> = self.get(key)?;
+        if let Some(row) = &row {
+            let mut read = self.read.borrow_mut();
+            if read.len() >= READ_MAX {
+                read.clear();
+            }
+            read.insert(key.to_vec(), Box::new(row.clone()));
+        }
+        Ok(row)
+    }
+
     pub fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, T)>, DeviceError> {
         self.rows
             .range(prefix.to_vec()..)
@@ -603,6 +627,7 @@ impl Table {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.read.get_mut().remove(&key);
         let before = match &value {
             Some(value) => self.rows.insert(key.clone(), value.clone()),
             None => self.rows.remove(&key),
@@ -618,6 +643,10 @@ impl Table {
 impl Rows for Table {
     fn row(&self, mls_key: &[u8]) -> Option<Vec<u8>> {
         self.rows.get(&key(MLS, &[mls_key])).cloned()
+    }
+
+    fn holds(&self, mls_key: &[u8], value: Option<&[u8]>) -> bool {
+        self.rows.get(&key(MLS, &[mls_key])).map(Vec::as_slice) == value
     }
 }
 

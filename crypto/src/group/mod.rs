@@ -1,7 +1,7 @@
 //! MLS groups (RFC 9420): what a device does with them, and what a hub checks without being a member.
 //!
-//! A [`GroupEngine`] keeps nothing between calls: it reads the device's rows, computes, and returns what it made together
-//! with one [`WriteSet`]. The caller applies that set in the same transaction as its own rows, *before* any bytes leave;
+//! A [`GroupEngine`] keeps nothing between calls that its caller could notice: it reads the device's rows, computes, and
+//! returns what it made together with one [`WriteSet`]. The caller applies that set in the same transaction as its own rows, *before* any bytes leave;
 //! dropping it undoes the call. [`OpenMlsEngine`] is the real one, [`SymbolicEngine`] its twin without mathematics, for
 //! simulations that must repeat byte by byte.
 //!
@@ -26,6 +26,7 @@ mod former;
 mod hub;
 #[cfg(feature = "device")]
 mod overlay;
+mod packed;
 #[cfg(feature = "device")]
 mod past_epochs;
 mod public;
@@ -89,11 +90,20 @@ const CREDENTIAL_MAX_BYTES: usize = 256;
 pub trait Rows {
     /// The value of `key`, if there is one.
     fn row(&self, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Whether the value of `key` is this one, or there is none where none is expected.
+    fn holds(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        self.row(key).as_deref() == value
+    }
 }
 
 impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
     fn row(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key).cloned()
+    }
+
+    fn holds(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        self.get(key).map(Vec::as_slice) == value
     }
 }
 

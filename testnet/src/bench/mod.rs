@@ -14,6 +14,8 @@ mod machine;
 mod measure;
 mod membership;
 mod nodes;
+mod open;
+mod person;
 mod resume;
 mod start;
 mod swarms;
@@ -27,6 +29,8 @@ pub use latency::Latency;
 pub use lookup::Lookup;
 pub use measure::{Counts, Disk, Durations, Spread};
 pub use membership::{Compared, Membership, Size};
+pub use open::Open;
+pub use person::PersonResumed;
 pub use resume::Resume;
 pub use start::Start;
 pub use swarms::host_swarms;
@@ -63,6 +67,8 @@ pub enum Bench {
     Start,
     /// Adding, removing, following and joining, against OpenMLS alone.
     Membership,
+    /// A client with many conversations that is opened.
+    Open,
 }
 
 /// How it is measured; what is absent takes the benchmark's own default.
@@ -86,6 +92,8 @@ pub struct BenchConfig {
     pub nodes: Option<usize>,
     /// Homes of a conversation.
     pub homes: Option<usize>,
+    /// Conversations of one account.
+    pub conversations: Option<usize>,
     /// Sizes of a group, in leaves; none are the benchmark's own.
     pub leaves: Vec<usize>,
     /// How often each operation on a group is measured.
@@ -136,6 +144,8 @@ pub enum Figures {
     Start(Start),
     /// Of [`Bench::Membership`].
     Membership(Membership),
+    /// Of [`Bench::Open`].
+    Open(Open),
 }
 
 /// What a benchmark gives to its report.
@@ -234,6 +244,7 @@ pub async fn bench(bench: Bench, config: &BenchConfig) -> Result<Report, BenchEr
         Bench::Resume => resume::run(config).await,
         Bench::Start => start::run(config).await,
         Bench::Membership => membership::run(config).await,
+        Bench::Open => open::run(config).await,
     }?;
     Ok(Report {
         bench,
@@ -335,8 +346,18 @@ impl fmt::Display for Figures {
             ),
             Self::Resume(resume) => write!(
                 formatter,
-                "{} waiting messages: the first 50 in {:.1} ms, the last in {:.1} ms; {} lost, {} twice",
-                resume.waiting, resume.first_50_ms, resume.last_ms, resume.lost, resume.duplicates
+                "{} waiting messages: the first 50 in {:.1} ms, the last in {:.1} ms; {} lost, {} twice\n\
+                 a person's device, from the start: the first 50 in {:.1} ms, the last in {:.1} ms; {:.3} ms a message, \
+                 {} ms of them processor time",
+                resume.waiting,
+                resume.first_50_ms,
+                resume.last_ms,
+                resume.lost,
+                resume.duplicates,
+                resume.person.first_50_ms,
+                resume.person.last_ms,
+                resume.person.per_message_ms,
+                resume.person.cpu_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.3}"))
             ),
             Self::Start(start) => write!(
                 formatter,
@@ -347,6 +368,17 @@ impl fmt::Display for Figures {
                 start.empty_ready_ms
             ),
             Self::Membership(membership) => membership::in_words(membership, formatter),
+            Self::Open(open) => write!(
+                formatter,
+                "{} conversations, {} messages, {:.1} MiB on disk: the list in {:.1} ms, signed in after {:.1} ms; \
+                 a process that tells how it stands: {:.1} ms",
+                open.conversations,
+                open.messages,
+                mib(open.store_bytes),
+                open.listed_ms,
+                open.signed_in_ms,
+                open.process_ms
+            ),
         }
     }
 }

@@ -94,7 +94,7 @@ pub struct ConversationReport {
 
 impl Device {
     pub(super) fn conversation(&self, id: &ConversationId) -> Result<Option<ConversationRow>, DeviceError> {
-        self.table.get(&rows::conversation(id))
+        self.table.look(&rows::conversation(id))
     }
 
     /// The group that takes new messages of a conversation of many.

@@ -126,6 +126,7 @@ impl OpenMlsEngine {
         pending: PendingRejoin,
         now_ms: u64,
     ) -> Result<(Merged, WriteSet), GroupError> {
+        self.held.borrow_mut().forget(group_id);
         let provider = Provider::new(rows);
         let mut kept = WriteSet::default();
         if let Ok(mut group) = load(&provider, group_id) {
