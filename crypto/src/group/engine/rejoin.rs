@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::commit::committed;
 use super::refusals::refused_external;
-use super::{OpenMlsEngine, join_configuration, load, load_as_member};
+use super::{OpenMlsEngine, join_configuration, load, refuse_removed};
 use crate::bytes::Bytes;
 use crate::codec;
 use openmls::prelude::{GroupId, MlsGroup, MlsMessageBodyIn};
@@ -144,7 +144,8 @@ impl OpenMlsEngine {
 
 /// What everybody can see of the epoch that `rows` hold.
 pub(super) fn public_state(rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
-    load_as_member(&Provider::new(rows), rows, group_id)?;
+    refuse_removed(rows, group_id)?;
+    load(&Provider::new(rows), group_id)?;
     let group = GroupId::from_slice(group_id);
     let row = |table: &str| -> Result<Bytes, GroupError> {
         let key = row_key(table, &group).map_err(|_| GroupError::BadRow)?;
