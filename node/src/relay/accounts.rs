@@ -1,6 +1,7 @@
 //! Accounts of this home: sign-up by invite, return after a lost store, sign-in, key packages.
 
 use super::devices::{ended_key, revoked};
+use super::inbox::Extent;
 use super::quotas::{KEY_PACKAGES_RESERVE, busy};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
@@ -19,7 +20,7 @@ use roost_protocol::records::HandleRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ServerFrame, verify_sign_in};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Pause before an account without a last-resort package is asked for again, milliseconds: a budget grows by one in ten minutes.
 const KEY_PACKAGE_PAUSE_MS: u64 = 10 * 60 * 1_000;
@@ -180,7 +181,7 @@ impl Relay {
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let key_packages = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
         let last_resort = step.rows.get(&rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]))?;
-        let inbox = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
+        let Extent { head: inbox, .. } = Extent::read(step.rows, &account)?;
         let frame = ServerFrame::SignedIn {
             id,
             inbox,
@@ -421,8 +422,7 @@ pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<Ar
 pub(super) fn known_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Option<Arc<VerifiedLog>>, Failure> {
     let (at_home, elsewhere) = (rows::account(account), rows::peer_log(account));
     let read = |value: Vec<u8>, decode: &dyn Fn(&[u8]) -> Result<IdentityLog, StoreError>| {
-        let mut memo = step.memo.lock().unwrap_or_else(PoisonError::into_inner);
-        memo.log(account, value, |value| verified(&decode(value)?)).map(Some)
+        step.memo().logs.of(*account, value, |value| verified(&decode(value)?)).map(Some)
     };
     if let Some(value) = step.rows.get(&at_home)? {
         read(value, &|value| Ok(rows::decode::<AccountRow>(&at_home, value)?.log))

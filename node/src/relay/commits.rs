@@ -499,7 +499,10 @@ pub(super) fn participants_at(
 ) -> Result<Vec<Participant>, StoreError> {
     let (first, end) = (rows::participants(group, 0), rows::participants(group, epoch.saturating_add(1)));
     match step.rows.last(&first, &end)? {
-        Some((key, value)) => rows::decode(&key, &value),
+        Some((key, value)) => {
+            let read = |value: &[u8]| rows::decode(&key, value);
+            step.memo().participants.of(key.clone(), value, read).map(|participants| participants.to_vec())
+        }
         None => Ok(Vec::new()),
     }
 }

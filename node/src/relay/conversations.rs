@@ -293,7 +293,8 @@ impl Relay {
         let bytes = payload.len();
         let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
         super::log::note(step, &head.group, head.epoch, &feed, seq);
-        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)
+        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)?;
+        Ok(())
     }
 
     /// A sealed message of a device: admitted, appended, spread; accepted once the batch is durable.
@@ -315,11 +316,17 @@ impl Relay {
         let dedupe = rows::submitted(&author.device, &author.message, author.attempt);
         let head = group_head(step, &group)?;
         let known = rows::get::<u64>(step.rows, &dedupe)?;
-        let seq = match known.filter(|_| !planted!(self.identity.sabotage, NoSubmitDedupe)) {
+        let (seq, held_by) = match known.filter(|_| !planted!(self.identity.sabotage, NoSubmitDedupe)) {
             // Also for whoever takes part no more: what was admitted is said again.
             Some(seq) => {
                 self.notes.push(Note::Repeated);
-                seq
+                let mut held_by = Vec::new();
+                for Participant { account, .. } in participants_at(step, &group, epoch.min(head.epoch))? {
+                    if self.custody_of(step, &feed, &account)? >= seq {
+                        held_by.push(account);
+                    }
+                }
+                (seq, held_by)
             }
             None if !head.state.has(&author.account) => return Err(not_member()),
             None => {
@@ -334,19 +341,16 @@ impl Relay {
                 let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
+                // Of what is new nobody else has custody yet but who lives here.
+                let held_by = self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
-                seq
+                (seq, held_by)
             }
         };
         self.send(connection, ServerFrame::Accepted { id, feed, seq });
-        let readers = participants_at(step, &group, epoch.min(head.epoch))?;
-        for participant in readers.iter().map(|participant| participant.account) {
-            if participant != author.account && self.custody_of(step, &feed, &participant)? >= seq {
-                let frame = ServerFrame::Custody { account: participant, group, messages: vec![author.message] };
-                self.send(connection, frame);
-            }
+        for account in held_by.into_iter().filter(|account| *account != author.account) {
+            self.send(connection, ServerFrame::Custody { account, group, messages: vec![author.message] });
         }
         Ok(())
     }
@@ -473,7 +477,10 @@ fn check_first_state(creation: &Creation) -> Result<(), &'static str> {
 }
 
 pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<ConversationHead, Failure> {
-    rows::get(step.rows, &rows::group(group))?.ok_or_else(unknown_conversation)
+    let key = rows::group(group);
+    let value = step.rows.get(&key)?.ok_or_else(unknown_conversation)?;
+    let head = step.memo().heads.of(*group, value, |value| rows::decode(&key, value))?;
+    Ok(ConversationHead::clone(&head))
 }
 
 fn unknown_conversation() -> Failure {

@@ -112,8 +112,8 @@ impl Input {
 /// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
 #[derive(Debug)]
 pub enum Output {
-    /// To a device, an entry that its writer keeps until our custody: it may leave before the rows are durable, but not
-    /// before what the same connection is to get first.
+    /// To a device, an entry that its writer keeps until our custody, or the word of another home that it has custody: it may leave
+    /// before the rows are durable, but not before what the same connection is to get first.
     Early(ConnectionId, ServerFrame),
     /// To a device.
     Send(ConnectionId, ServerFrame),

@@ -55,7 +55,7 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One WebSocket connection, numbered by the bridge.
 pub type ConnectionId = u64;
@@ -142,6 +142,10 @@ pub struct Relay {
     present: BTreeMap<AccountId, BTreeSet<ConnectionId>>,
     /// Connections that may have something to get from their inbox.
     stirred: BTreeSet<ConnectionId>,
+    /// Connections that were pushed entries early and not told their places yet.
+    unplaced: BTreeSet<ConnectionId>,
+    /// When they are told.
+    place_at_ms: Option<u64>,
     pending: BTreeMap<RequestToken, Pending>,
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
@@ -178,8 +182,15 @@ pub struct Relay {
 pub(crate) struct Step<'a, 'b> {
     pub(crate) rows: &'a mut Overlay<'b>,
     pub(crate) now_ms: u64,
-    /// What rows mean, so that no signature is verified twice.
+    /// What rows mean, so that no signature is verified and no long row read twice.
     memo: &'a Mutex<Memo>,
+}
+
+impl Step<'_, '_> {
+    /// What was believed of rows.
+    fn memo(&self) -> MutexGuard<'_, Memo> {
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a frame or request has no positive answer: told, or the disk's fault.
@@ -229,6 +240,8 @@ impl Relay {
             connections: BTreeMap::new(),
             present: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
+            place_at_ms: None,
             pending: BTreeMap::new(),
             destinations: BTreeMap::new(),
             next_token: 1,
@@ -365,6 +378,7 @@ impl Relay {
             .chain(voiding)
             .chain(self.contacts.wake_at())
             .chain(self.standby.wake_at())
+            .chain(self.place_at_ms)
             .min()
     }
 
@@ -377,6 +391,7 @@ impl Relay {
             self.contacts.clock_set_back(now_ms);
             self.links.clock_set_back(now_ms);
             self.standby.due_at_once();
+            self.place_at_ms = self.place_at_ms.map(|_| now_ms);
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
@@ -539,6 +554,7 @@ impl Relay {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.links.forget(connection);
+        self.unplaced.remove(&connection);
         let account = self.connections.remove(&connection).and_then(|state| state.device).map(|(account, _)| account);
         if let Some(account) = account
             && let Some(present) = self.present.get_mut(&account)

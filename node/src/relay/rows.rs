@@ -34,9 +34,11 @@ pub const FEED_HEAD: u8 = b'g';
 pub const SUBMITTED: u8 = b'm';
 /// Account, inbox position → feed, position, bytes of payload ever put in before it.
 pub const INBOX: u8 = b'n';
-/// Account → last inbox position.
+/// Account → how far its inbox goes: last and first position, bytes of payload ever put in, and before the first.
+pub const INBOX_EXTENT: u8 = b'N';
+/// Account → last inbox position; of earlier versions.
 pub const INBOX_HEAD: u8 = b's';
-/// Account → bytes of payload ever put into its inbox.
+/// Account → bytes of payload ever put into its inbox; of earlier versions.
 pub const INBOX_BYTES: u8 = b't';
 /// Account, device → acknowledged inbox position.
 pub const CURSOR: u8 = b'q';
@@ -157,6 +159,10 @@ pub fn submitted(device: &DeviceId, message: &MessageId, attempt: u32) -> Vec<u8
 
 pub fn inbox(id: &AccountId, seq: u64) -> Vec<u8> {
     key(INBOX, &[id.as_bytes(), &position(seq)])
+}
+
+pub fn inbox_extent(id: &AccountId) -> Vec<u8> {
+    key(INBOX_EXTENT, &[id.as_bytes()])
 }
 
 pub fn inbox_head(id: &AccountId) -> Vec<u8> {

@@ -16,6 +16,7 @@ use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 mod archive;
 mod commits;
 mod devices;
+mod inboxes;
 mod successors;
 mod whispers;
 

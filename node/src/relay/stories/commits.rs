@@ -144,7 +144,7 @@ fn of_two_commits_of_an_epoch_the_hub_takes_one_and_tells_its_verdict_again() {
     let feed = world.relay.own_feed(&group);
     let rows = Overlay::new(&world.store);
     assert_eq!(feeds::head(&rows, &feed).unwrap().seq, 2, "one entry for the creation, one for the commit");
-    let due = |log: &VerifiedLog| spans::due(&rows, &feed, &log.account(), 0).unwrap().unwrap();
+    let due = |log: &VerifiedLog| spans::due(&rows, &feed, &log.account(), 0, 2).unwrap().unwrap();
     assert_eq!((due(&bob).from, due(&bob).until), (1, 2), "bob gets both");
     assert_eq!((due(&carol).from, due(&carol).begins), (2, true), "carol begins with the commit that added her");
 }

@@ -95,12 +95,17 @@ impl World {
         let answer =
             told(&self.says(1, ClientFrame::Introduce { id: 3, head, creation, lineage: Vec::new() }), 1).remove(0);
         assert!(matches!(answer, ServerFrame::Done { .. }), "the conversation is known: {answer:?}");
-        let head = self.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+        let head = self.inbox_head(&account);
         for connection in [1, 2] {
             self.resumes(connection, 0);
             self.says(connection, ClientFrame::Ack { inbox: head });
         }
         account
+    }
+
+    /// Last position of an account's inbox.
+    fn inbox_head(&self, account: &AccountId) -> u64 {
+        inbox::Extent::read(&Overlay::new(&self.store), account).unwrap().head
     }
 
     /// Positions that an account's inbox still holds.
@@ -276,7 +281,7 @@ fn what_a_device_writes_reaches_the_other_and_the_inbox_waits_for_the_slower_one
     let account = world.both_with_bob(group);
     let kept = world.kept(&account);
     assert_eq!(kept, 0, "both have everything");
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     for number in 1..=3 {
         world.submit(group, number).expect("the phone writes");
     }
@@ -295,7 +300,7 @@ fn what_a_device_writes_reaches_the_other_and_the_inbox_waits_for_the_slower_one
 fn a_device_that_asks_again_for_what_it_had_acknowledged_is_told() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     for number in 1..=3 {
         world.submit(group, number).expect("the phone writes");
     }
@@ -314,7 +319,7 @@ fn a_device_that_asks_again_for_what_it_had_acknowledged_is_told() {
 fn a_device_that_was_added_later_begins_at_the_end_of_the_inbox() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     world.submit(group, 1).expect("the phone writes");
     let tablet = by(&linked(), add(61), PHONE);
     world.says(1, ClientFrame::AppendLog { id: 5, log: tablet.log().clone() });
@@ -338,7 +343,7 @@ fn a_device_that_was_added_later_begins_at_the_end_of_the_inbox() {
 fn a_device_unseen_for_a_month_holds_nothing_back_and_is_told_what_is_gone() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     world.batch(vec![Input::Closed { connection: 2 }]);
     world.submit(group, 1).expect("the phone writes");
     world.now_ms += 29 * DAY_MS;
