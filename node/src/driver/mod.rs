@@ -206,6 +206,7 @@ impl Node {
             metrics,
             batches: 0,
             space_is_low: false,
+            untold: worker::Untold::default(),
         };
         worker.metrics.notes(worker.relay.notes(), now_ms());
         let thread = worker.spawn(queue, wake).map_err(NodeError::Thread)?;

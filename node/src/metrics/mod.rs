@@ -68,11 +68,10 @@ impl Metrics {
         self.inputs.get_or_create(&families::Kind { kind: input.name() }).inc();
     }
 
-    /// A batch is durable.
-    pub(crate) fn committed(&self, commands: usize, notes: &[Note], now_ms: u64) {
+    /// The rules have handled a batch.
+    pub(crate) fn taken(&self, commands: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some hundred commands")]
         self.batch_commands.observe(commands as f64);
-        self.notes(notes, now_ms);
     }
 
     /// A delivery is on its way until the guard is dropped.

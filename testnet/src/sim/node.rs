@@ -11,7 +11,7 @@ use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
 use roost_node::relay::{Identity, InboundToken, Input, Inspector, Limits, Output, Relay};
-use roost_node::store::{Overlay, Store as _};
+use roost_node::store::{Batch, Overlay, Store as _};
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeHello, NodeRequest};
@@ -25,6 +25,10 @@ const BATCH_INPUTS: usize = 256;
 pub(super) const QUEUE_MAX: usize = 4096;
 /// As the real driver: how often the rules are woken at most.
 const TICK_MS_MIN: Millis = 20;
+/// As the real driver: how long rows of which nobody is told wait for a batch of which somebody is.
+const UNTOLD_MS: u64 = 50;
+/// As the real driver: bytes after which they wait no longer.
+const UNTOLD_BYTES: usize = 4 * 1024 * 1024;
 
 /// A node.
 pub(super) struct Node {
@@ -55,6 +59,9 @@ pub(super) struct Node {
     syncing: bool,
     batches: u64,
     leaving: BTreeMap<u64, Vec<Output>>,
+    /// Rows of which nobody was told anything, and when by the node's clock they go to the disk.
+    untold: Batch,
+    untold_until: Option<u64>,
     ticks: u64,
     asked: BTreeMap<InboundToken, Asker>,
     asks: InboundToken,
@@ -106,6 +113,8 @@ impl Node {
             syncing: false,
             batches: 0,
             leaving: BTreeMap::new(),
+            untold: Batch::new(),
+            untold_until: None,
             ticks: 0,
             asked: BTreeMap::new(),
             asks: 0,
@@ -162,6 +171,8 @@ impl Node {
         self.queue.clear();
         self.asked.clear();
         self.leaving.clear();
+        self.untold = Batch::new();
+        self.untold_until = None;
         self.batch_planned = false;
         self.syncing = false;
         self.hello = None;
@@ -255,10 +266,10 @@ impl World {
             self.plan_batch(node);
             return;
         }
-        let Node { relay: Some(relay), disk, queue, .. } = target else { return };
+        let Node { relay: Some(relay), disk, queue, untold, untold_until, .. } = target else { return };
         let mut outputs = Vec::new();
         let mut failure = None;
-        let mut rows = Overlay::new(&disk.visible);
+        let mut rows = Overlay::resume(&disk.visible, std::mem::take(untold));
         let inputs: Vec<_> = queue.drain(..queue.len().min(BATCH_INPUTS)).map(Some).collect();
         // After the last input the batch is settled.
         for input in inputs.into_iter().chain([None]) {
@@ -278,6 +289,20 @@ impl World {
             return;
         }
         let batch = rows.into_batch();
+        let (early, late) = split_early(outputs);
+        let until = *untold_until.get_or_insert(now_ms + UNTOLD_MS);
+        let is_due = until <= now_ms || until > now_ms + UNTOLD_MS || batch.bytes() >= UNTOLD_BYTES;
+        if late.is_empty() && !batch.is_empty() && !is_due {
+            *untold = batch;
+            self.counters.reach("untold_batches");
+            self.plan_tick(node);
+            self.check_bounds(node, early.len());
+            self.counters.reached_times("early_pushes", early.len() as u64);
+            self.let_out(node, early);
+            self.plan_batch(node);
+            return;
+        }
+        *untold_until = None;
         let wrote = !batch.is_empty();
         if wrote && disk.write(batch).is_err() {
             // What the driver does: it aborts before it acknowledges anything.
@@ -291,8 +316,7 @@ impl World {
             return;
         }
         self.plan_tick(node);
-        self.check_bounds(node, outputs.len());
-        let (early, late) = split_early(outputs);
+        self.check_bounds(node, early.len() + late.len());
         self.counters.reached_times("early_pushes", early.len() as u64);
         self.let_out(node, early);
         if !wrote {
@@ -342,7 +366,8 @@ impl World {
         let now_ms = self.node_clock(node);
         let Some(target) = self.nodes.get_mut(node) else { return };
         target.ticks += 1;
-        let Some(at) = target.relay.as_ref().and_then(Relay::wake_at) else { return };
+        let wakes = target.relay.as_ref().and_then(Relay::wake_at);
+        let Some(at) = wakes.into_iter().chain(target.untold_until).min() else { return };
         let (process, plan) = (target.process, target.ticks);
         let pause = at.saturating_sub(now_ms).max(TICK_MS_MIN);
         self.schedule.at(self.now + pause, Event::NodeTick { node, process, plan });
@@ -397,12 +422,14 @@ impl World {
         let torn = self.dice.chance(500);
         let Some(target) = self.nodes.get_mut(node) else { return };
         let unsynced = target.disk.unsynced();
+        let untold = u64::from(!target.untold.is_empty());
         let crash = target.disk.crash(keep.min(unsynced), torn);
         target.stop();
         let process = target.process;
         match crash {
             Ok(crash) => {
                 self.counters.faults("lost_unsynced_write", crash.lost);
+                self.counters.faults("lost_untold_rows", untold);
                 self.counters.faults("torn_write", crash.torn);
                 self.counters.faults("survived_unsynced_write", crash.survived);
             }
