@@ -115,7 +115,8 @@ mod tests {
             cache.learn(key(number), row(1_000));
             assert!(cache.value(&key(0)).is_some(), "what is asked for all the time stays");
         }
-        let (kept, bytes) = (cache.rows().known.len(), cache.rows().bytes);
+        let kept = cache.rows().known.len();
+        let bytes = cache.rows().bytes;
         assert!(bytes <= BYTES_MAX && kept < 4_000, "{kept} rows of {bytes} bytes are within the bound");
         assert!(cache.value(&key(9_999)).is_some() && cache.value(&key(1)).is_none(), "the oldest have gone");
         let counted: usize = cache.rows().known.iter().map(|(key, known)| size(key, known)).sum();

@@ -16,7 +16,8 @@ struct Writer {
 impl Writer {
     /// Alice is here and has everything; her home knows the conversation.
     fn with_alice(world: &mut World) -> Self {
-        world.alice();
+        let alice = world.alice();
+        world.relay.present.entry(alice).or_default().insert(1);
         let (group, bob) = (GroupId([6; 32]), log_of(30, node(2)));
         let (head, creation) = conversation(group, &bob);
         let frame = ClientFrame::Introduce { id: 1, head, creation: creation.clone(), lineage: vec![] };
@@ -93,7 +94,7 @@ fn the_places_of_early_entries_are_told_of_several_at_once_and_soon() {
     let frames = writer.brings(&mut world, 1);
     assert_eq!((pushed(&frames), placed(&frames)), (1, vec![]), "the entry is there before its place is told");
     let due = world.now_ms + 20;
-    assert_eq!(world.relay.wake_at(), Some(due), "which is not forgotten");
+    assert!(world.relay.wake_at().is_some_and(|at| at <= due), "which is not forgotten");
     world.now_ms += 10;
     assert_eq!(pushed(&writer.brings(&mut world, 2)), 2, "two more go the same way");
     world.now_ms = due;
