@@ -29,6 +29,9 @@ pub const CREATION_HASH: &str = "roost/1/creation";
 /// Hash of a commit with what travels beside it: what the hub signs.
 pub const COMMIT_HASH: &str = "roost/1/commit";
 
+/// Hash of a group and what made its epoch: the topic of its entries.
+pub const ENTRIES_TOPIC: &str = "roost/1/entries-topic";
+
 /// Hash of an invite's token: the seed of its key. The node knows the public half only.
 pub const INVITE: &str = "roost/1/invite";
 
@@ -94,6 +97,7 @@ pub const ALL: &[&str] = &[
     LOG_ENTRY_HASH,
     CREATION_HASH,
     COMMIT_HASH,
+    ENTRIES_TOPIC,
     INVITE,
     SIGN_LOG_ENTRY,
     SIGN_IN,

@@ -57,12 +57,14 @@ pub enum Defect {
     RemovedServed,
     /// The device merges its commit before the entry has come.
     MergedEarly,
+    /// The node counts as held what lies before an entry that it hears by gossip.
+    CursorMovedByGossip,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -80,6 +82,7 @@ impl Defect {
         Self::CustodyOfHead,
         Self::RemovedServed,
         Self::MergedEarly,
+        Self::CursorMovedByGossip,
     ];
 }
 

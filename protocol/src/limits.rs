@@ -18,6 +18,15 @@ pub const GOSSIP_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 pub const GOSSIP_FRAME_BYTES_MAX: usize = 32 * 1024;
 /// Control part of a gossip frame, bytes: 350 message ids, more than are new in the seconds that one covers.
 pub const GOSSIP_CONTROL_BYTES_MAX: usize = 8 * 1024;
+/// Homes other than a writer's own from which on a conversation is wide: its entries are gossiped.
+pub const WIDE_HOMES_MIN: usize = 8;
+/// Wide conversations whose entries a node hears by gossip; of more, those that were quiet longest are delivered only.
+pub const WIDE_CONVERSATIONS_MAX: usize = 32;
+/// Data of a gossip message with entries, bytes: the largest payload of a message with its header; it fits a frame.
+pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 28 * 1024;
+/// How long a writer waits for the custody of what it has gossiped before it delivers it, milliseconds: a few hops, an fsync at
+/// each end, and the way back.
+pub const GOSSIP_CUSTODY_MS: u64 = 1_000;
 /// A request or a response between nodes, bytes.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Entries of one `Deliver`: one fsync at the receiver covers them.

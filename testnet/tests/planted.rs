@@ -12,9 +12,13 @@ fn scenario_of(defect: Defect) -> Option<(String, String)> {
     const GROUPS: &str = "accounts = 6\ngroups = 2\ngroup_messages = 12\nchanges = 16\n";
     // What matters between two people shows soonest, and cheapest, where nobody is in a group.
     const NO_GROUPS: &str = "groups = 0\ngroup_messages = 0\nchanges = 0\n";
+    // Gossip among three homes and more, of which some is lost.
+    const WIDE: &str = "nodes = 4\naccounts = 6\ngroups = 2\ngroup_messages = 16\nchanges = 4\nwide_homes = 1\n\
+                        [faults]\ndrop = 150\nreorder = 200\n";
     let (text, name) = match defect {
         Defect::CustodyOfHead => return None,
         Defect::ClockBelieved => (CLOCKS, "clocks.toml"),
+        Defect::CursorMovedByGossip => (WIDE, "wide.toml"),
         Defect::SecondCommit | Defect::RemovedServed | Defect::MergedEarly => (GROUPS, "groups.toml"),
         _ => (NO_GROUPS, "no_groups.toml"),
     };
@@ -72,4 +76,5 @@ found! {
     custody_of_a_feeds_head_is_found: CustodyOfHead;
     serving_whoever_was_removed_is_found: RemovedServed;
     merging_before_the_entry_is_found: MergedEarly;
+    a_cursor_moved_by_gossip_is_found: CursorMovedByGossip;
 }

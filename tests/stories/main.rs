@@ -28,3 +28,4 @@ mod specification;
 mod talk;
 mod vectors;
 mod way;
+mod wide;

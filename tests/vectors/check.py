@@ -527,6 +527,11 @@ def two_logs(given):
 def entry_vector(given):
     data = unhex(given["entry"])
     entry = canonical(data, 1 << 20, ENTRY)
+    check_entry(entry)
+    return {"header": ..., "hash": roost_hash("roost/1/entry", b"header", encode(entry["header"])).hex()}
+
+
+def check_entry(entry):
     header, most = entry["header"], {"message": 24 * 1024, "creation": 96 * 1024}
     if len(entry["payload"]) > most[header["kind"]]:
         raise Refused("too_large")
@@ -534,7 +539,28 @@ def entry_vector(given):
         raise Refused("seq_zero")
     if payload_hash(entry["payload"]) != header["payload_hash"]:
         raise Refused("payload_hash")
-    return {"header": ..., "hash": roost_hash("roost/1/entry", b"header", encode(header)).hex()}
+
+
+def entries_vector(given):
+    if not re.fullmatch(r"/roost/entries/1/[0-9a-f]{32}", given["topic"]):
+        raise Refused("topic")
+    entries = canonical(unhex(given["data"]), 28 * 1024, nested({"entries": array(ENTRY)}))["entries"]
+    if not 1 <= len(entries) <= 64:
+        raise Refused("count")
+    for entry in entries:
+        if entry["header"]["kind"] != "message":
+            raise Refused("kind")
+        check_entry(entry)
+    for one, other in zip(entries, entries[1:]):
+        before, after = one["header"], other["header"]
+        follows = after["seq"] == before["seq"] + 1 and after["prev"] == roost_hash("roost/1/entry", b"header", encode(before))
+        if after["feed"] != before["feed"] or not follows:
+            raise Refused("apart")
+    feed = entries[0]["header"]["feed"]
+    if feed["node"] != unhex(given["source"]):
+        raise Refused("foreign")
+    topic = roost_hash("roost/1/entries-topic", feed["group"], unhex(given["made_by"]))[:16].hex()
+    return {"group": feed["group"].hex(), "seqs": [entry["header"]["seq"] for entry in entries], "topic": "/roost/entries/1/" + topic}
 
 
 def content_vector(given):
@@ -808,7 +834,7 @@ def equivocation(given):
 
 READERS = {
     "hash": hash_vector, "ids": ids, "peer-id": peer_id, "canonical": typed, "handle": handle, "recovery-code": recovery_code,
-    "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector,
+    "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector, "entries": entries_vector,
     "content": content_vector, "exchange": exchange, "record": record_vector, "select": select, "signed": signed_vector,
     "sign-in": sign_in, "hello": hello, "head": head_vector, "succession": succession, "lineage": lineage,
     "equivocation": equivocation,

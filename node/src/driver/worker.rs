@@ -2,7 +2,7 @@
 
 use super::{Command, ToDevice, now_ms, refusal};
 use crate::metrics::{Metrics, Stopwatch};
-use crate::network::{InboundRequest, Network};
+use crate::network::{InboundRequest, Network, NetworkError};
 use crate::publisher::{Offer, Publisher};
 use crate::relay::{ConnectionId, InboundToken, Input, Output, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError};
@@ -199,6 +199,7 @@ impl Worker {
         for output in outputs {
             match output {
                 Output::Early(connection, _) if !waiting.contains(&connection) => self.leave(output),
+                Output::Judged(..) => self.leave(output),
                 _ => {
                     if let Output::Send(connection, _) | Output::Early(connection, _) | Output::Close(connection) =
                         &output
@@ -252,6 +253,10 @@ impl Worker {
             Output::Publish { log, handle_record, changed } => {
                 self.publish(log, handle_record, changed, true);
             }
+            Output::Join { topic, nodes } => gossip(self.network.join(topic, nodes)),
+            Output::Leave(topic) => gossip(self.network.leave(topic)),
+            Output::Gossip(topic, entries) => gossip(self.network.gossip(topic, entries)),
+            Output::Judged(token, hearsay) => gossip(self.network.judged(token, hearsay)),
         }
     }
 
@@ -307,5 +312,12 @@ impl Worker {
             }
         };
         self.runtime.spawn(asked.instrument(span));
+    }
+}
+
+/// What gossip misses is delivered.
+fn gossip(said: Result<(), NetworkError>) {
+    if let Err(error) = said {
+        tracing::debug!(%error, "the network was not told about gossip of entries");
     }
 }

@@ -9,7 +9,7 @@ mod process;
 
 pub use families::{Metrics, Stopwatch};
 
-use crate::network::{NetworkError, Resolution};
+use crate::network::{NetworkError, Resolution, Traffic};
 use crate::relay::{Input, Note};
 use backlog::Backlog;
 use roost_protocol::peer::NodeResponse;
@@ -73,6 +73,18 @@ impl Metrics {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some hundred commands")]
         self.batch_commands.observe(commands as f64);
         self.notes(notes, now_ms);
+    }
+
+    /// What counts the bytes between this node and others.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let of = |direction| self.node_bytes.get_or_create(&families::Direction { direction }).clone();
+        Traffic { inbound: of("in"), outbound: of("out") }
+    }
+
+    /// Bytes that came from other nodes, and that went to them, without TCP's own.
+    pub fn node_bytes(&self) -> (u64, u64) {
+        let traffic = self.traffic();
+        (traffic.inbound.get(), traffic.outbound.get())
     }
 
     /// A delivery is on its way until the guard is dropped.

@@ -334,6 +334,7 @@ impl Relay {
                 let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
+                self.tell_widely(&group, feed, seq);
                 self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);

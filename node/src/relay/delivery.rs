@@ -47,6 +47,7 @@ impl Relay {
         author: Option<&AccountId>,
     ) -> Result<(), Failure> {
         let Reference { feed, seq, .. } = reference;
+        self.wide.touch(feed.group);
         for account in state.participants.iter().map(|participant| participant.account) {
             // One's own messages are for one's other devices.
             if author == Some(&account) && !has_several_devices(step, &account)? {
@@ -69,7 +70,8 @@ impl Relay {
                 if step.rows.get(&key)?.is_none() {
                     rows::put(step.rows, key, &0_u64);
                 }
-                self.destinations.entry(home).or_default().enqueue((feed, account), 0);
+                let at_ms = self.wide.due(&home, &feed, seq, step.now_ms);
+                self.destinations.entry(home).or_default().enqueue((feed, account), at_ms);
                 self.notes.push(Note::Owed { feed, account, from: seq, to: seq });
             }
         }
@@ -161,6 +163,7 @@ impl Relay {
             life = Some(met);
         }
         let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
+        self.wide.delivering(node, &feed, last, step.now_ms);
         let begins = next.is_some_and(|due| due.begins);
         let deliver = Deliver { conversation, entries, accounts: together.clone(), begins, log: None };
         let asked = Asked { peer: node, accounts: together, feed, last, life };
@@ -248,12 +251,16 @@ impl Relay {
             _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
                 destination.took(item);
-                if spans::due(step.rows, &feed, &account, custody)?.is_some() {
-                    destination.enqueue(item, step.now_ms);
+                if let Some(next) = spans::due(step.rows, &feed, &account, custody)? {
+                    destination.enqueue(item, self.wide.due(&peer, &feed, next.from, step.now_ms).max(step.now_ms));
                 }
                 rows::put(step.rows, key, &custody);
                 self.notes.push(Note::Custody { feed, account, to: custody });
                 self.tell_custody(step, &feed, &account, before + 1, custody)?;
+            }
+            // It was said already, of what the node heard by gossip meanwhile.
+            Some(custody) if custody == before && spans::due(step.rows, &feed, &account, custody)?.is_none() => {
+                destination.took(item);
             }
             _ => {
                 destination.refused(item, 0, step.now_ms, salt);
@@ -313,6 +320,7 @@ impl Relay {
         for account in &deliver.accounts {
             accounts::check_at_home(step, account)?;
         }
+        self.wide.touch(feed.group);
         let mut taken = 0;
         for entry in &deliver.entries {
             let state = match self.admit(step, peer, &deliver, entry) {

@@ -32,10 +32,11 @@ mod spans;
 mod standby;
 mod successors;
 mod whispers;
+mod wide;
 
 pub use accounts::AccountRow;
 pub use destination::Destination;
-pub use inputs::{Input, Output};
+pub use inputs::{Hearsay, Input, Output};
 pub use note::Note;
 pub use quotas::{Limits, Quota, Rate};
 
@@ -63,6 +64,9 @@ pub type ConnectionId = u64;
 pub type RequestToken = u64;
 /// One request of another node, numbered by the driver.
 pub type InboundToken = u64;
+
+/// One message of gossip that waits to be judged, numbered by the network.
+pub type GossipToken = u64;
 
 /// What the relay checks MLS objects with: the real checks, but for simulations with the symbolic twin.
 #[derive(Clone, Copy)]
@@ -172,6 +176,7 @@ pub struct Relay {
     standby: standby::Standby,
     /// Feeds of hubs whose missing entries are being fetched.
     fetching: BTreeSet<FeedId>,
+    wide: wide::Wide,
 }
 
 /// One input's view of time and store.
@@ -221,6 +226,7 @@ impl Relay {
             links: linking::Links::default(),
             standby: standby::Standby::default(),
             fetching: BTreeSet::new(),
+            wide: wide::Wide::default(),
             identity,
             node,
             org,
@@ -324,6 +330,10 @@ impl Relay {
             Input::Invite { key, uses, expires_ms } => {
                 accounts::put_invite(&mut Step { rows, now_ms, memo }, &key, uses, expires_ms)
             }
+            Input::Gossiped { token, source, topic, entries } => {
+                self.gossiped(&mut Step { rows, now_ms, memo }, token, source, &topic, &entries)?;
+            }
+            Input::Untold(topic) => self.untold(&topic),
             Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
@@ -343,6 +353,9 @@ impl Relay {
         self.void_custody(&mut step)?;
         self.keep_in_touch(&mut step)?;
         self.pump_standby(&mut step)?;
+        self.look_at_wide(&mut step)?;
+        self.gossip_entries(&mut step)?;
+        self.say_custody(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         self.let_whispers_pass(now_ms);

@@ -18,6 +18,7 @@ mod commits;
 mod devices;
 mod successors;
 mod whispers;
+mod wide;
 
 const NOW_MS: u64 = 1_795_000_000_000;
 

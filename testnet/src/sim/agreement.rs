@@ -15,6 +15,7 @@ use roost_protocol::conversation::{ConversationHead, Participant};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::ConversationId;
 use roost_protocol::peer::Deliver;
+use roost_protocol::wide::Entries;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A conversation of many.
@@ -208,6 +209,13 @@ impl World {
     pub(super) fn check_deliver(&mut self, node: usize, deliver: &Deliver) {
         for entry in &deliver.entries {
             self.check_entry_leaves(node, entry, &deliver.accounts);
+        }
+    }
+
+    /// Entries leave a node by gossip, for whoever takes part.
+    pub(super) fn check_gossip(&mut self, node: usize, entries: &Entries) {
+        for entry in entries.entries() {
+            self.check_entry_leaves(node, entry, &[]);
         }
     }
 

@@ -12,7 +12,7 @@ use roost_protocol::feed::EntryHeader;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{FeedId, MessageId};
 use roost_protocol::limits;
-use roost_protocol::peer::NodeResponse;
+use roost_protocol::peer::{Held, NodeResponse};
 use roost_protocol::socket::ServerFrame;
 use serde::Serialize;
 use std::cell::Cell;
@@ -307,6 +307,23 @@ impl World {
             }
         }
         self.counters.reach("custodies");
+        if let Some(detail) = short {
+            self.violated("I1", detail);
+        }
+    }
+
+    /// A node says custody of what it heard by gossip: it must hold it.
+    pub(super) fn check_held(&mut self, node: usize, held: &Held) {
+        let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
+        let mut short = None;
+        for account in &held.accounts {
+            match audit::held(&target.disk.durable, account, &held.feed) {
+                Ok(up_to) if up_to >= held.seq => {}
+                Ok(up_to) => short = Some(format!("node {node} says custody up to {}, holds {up_to}", held.seq)),
+                Err(error) => short = Some(format!("node {node}: {error}")),
+            }
+        }
+        self.counters.reach("gossip_custodies");
         if let Some(detail) = short {
             self.violated("I1", detail);
         }

@@ -18,6 +18,7 @@ mod node;
 mod outage;
 mod person;
 mod report;
+mod rumours;
 mod scenario;
 mod schedule;
 mod sockets;

@@ -77,6 +77,7 @@ fn split_early(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
             waiting.insert(*connection);
             false
         }
+        Output::Judged(..) => true,
         _ => false,
     })
 }
@@ -113,7 +114,7 @@ impl Node {
     }
 
     /// Who the relay is told to be.
-    pub fn identity(&self, engine: Engine, sabotage: Sabotage) -> Identity {
+    pub fn identity(&self, engine: Engine, sabotage: Sabotage, wide_homes: usize) -> Identity {
         let inspector = match engine {
             Engine::Mls => Inspector::default(),
             Engine::Symbolic => Inspector {
@@ -130,7 +131,7 @@ impl Node {
             name: self.name.clone(),
             open: true,
             incarnation: Incarnation(self.disk.durable.incarnation()),
-            limits: Limits::TESTNET,
+            limits: Limits { wide_homes_min: wide_homes, ..Limits::TESTNET },
             inspector,
             sabotage,
         }
@@ -378,8 +379,10 @@ impl World {
                 }
             }
             Output::Ask(token, peer, request) => {
-                if let NodeRequest::Deliver(deliver) = &request {
-                    self.check_deliver(node, deliver);
+                match &request {
+                    NodeRequest::Deliver(deliver) => self.check_deliver(node, deliver),
+                    NodeRequest::Held(held) => self.check_held(node, held),
+                    _ => {}
                 }
                 match self.nodes.iter().position(|other| other.id == peer) {
                     Some(to) if to != node => self.ask(node, token, to, request),
@@ -388,6 +391,13 @@ impl World {
             }
             Output::Resolve(token, handle) => self.look_up(node, token, &handle),
             Output::Publish { log, handle_record, changed } => self.publish(node, &log, &handle_record, changed),
+            Output::Join { topic, nodes } => self.rumours.join(node, topic, nodes),
+            Output::Leave(topic) => self.rumours.leave(node, &topic),
+            Output::Gossip(topic, entries) => {
+                self.check_gossip(node, &entries);
+                self.tell_rumour(node, topic, entries);
+            }
+            Output::Judged(token, hearsay) => self.rumour_judged(node, token, hearsay),
         }
     }
 
@@ -400,6 +410,7 @@ impl World {
         let crash = target.disk.crash(keep.min(unsynced), torn);
         target.stop();
         let process = target.process;
+        self.rumours.forget(node);
         match crash {
             Ok(crash) => {
                 self.counters.faults("lost_unsynced_write", crash.lost);
@@ -421,10 +432,11 @@ impl World {
     /// The process starts; it takes nothing before it is ready.
     pub(super) fn node_starts(&mut self, node: usize, process: u64) {
         let (engine, sabotage) = (self.options.engine, self.options.sabotage());
+        let wide_homes = self.scenario.wide_homes;
         let Some(target) = self.nodes.get_mut(node).filter(|target| target.process == process) else { return };
         target.process += 1;
         let process = target.process;
-        let identity = target.identity(engine, sabotage);
+        let identity = target.identity(engine, sabotage, wide_homes);
         let opened = {
             let mut rows = Overlay::new(&target.disk.visible);
             catch_unwind(AssertUnwindSafe(|| Relay::open(identity, &mut rows)))

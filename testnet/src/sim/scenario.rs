@@ -2,6 +2,7 @@
 
 use super::dice::Dice;
 use super::outage::DOWN_MS;
+use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
 
 /// Which group engine the devices have.
@@ -120,6 +121,8 @@ pub struct Scenario {
     pub group_messages: usize,
     /// Changes of their people.
     pub changes: usize,
+    /// Homes other than a writer's own from which on a group's entries are gossiped.
+    pub wide_homes: usize,
     /// Length of the safety phase, virtual seconds.
     pub safety_s: u64,
     /// After the heal everything accepted is shown within this, virtual seconds.
@@ -187,6 +190,7 @@ impl Scenario {
         let groups = if dice.chance(400) { dice.between(1, 2) } else { 0 };
         let (group_messages, changes) = (dice.between(4, 16), dice.between(2, 16));
         let accounts = if groups > 0 { accounts.max(size(dice.between(4, 9))) } else { accounts };
+        let wide_homes = if dice.chance(500) { size(dice.between(1, 2)) } else { limits::WIDE_HOMES_MIN };
         let of_groups = |count: u64| if groups > 0 { size(count) } else { 0 };
         Self {
             name: format!("seed-{seed}"),
@@ -197,6 +201,7 @@ impl Scenario {
             groups: of_groups(groups),
             group_messages: of_groups(group_messages),
             changes: of_groups(changes),
+            wide_homes,
             safety_s,
             liveness_s: 900,
             faults: Faults { lie, ..faults },

@@ -10,6 +10,7 @@ use super::links::Links;
 use super::node::Node;
 use super::person::{Person, Task};
 use super::report::{Counters, Report};
+use super::rumours::Rumours;
 use super::scenario::Scenario;
 use super::schedule::{Event, Millis, Schedule};
 use super::sockets::Socket;
@@ -47,6 +48,7 @@ pub(super) struct World {
     pub nodes: Vec<Node>,
     pub people: Vec<Person>,
     pub links: Links,
+    pub rumours: Rumours,
     pub sockets: BTreeMap<ConnectionId, Socket>,
     pub lookups: BTreeMap<u64, Lookup>,
     pub faults: Vec<Fault>,
@@ -73,6 +75,7 @@ impl World {
             nodes: Vec::new(),
             people: Vec::new(),
             links: Links::default(),
+            rumours: Rumours::default(),
             sockets: BTreeMap::new(),
             lookups: BTreeMap::new(),
             faults: Vec::new(),
@@ -248,13 +251,13 @@ impl World {
     fn sign_up(&mut self, number: usize, home: usize) -> Result<(), SimError> {
         let impossible = |what: &dyn std::fmt::Display| SimError::SetUp(what.to_string());
         let (entropy, seed) = (self.dice.bytes(), Zeroizing::new(self.dice.bytes()));
-        let (engine, now) = (self.options.engine, self.now);
+        let (engine, now, wide_homes) = (self.options.engine, self.now, self.scenario.wide_homes);
         let node = self.nodes.get_mut(home).ok_or_else(|| impossible(&"no such node"))?;
         let handle = Handle::new(&format!("p{number}"), &node.name).map_err(|error| impossible(&error))?;
         let mut account =
             NewAccount::found(entropy, seed, node.id, node.org_id(), handle.clone()).map_err(|e| impossible(&e))?;
         account.settings.accept_strangers = true;
-        let identity = node.identity(engine, roost_crypto::sabotage::Sabotage::NONE);
+        let identity = node.identity(engine, roost_crypto::sabotage::Sabotage::NONE, wide_homes);
         let record = node.own_record(now);
         let mut rows = Overlay::new(&node.disk.visible);
         let mut relay = Relay::open(identity, &mut rows).map_err(|error| impossible(&error))?;

@@ -16,11 +16,12 @@ use roost_protocol::conversation::{ConversationHead, ConversationState};
 use roost_protocol::equivocation::{Equivocation, EquivocationError, EquivocationProof};
 use roost_protocol::feed::{Entry, EntryError, payload_hash};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, GroupId, MessageId};
+use roost_protocol::ids::{ConversationId, GroupId, Hash, MessageId};
 use roost_protocol::peer::{NodeHello, NodeRequest};
 use roost_protocol::records::{HandleRecord, RecordError, RecordKey, VerifiedRecord};
 use roost_protocol::socket::{ClientFrame, verify_sign_in};
 use roost_protocol::succession::{Succession, SuccessionError, follow_lineage};
+use roost_protocol::wide::{Entries, Topic, WideError};
 use roost_protocol::{
     AccountId, DeviceId, NodeId, OrgId, PublicKey, Signature, Signed, SignedError, VerifiedLog, codec, limits,
 };
@@ -55,6 +56,7 @@ pub fn run(vector: &Vector) -> Outcome {
         "lineage" => lineage(given),
         "equivocation" => equivocation(given),
         "entry" => entry(given),
+        "entries" => entries(given),
         "content" => content(given),
         "hello" => greeting(given),
         "sign-in" => sign_in(given),
@@ -343,10 +345,34 @@ fn equivocation(given: &Given) -> Outcome {
 fn entry(given: &Given) -> Outcome {
     let entry: Entry = codec::decode_canonical(&unhex(&given["entry"]), limits::NODE_MESSAGE_BYTES_MAX).unwrap();
     let accept = |()| json!({ "header": entry.header, "hash": entry.header.hash() });
-    outcome(entry.check(), accept, |error| match error {
-        EntryError::PayloadTooLarge { .. } => "too_large".into(),
-        EntryError::PayloadHash => "payload_hash".into(),
-        EntryError::SeqZero => "seq_zero".into(),
+    outcome(entry.check(), accept, |error| entry_cause(&error))
+}
+
+fn entry_cause(error: &EntryError) -> String {
+    match error {
+        EntryError::PayloadTooLarge { .. } => "too_large",
+        EntryError::PayloadHash => "payload_hash",
+        EntryError::SeqZero => "seq_zero",
+    }
+    .into()
+}
+
+fn entries(given: &Given) -> Outcome {
+    let read = Entries::of_message(text(given, "topic"), &node(&given["source"]), &unhex(&given["data"]));
+    let accept = |(_, read): (Topic, Entries)| {
+        let feed = read.feed().unwrap();
+        let seqs: Vec<_> = read.entries().iter().map(|entry| entry.header.seq).collect();
+        let topic = Topic::of(&feed.group, &Hash(fixed(&given["made_by"]))).to_string();
+        json!({ "group": feed.group, "seqs": seqs, "topic": topic })
+    };
+    outcome(read, accept, |error| match error {
+        WideError::Topic => "topic".into(),
+        WideError::Codec(error) => codec_cause(error),
+        WideError::Count { .. } => "count".into(),
+        WideError::Kind => "kind".into(),
+        WideError::Apart => "apart".into(),
+        WideError::Foreign => "foreign".into(),
+        WideError::Entry(error) => entry_cause(&error),
     })
 }
 
