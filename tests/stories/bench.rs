@@ -104,6 +104,24 @@ fn start_is_measured_with_an_empty_and_a_full_store() {
 }
 
 #[test]
+fn fanout_tells_what_gossip_spares_the_writer_and_costs_all() {
+    let report = bench("fanout", &["--homes", "3", "--messages", "3"]);
+    for way in ["direct", "gossip"] {
+        for size in ["short", "long"] {
+            let of = |field: &str| number(&report, &format!("/{way}/{size}/{field}"));
+            assert!(
+                of("origin_bytes") > 0.0 && of("all_bytes") >= of("origin_bytes"),
+                "bytes of {way} {size}: {report}"
+            );
+            assert_eq!(of("lost"), 0.0, "nothing is lost: {report}");
+            ascends(&report, &format!("{way}/{size}/last_delivered_ms"));
+        }
+        let long = number(&report, &format!("/{way}/long/origin_bytes"));
+        assert!(long > 8_000.0, "a text of 8,000 bytes leaves the writer's node at least once: {report}");
+    }
+}
+
+#[test]
 fn a_benchmark_that_makes_no_sense_is_refused_before_it_starts() {
     let outcome = roost(&["bench", "latency", "--orgs", "1"]);
     assert_eq!(outcome.code, 2, "one organisation has no other to write to: {}", outcome.errors);

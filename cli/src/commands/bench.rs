@@ -12,7 +12,7 @@ pub struct Args {
     /// Organisations, a node each (latency, throughput, resume: 2, group: 10)
     #[arg(long)]
     orgs: Option<usize>,
-    /// Messages (latency 1,000, group 200, throughput 20,000, resume 10,000, start 100,000)
+    /// Messages (latency 1,000, group 200, fanout 100, throughput 20,000, resume 10,000, start 100,000)
     #[arg(long)]
     messages: Option<usize>,
     /// Pairs of devices (throughput: 8)
@@ -27,6 +27,9 @@ pub struct Args {
     /// Nodes of the directory (lookup: 10)
     #[arg(long)]
     nodes: Option<usize>,
+    /// Homes of the conversation (fanout: 10)
+    #[arg(long)]
+    homes: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -37,6 +40,8 @@ enum Which {
     Throughput,
     /// One message at a time to a conversation of many: accepted, first and last arrival
     Group,
+    /// One message at a time to a conversation over many homes: delivered, and gossiped
+    Fanout,
     /// What a node's memory pays for a connection that says nothing
     Idle,
     /// What finding an account costs among so many nodes
@@ -59,6 +64,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Latency => Bench::Latency,
         Which::Throughput => Bench::Throughput,
         Which::Group => Bench::Group,
+        Which::Fanout => Bench::Fanout,
         Which::Idle => Bench::Idle,
         Which::Lookup => Bench::Lookup,
         Which::Resume => Bench::Resume,
@@ -74,6 +80,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         members: args.members,
         connections: args.connections,
         nodes: args.nodes,
+        homes: args.homes,
     };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Failure::io("listening for signals"))?;

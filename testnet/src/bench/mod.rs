@@ -4,6 +4,7 @@
 //! arrives is opened behind it. Aims, peers and how to read the figures: `docs/benchmarks.md`. It never judges a figure.
 
 mod device;
+mod fanout;
 mod fsync;
 mod group;
 mod idle;
@@ -18,6 +19,7 @@ mod swarms;
 mod throughput;
 mod wire;
 
+pub use fanout::Fanout;
 pub use group::Group;
 pub use idle::Idle;
 pub use latency::Latency;
@@ -47,6 +49,8 @@ pub enum Bench {
     Throughput,
     /// One message at a time to a conversation of many.
     Group,
+    /// The same conversation over many homes, delivered and gossiped.
+    Fanout,
     /// Memory of idle connections.
     Idle,
     /// Finding an account among many nodes.
@@ -76,6 +80,8 @@ pub struct BenchConfig {
     pub connections: Option<usize>,
     /// Nodes of a lookup.
     pub nodes: Option<usize>,
+    /// Homes of a conversation.
+    pub homes: Option<usize>,
 }
 
 /// What was measured, and on what.
@@ -110,6 +116,8 @@ pub enum Figures {
     Throughput(Throughput),
     /// Of [`Bench::Group`].
     Group(Group),
+    /// Of [`Bench::Fanout`].
+    Fanout(Fanout),
     /// Of [`Bench::Idle`].
     Idle(Idle),
     /// Of [`Bench::Lookup`].
@@ -210,6 +218,7 @@ pub async fn bench(bench: Bench, config: &BenchConfig) -> Result<Report, BenchEr
         Bench::Latency => latency::run(config).await,
         Bench::Throughput => throughput::run(config).await,
         Bench::Group => group::run(config).await,
+        Bench::Fanout => fanout::run(config).await,
         Bench::Idle => idle::run(config).await,
         Bench::Lookup => lookup::run(config).await,
         Bench::Resume => resume::run(config).await,
@@ -278,6 +287,18 @@ impl fmt::Display for Figures {
                 group.lost,
                 group.duplicates
             ),
+            Self::Fanout(fanout) => {
+                for (how, sizes) in [("delivered", &fanout.direct), ("gossiped", &fanout.gossip)] {
+                    for (size, way) in [("short", &sizes.short), ("long", &sizes.long)] {
+                        write!(
+                            formatter,
+                            "{how:9} {size:5}  bytes of the writer's node {:>9.0}, of all {:>9.0}; first ms {}; last ms {}; {} lost\n",
+                            way.origin_bytes, way.all_bytes, way.first_delivered_ms, way.last_delivered_ms, way.lost
+                        )?;
+                    }
+                }
+                write!(formatter, "of one message, without what nodes say anyway")
+            }
             Self::Idle(idle) => write!(
                 formatter,
                 "{} idle connections: {:.0} bytes each ({:.0} of them anonymous); \
