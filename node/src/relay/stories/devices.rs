@@ -446,6 +446,10 @@ fn read_leaves(group_info: &[u8], _: &[u8]) -> Result<PublicView, GroupError> {
     Ok(PublicView { group_id: group.0, epoch: 1, conv_state, members })
 }
 
+fn begin_leaves(group_info: &[u8], tree: &[u8]) -> Result<(PublicView, Bytes), GroupError> {
+    Ok((read_leaves(group_info, tree)?, Bytes(group_info.to_vec())))
+}
+
 /// A conversation of two people with one device each, by the seeds of their keys.
 fn began(group: GroupId, operation: u8, people: [(&VerifiedLog, u8); 2]) -> Creation {
     let state = state(people.map(|(log, _)| log.account()), node(1));
@@ -470,14 +474,14 @@ fn began(group: GroupId, operation: u8, people: [(&VerifiedLog, u8); 2]) -> Crea
 #[test]
 fn two_who_have_lost_all_their_devices_begin_anew() {
     let store = MemoryStore::new([1; 16]);
-    let begin = |info: &[u8], tree: &[u8]| Ok((read_leaves(info, tree)?, Bytes(info.to_vec())));
-    let inspector = Inspector { creation: read_leaves, begin, tree: |_| Ok(Bytes(vec![])), ..Inspector::default() };
+    let tree: fn(&[u8]) -> Result<Bytes, GroupError> = |_| Ok(Bytes(vec![]));
+    let inspector = Inspector { creation: read_leaves, begin: begin_leaves, tree, ..Inspector::default() };
     let identity = Identity { inspector, ..World::identity() };
     let relay = Relay::open(identity, &mut Overlay::new(&store)).unwrap();
     let mut world = World { store, relay, now_ms: NOW_MS };
     let (alice, bob) = (alone(), log_of(30, node(1)));
+    world.lives_here(&bob);
     world.lives_here(&alice);
-    world.write(|rows| rows::put(rows, rows::peer_log(&bob.account()), bob.log()));
     let mut create = |connection: ConnectionId, device: u8, creation: Creation| {
         world.connects(connection);
         world.relay.connections.get_mut(&connection).unwrap().device = Some((alice.account(), id_of(device)));
