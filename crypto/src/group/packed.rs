@@ -7,7 +7,7 @@
 use serde::de::value::SeqDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer as _, Visitor};
 use serde::ser::{self, Serialize};
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
 /// How deep a value may nest: OpenMLS's own is far below, and a damaged row must not exhaust the stack.
 const DEPTH_MAX: usize = 64;

@@ -86,18 +86,6 @@ impl Metrics {
         (traffic.inbound.get(), traffic.outbound.get())
     }
 
-    /// What counts the bytes between this node and others.
-    pub(crate) fn traffic(&self) -> Traffic {
-        let of = |direction| self.node_bytes.get_or_create(&families::Direction { direction }).clone();
-        Traffic { inbound: of("in"), outbound: of("out") }
-    }
-
-    /// Bytes that came from other nodes, and that went to them, without TCP's own.
-    pub fn node_bytes(&self) -> (u64, u64) {
-        let traffic = self.traffic();
-        (traffic.inbound.get(), traffic.outbound.get())
-    }
-
     /// A delivery is on its way until the guard is dropped.
     pub(crate) fn in_flight(self: &Arc<Self>) -> Flight {
         self.deliveries_in_flight.inc();

@@ -279,10 +279,6 @@ impl Relay {
                 destination.took(item);
                 Ok(None)
             }
-            // It was said already, of what the node heard by gossip meanwhile.
-            Some(custody) if custody == before && spans::due(step.rows, &feed, &account, custody)?.is_none() => {
-                destination.took(item);
-            }
             _ => {
                 destination.refused(item, 0, step.now_ms, salt);
                 self.notes.push(Note::Refused);

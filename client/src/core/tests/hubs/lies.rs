@@ -35,7 +35,7 @@ impl Town {
 
     /// What the hub shows in place of an honest entry, and what bob's device makes of it: gaps, and warnings.
     fn shown_to_bob(&self, entry: &Entry) -> (Vec<&'static str>, Vec<Cause>, u64) {
-        let mut device = open(&self.people[BOB].disk);
+        let mut device = open(Kind::Twin, &self.people[BOB].disk);
         let mut draws = 10_000;
         let frame = ServerFrame::Entry { inbox: Some(1), entry: entry.clone() };
         device.handle(Input::Frame(Box::new(frame)), &mut draw(&mut draws), self.now_ms).unwrap();
@@ -95,7 +95,7 @@ fn a_hub_that_colludes_with_a_member_is_not_followed_people_are_told_and_an_admi
     assert!(!town.people[BOB].shown.contains(&"waits".to_owned()), "what alice writes waits: the homes follow the hub");
 
     // The device of a person that starts again says the same.
-    town.people[BOB].device = open(&town.people[BOB].disk);
+    town.people[BOB].device = open(Kind::Twin, &town.people[BOB].disk);
     assert_eq!(town.warnings(BOB).len(), 1, "it is kept");
     let hello = ServerFrame::Hello {
         versions: vec![1],
@@ -296,7 +296,7 @@ fn a_home_that_serves_an_old_log_is_found_out_by_the_messages_of_its_owner() {
     town.settle();
     assert_eq!(town.people[ALICE].log, old, "the town serves the old log all the time");
     assert_eq!(town.warnings(BOB), [Cause::OldLog { of: "alice@acme".into() }], "bob is told");
-    let kept = open(&town.people[BOB].disk).table.count(&[crate::core::rows::OLD_LOG]);
+    let kept = open(Kind::Twin, &town.people[BOB].disk).table.count(&[crate::core::rows::OLD_LOG]);
     assert_eq!(kept, 1, "and would be after a restart");
     town.people[ALICE].log = newer.log().clone();
     town.now_ms += 11 * 60 * 1_000;
