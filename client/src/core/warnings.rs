@@ -37,14 +37,14 @@ pub enum Cause {
         /// Which rule.
         reason: String,
     },
-    /// Entries of a node's feed that others have, or that lie before one that came, did not come.
+    /// Entries of a node's feed that a member has seen did not come.
     Withheld {
         /// PeerId of the node that wrote them.
         node: String,
-        /// How many are missing; as many as a member says that it has seen, where that is all that is known.
+        /// How many are missing, as the member says.
         missing: u64,
-        /// The member that has seen them: the verified handle, else the account id. Absent where the feed itself shows it.
-        said_by: Option<String>,
+        /// The member that has seen them: the verified handle, else the account id.
+        said_by: String,
     },
     /// A node's feed is another one for a member than it is here.
     ToldOtherwise {
@@ -75,13 +75,9 @@ impl Cause {
                  waits. Ask an admin in another way. An admin who sees this too lets another node follow: `roost chat group move \
                  --hub-is-lost`."
             ),
-            Self::Withheld { node, missing, said_by: Some(said_by) } => format!(
+            Self::Withheld { node, missing, said_by } => format!(
                 "Messages are being withheld or late: {said_by} has seen {missing} more of the node {node} than your home gave you. \
                  Ask {said_by} in another way what is missing; if it stays so, one of the two nodes withholds it."
-            ),
-            Self::Withheld { node, missing, said_by: None } => format!(
-                "Messages are being withheld or late: {missing} of the node {node} are missing between those that came. If it stays \
-                 so, that node or your home withholds them."
             ),
             Self::ToldOtherwise { node, said_by } => format!(
                 "The node {node} told {said_by} something else than it told you, or {said_by} says so. Compare with others in \

@@ -5,6 +5,7 @@
 //! and makes nobody else be disbelieved. Implements `docs/protocol.md`, section "Withholding".
 
 use super::link::Pending;
+use super::many::ConversationRow;
 use super::rows::{self, CursorRow, FOLLOWED};
 use super::warnings::{Cause, Warning};
 use super::{Device, DeviceError};
@@ -63,7 +64,9 @@ struct FollowedRow {
 /// Since when something is wrong with a feed, milliseconds since 1970.
 #[derive(Clone, Copy)]
 struct Since {
-    tell_ms: u64,
+    /// Of what a member has said, which people are told. What only lies before an entry that came is asked for and not told: a home
+    /// that was killed may have given its place to nothing.
+    tell_ms: Option<u64>,
     /// Of what may still come.
     missing_ms: Option<u64>,
 }
@@ -77,8 +80,8 @@ impl FollowedRow {
         let holes = self.holes.iter().map(|hole| hole.since_ms);
         let awaited = self.claims.iter().filter(|claim| !claim.otherwise).map(|claim| claim.since_ms);
         let missing_ms = holes.chain(awaited).min();
-        let tell_ms = self.claims.iter().map(|claim| claim.since_ms).chain(missing_ms).min()?;
-        Some(Since { tell_ms, missing_ms })
+        let tell_ms = self.claims.iter().map(|claim| claim.since_ms).min();
+        tell_ms.or(missing_ms).map(|_| Since { tell_ms, missing_ms })
     }
 
     /// A position is here. `whole`: the feed concerns us from its first position on.
@@ -248,10 +251,11 @@ impl Device {
 
     /// Asks for what is missing, and tells people of what does not come.
     pub(super) fn pump_withheld(&mut self, now_ms: u64) -> Result<(), DeviceError> {
-        let wrong: Vec<(FeedId, u64)> =
+        let wrong: Vec<(FeedId, Option<u64>)> =
             self.withheld.wrong.iter().map(|(feed, since)| (*feed, since.tell_ms)).collect();
         for (feed, since_ms) in wrong {
-            let (late, told) = (is_late(since_ms, now_ms), self.withheld.told.contains(&feed));
+            let (late, told) =
+                (since_ms.is_some_and(|since_ms| is_late(since_ms, now_ms)), self.withheld.told.contains(&feed));
             if late && !told && self.keep_members_word(&feed)? {
                 self.withheld.told.insert(feed);
                 self.tell_of_feed(&feed)?;
@@ -274,7 +278,7 @@ impl Device {
     pub(super) fn withheld_wake_at(&self) -> Option<u64> {
         let withheld = &self.withheld;
         let untold = withheld.wrong.iter().filter(|(feed, _)| !withheld.told.contains(feed));
-        let tell = untold.map(|(_, since)| since.tell_ms.saturating_add(LATE_MS)).min();
+        let tell = untold.filter_map(|(_, since)| Some(since.tell_ms?.saturating_add(LATE_MS))).min();
         let oldest = withheld.missing_since_ms().filter(|_| self.link.is_ready());
         let ask = oldest.map(|oldest| oldest.saturating_add(ASK_MS).max(withheld.ask_at_ms));
         tell.into_iter().chain(ask).min()
@@ -287,20 +291,13 @@ impl Device {
             let Some(row) = self.table.get::<FollowedRow>(&rows::followed(feed))? else { continue };
             let Some(group) = self.followed(&feed.group)?.filter(|group| !group.over) else { continue };
             let (conversation, node) = (group.state.conversation, feed.node.to_string());
-            let late: Vec<&Hole> = row.holes.iter().filter(|hole| is_late(hole.since_ms, now_ms)).collect();
-            if let Some(since) = late.iter().map(|hole| hole.since_ms).min() {
-                let of = |hole: &&Hole| hole.until.saturating_sub(hole.from).saturating_add(1);
-                let missing = late.iter().map(of).fold(0, u64::saturating_add);
-                let cause = Cause::Withheld { node: node.clone(), missing, said_by: None };
-                warnings.push(Warning { conversation, since, cause });
-            }
             for claim in row.claims.iter().filter(|claim| is_late(claim.since_ms, now_ms)) {
                 let Some((_, said_by)) = self.name_of_member(&feed.group, &claim.account)? else { continue };
                 let node = node.clone();
                 let cause = if claim.otherwise {
                     Cause::ToldOtherwise { node, said_by }
                 } else {
-                    Cause::Withheld { node, missing: claim.seq.saturating_sub(row.top), said_by: Some(said_by) }
+                    Cause::Withheld { node, missing: claim.seq.saturating_sub(row.top), said_by }
                 };
                 warnings.push(Warning { conversation, since: claim.since_ms, cause });
             }
@@ -325,7 +322,9 @@ impl Device {
             self.is_right(feed)?;
             return Ok(false);
         };
-        let Some(group) = self.followed(&feed.group)?.filter(|group| !group.over) else {
+        // Where one hub has followed another, what is missing may be of the branch that does not stand: nobody is alarmed.
+        let told_of = |group: &ConversationRow| !group.over && group.state.term == 0;
+        let Some(group) = self.followed(&feed.group)?.filter(told_of) else {
             self.table.delete(rows::followed(feed));
             self.is_right(feed)?;
             return Ok(false);
@@ -333,7 +332,8 @@ impl Device {
         let mut row = known.clone();
         row.claims.retain(|claim| group.state.has(&claim.account));
         self.keep_row(Some(&known), &row)?;
-        Ok(row.since().is_some_and(|since| is_late(since.tell_ms, self.last_now_ms)))
+        let tell_ms = row.since().and_then(|since| since.tell_ms);
+        Ok(tell_ms.is_some_and(|tell_ms| is_late(tell_ms, self.last_now_ms)))
     }
 
     /// A row stands only where there is something to say: in the usual course none is written.

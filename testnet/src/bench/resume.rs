@@ -8,7 +8,7 @@ use super::person::{Person, PersonResumed, write_all};
 use super::throughput::Side;
 use super::wire::within;
 use super::{BenchConfig, BenchError, Figures, Measured, check, machine};
-use roost_protocol::ids::{GroupId, MessageId};
+use roost_protocol::ids::GroupId;
 use roost_protocol::limits::INBOX_ENTRIES_MAX;
 use serde::Serialize;
 use std::collections::HashSet;

@@ -192,7 +192,7 @@ impl Trio {
     }
 
     fn hub_key(&self) -> SecretKey {
-        let text = std::fs::read_to_string(self.acme.dir.join("node.key")).unwrap();
+        let text = std::fs::read_to_string(self.acme.dir.join("keys/node.key")).unwrap();
         let digits = text.trim().as_bytes();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         let seed: Vec<u8> = digits.chunks(2).map(byte).collect();

@@ -197,7 +197,15 @@ fn of_two_changes_at_once_the_first_stands_and_the_second_is_shown_what_stands()
 
 #[test]
 fn a_revoked_device_is_closed_with_the_cause_its_keys_go_and_it_never_signs_in_again() {
+    /// Whatever lies there is good.
+    fn inspect(bytes: &[u8]) -> Result<KeyPackageInfo, GroupError> {
+        let device = bytes.first().copied().unwrap_or(PHONE);
+        let credential = Credential { account: AccountId([1; 32]), device: id_of(device), log_seq: 0 };
+        let member = Member { credential, key: key(device).public_key() };
+        Ok(KeyPackageInfo { member, reference: [0; 32], last_resort: false })
+    }
     let mut world = World::new();
+    world.relay.identity.inspector.key_package = inspect;
     let account = world.both();
     let package = |device: u8| rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), id_of(device).as_bytes(), &[0; 8]]);
     let last = |device: u8| rows::key(rows::LAST_RESORT, &[account.as_bytes(), id_of(device).as_bytes()]);

@@ -221,7 +221,7 @@ fn who_gave_no_custody_of_what_was_gossiped_is_delivered_to_and_nobody_else() {
     assert_eq!((story.custody(&bob), story.custody(&carol)), (2, 1), "which counts for bob alone");
     let custody = outputs
         .iter()
-        .any(|output| matches!(output, Output::Send(1, ServerFrame::Custody { account, .. }) if *account == bob));
+        .any(|output| matches!(output, Output::Early(1, ServerFrame::Custody { account, .. }) if *account == bob));
     assert!(custody, "and alice's device is told");
     assert!(delivered(&story.elapse(GOSSIP_CUSTODY_MS - 1)).is_empty(), "carol's home has its time");
     let outputs = story.elapse(1);

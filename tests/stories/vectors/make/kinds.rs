@@ -93,9 +93,9 @@ fn texts(maker: &mut Maker) {
             ("mentions-over-100", "a mention too many", with(&|text| text.mentions = crowd(over)), "malformed"),
             ("mentions-unsorted", "mentions out of order", with(&|text| text.mentions.reverse()), "malformed"),
             ("mention-twice", "one account twice", with(&|text| text.mentions[1] = text.mentions[0]), "malformed"),
-            ("timer-zero", "gone at once", with(&|text| text.expires_after_s = Some(0)), "malformed"),
+            ("text-timer-zero", "gone at once", with(&|text| text.expires_after_s = Some(0)), "malformed"),
             (
-                "timer-over-a-year",
+                "text-timer-over-a-year",
                 "a second too long",
                 with(&|text| text.expires_after_s = Some(limits::EXPIRES_AFTER_S_MAX + 1)),
                 "malformed",
