@@ -18,8 +18,14 @@ impl World {
         self.home.key_packages_refused.iter().filter(|account| **account == self.sides[BOB].account).count()
     }
 
+    /// Time passes; the organisation signs its handles anew, as it does before their time is over.
     fn wait(&mut self, ms: u64) {
         self.now_ms += ms;
+        let expires = self.now_ms / 1000 + 1000;
+        for (_, record, _) in self.home.accounts.values_mut() {
+            let known = named(record).expect("a record");
+            *record = HandleRecord { seq: known.seq + 1, expires, ..known }.sign(&self.home.org);
+        }
         self.input(BOB, Input::Tick);
         self.settle();
     }
