@@ -3,10 +3,7 @@
 
 mod bench;
 mod canary;
-mod crowd;
-mod cut;
 mod dependencies;
-mod device;
 mod devices;
 mod disk_faults;
 mod durable;
@@ -29,7 +26,6 @@ mod refusals;
 mod roost;
 mod sealed;
 mod specification;
-mod storm;
 mod talk;
 mod vectors;
 mod way;

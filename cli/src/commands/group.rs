@@ -325,7 +325,9 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
 /// What programs read of a warning: its cause, and the words for people.
 pub fn warning(warning: &Warning) -> serde_json::Value {
     let mut value = json!(warning);
-    value["since"] = json!(rfc3339(warning.since));
-    value["text"] = json!(warning.cause.text());
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("since".into(), json!(rfc3339(warning.since)));
+        fields.insert("text".into(), json!(warning.cause.text()));
+    }
     value
 }

@@ -37,15 +37,6 @@ pub enum Cause {
         /// Which rule.
         reason: String,
     },
-    /// Entries of a node's feed that a member has seen did not come.
-    Withheld {
-        /// PeerId of the node that wrote them.
-        node: String,
-        /// How many are missing, as the member says.
-        missing: u64,
-        /// The member that has seen them: the verified handle, else the account id.
-        said_by: String,
-    },
     /// A node's feed is another one for a member than it is here.
     ToldOtherwise {
         /// PeerId of the node that wrote it.
@@ -74,10 +65,6 @@ impl Cause {
                  This device stays before it, at epoch {epoch}: what is written behind it cannot be read here, and what you write \
                  waits. Ask an admin in another way. An admin who sees this too lets another node follow: `roost chat group move \
                  --hub-is-lost`."
-            ),
-            Self::Withheld { node, missing, said_by } => format!(
-                "Messages are being withheld or late: {said_by} has seen {missing} more of the node {node} than your home gave you. \
-                 Ask {said_by} in another way what is missing; if it stays so, one of the two nodes withholds it."
             ),
             Self::ToldOtherwise { node, said_by } => format!(
                 "The node {node} told {said_by} something else than it told you, or {said_by} says so. Compare with others in \

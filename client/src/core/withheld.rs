@@ -1,8 +1,8 @@
 //! Whether messages are withheld: positions of feeds that a member has seen, or that lie before one that came, and that did not come.
 //!
 //! Members seal the heads of the feeds that they had seen into each message; a node can neither read nor forge them. A home may be
-//! late, so people are told after a while only, and no longer once it has come. A member's word is a member's: it is told as such,
-//! and makes nobody else be disbelieved. Implements `docs/protocol.md`, section "Withholding".
+//! late, so it is asked again; people are told where a member has another entry than we have. A member's word is a member's: it is
+//! told as such, and makes nobody else be disbelieved. Implements `docs/protocol.md`, section "Withholding".
 
 use super::link::Pending;
 use super::many::ConversationRow;
@@ -64,8 +64,8 @@ struct FollowedRow {
 /// Since when something is wrong with a feed, milliseconds since 1970.
 #[derive(Clone, Copy)]
 struct Since {
-    /// Of what a member has said, which people are told. What only lies before an entry that came is asked for and not told: a home
-    /// that was killed may have given its place to nothing.
+    /// Of another entry that a member has where ours is, which people are told. What is missing is asked for and not told: after a
+    /// home was killed, a place may stay empty that nobody withholds.
     tell_ms: Option<u64>,
     /// Of what may still come.
     missing_ms: Option<u64>,
@@ -80,7 +80,7 @@ impl FollowedRow {
         let holes = self.holes.iter().map(|hole| hole.since_ms);
         let awaited = self.claims.iter().filter(|claim| !claim.otherwise).map(|claim| claim.since_ms);
         let missing_ms = holes.chain(awaited).min();
-        let tell_ms = self.claims.iter().map(|claim| claim.since_ms).min();
+        let tell_ms = self.claims.iter().filter(|claim| claim.otherwise).map(|claim| claim.since_ms).min();
         tell_ms.or(missing_ms).map(|_| Since { tell_ms, missing_ms })
     }
 
@@ -291,14 +291,10 @@ impl Device {
             let Some(row) = self.table.get::<FollowedRow>(&rows::followed(feed))? else { continue };
             let Some(group) = self.followed(&feed.group)?.filter(|group| !group.over) else { continue };
             let (conversation, node) = (group.state.conversation, feed.node.to_string());
-            for claim in row.claims.iter().filter(|claim| is_late(claim.since_ms, now_ms)) {
+            let otherwise = |claim: &&Claim| claim.otherwise && is_late(claim.since_ms, now_ms);
+            for claim in row.claims.iter().filter(otherwise) {
                 let Some((_, said_by)) = self.name_of_member(&feed.group, &claim.account)? else { continue };
-                let node = node.clone();
-                let cause = if claim.otherwise {
-                    Cause::ToldOtherwise { node, said_by }
-                } else {
-                    Cause::Withheld { node, missing: claim.seq.saturating_sub(row.top), said_by }
-                };
+                let cause = Cause::ToldOtherwise { node: node.clone(), said_by };
                 warnings.push(Warning { conversation, since: claim.since_ms, cause });
             }
         }

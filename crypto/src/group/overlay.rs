@@ -26,6 +26,9 @@ pub(super) enum RowError {
     Unwritable,
 }
 
+/// Rows as they were when they were read; `None` where there was none.
+type Noted = BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>;
+
 /// Rows as one call sees them, its own writes included.
 pub(super) struct Overlay<'a> {
     rows: &'a dyn Rows,
@@ -33,7 +36,7 @@ pub(super) struct Overlay<'a> {
     /// What each row was written with first, where that is asked for.
     first: Option<RefCell<BTreeMap<Vec<u8>, Vec<u8>>>>,
     /// What was read of the rows, where that is asked for.
-    noted: Option<RefCell<BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>>>,
+    noted: Option<RefCell<Noted>>,
 }
 
 impl<'a> Overlay<'a> {

@@ -312,9 +312,9 @@ impl fmt::Display for Figures {
             Self::Fanout(fanout) => {
                 for (how, sizes) in [("delivered", &fanout.direct), ("gossiped", &fanout.gossip)] {
                     for (size, way) in [("short", &sizes.short), ("long", &sizes.long)] {
-                        write!(
+                        writeln!(
                             formatter,
-                            "{how:9} {size:5}  bytes of the writer's node {:>9.0}, of all {:>9.0}; first ms {}; last ms {}; {} lost\n",
+                            "{how:9} {size:5}  bytes of the writer's node {:>9.0}, of all {:>9.0}; first ms {}; last ms {}; {} lost",
                             way.origin_bytes, way.all_bytes, way.first_delivered_ms, way.last_delivered_ms, way.lost
                         )?;
                     }

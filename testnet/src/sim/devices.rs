@@ -41,6 +41,7 @@ pub(super) enum Life {
 }
 
 /// How it comes.
+#[expect(clippy::large_enum_variant, reason = "few devices come at once, each in a box of its own")]
 pub(super) enum Coming {
     /// By the code that another device shows; `intruder` is somebody who has seen the code.
     Link { device: NewDevice, shown_by: usize, intruder: bool },
@@ -523,7 +524,7 @@ impl World {
     /// Groups of two in which not every device of both has its leaf, or not all are in one state.
     fn leaves_apart(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let mut groups: BTreeMap<_, BTreeMap<usize, (u64, Bytes, BTreeSet<DeviceId>)>> = BTreeMap::new();
+        let mut groups = BTreeMap::<_, BTreeMap<usize, Standing>>::new();
         for (number, person) in self.people.iter().enumerate().filter(|(number, _)| self.is_living(*number)) {
             let Some(device) = &person.device else { continue };
             for report in device.leaves().unwrap_or_default() {
@@ -564,3 +565,6 @@ impl Person {
 fn ended_by(log: &VerifiedLog, device: &DeviceId) -> bool {
     !log.device_keys().contains_key(device) && (log.revoked_key(device).is_some() || log.count() > 0)
 }
+
+/// A device's epoch of a group, its authenticator, and the devices in it.
+type Standing = (u64, Bytes, BTreeSet<DeviceId>);

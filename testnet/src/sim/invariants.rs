@@ -276,7 +276,7 @@ impl World {
             if self.is_sealed(group) || !self.is_on_standing_branch(group, message.from));
         // What has not left a device is gone with it.
         message.id.is_some()
-            && !(self.is_author_gone(message) && !message.accepted)
+            && (message.accepted || !self.is_author_gone(message))
             && !sealed
             && !self.is_tainted(message.from, message.to)
     }

@@ -92,6 +92,7 @@ async fn stand_between(
     heard: &Mutex<Vec<ClientFrame>>,
     told: &Mutex<Vec<ServerFrame>>,
 ) {
+    #[allow(clippy::result_large_err)]
     let agree = |_: &Request, mut response: Response| {
         response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(roost_protocol::SOCKET_CBOR));
         Ok(response)

@@ -28,7 +28,9 @@ pub(super) async fn run(session: &Session, args: Args, out: Printer) -> Result<(
         for one in session.warnings(args.to.clone()).await? {
             let line = format!("WARNING {}", one.cause.text());
             let mut value = warning(&one);
-            value["type"] = json!("warning");
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("type".into(), json!("warning"));
+            }
             out.print(&value, format_args!("{line}"))?;
         }
     }

@@ -59,7 +59,7 @@ pub fn words(seconds: u64) -> String {
 /// Seconds as people say them, in the largest unit that fits.
 pub fn short(seconds: u64) -> String {
     let units = [(7 * 24 * 3600, "week"), (24 * 3600, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| seconds % unit == 0).unwrap_or((1, "second"));
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "second"));
     match seconds / unit {
         1 => format!("1 {name}"),
         count => format!("{count} {name}s"),
