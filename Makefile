@@ -25,7 +25,8 @@ demo: ## three organisations on this machine talk before your eyes
 bench: ## the table of docs/benchmarks.md, release, on a machine that does nothing else (minutes)
 	$(CARGO) build --release --locked -p roost-cli
 	@for run in "latency --messages 5000" "throughput --messages 50000" "group --messages 1000" "idle --connections 10000" \
-		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "start --messages 1000000"; do \
+		"lookup --nodes 10" "lookup --nodes 300" "resume --messages 10000" "resume --messages 10000 --conversations 100" "start --messages 1000000" \
+		"membership" "open"; do \
 		echo "== $$run"; target/release/roost bench $$run || exit; \
 	done
 
@@ -65,12 +66,16 @@ test: ## everything that CI proves
 ROOST_KILLS ?= 1000
 ROOST_CUTS ?= 2000
 ROOST_PLACES ?= 2000
+ROOST_OUTAGE ?= 1000
+ROOST_CHANGES ?= 101
 
-proof: ## the crash suites at full size
+proof: ## the crash suites, a day's outage and many commits at once at full size
 	$(CARGO) build --workspace --all-targets --locked
+	ROOST_OUTAGE=$(ROOST_OUTAGE) $(CARGO) nextest run --locked -p roost-testnet --success-output final -E 'binary(outage)'
 	ROOST_KILLS=$(ROOST_KILLS) ROOST_CUTS=$(ROOST_CUTS) ROOST_PLACES=$(ROOST_PLACES) RUST_BACKTRACE=0 \
+	ROOST_CHANGES=$(ROOST_CHANGES) \
 	$(CARGO) nextest run --locked -p roost-node -p roost-tests --no-fail-fast --success-output final \
-		-E 'test(kills::) | test(power::) | test(damage::)'
+		-E 'test(kills::) | test(power::) | test(damage::) | test(two_admins_change)'
 
 sabotage: ## break one rule at a time: the simulator must find each
 	$(CARGO) nextest run -p roost-testnet --features sabotage --test planted --locked --no-fail-fast --success-output final

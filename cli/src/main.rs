@@ -5,6 +5,8 @@ mod config;
 mod control;
 mod interactive;
 mod output;
+mod picture;
+mod qr;
 
 use clap::{Parser, Subcommand};
 use commands::{account, bench, chat, check, init, invite, lookup, serve, testnet};

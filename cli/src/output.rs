@@ -131,6 +131,7 @@ impl From<roost_client::Error> for Failure {
             | Error::ServerUrl(_)
             | Error::Handle(_)
             | Error::TextTooLong { .. }
+            | Error::GroupSize { .. }
             | Error::ToSelf
             | Error::Content(_)
             | Error::UnknownPerson

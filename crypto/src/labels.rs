@@ -29,6 +29,9 @@ pub const CREATION_HASH: &str = "roost/1/creation";
 /// Hash of a commit with what travels beside it: what the hub signs.
 pub const COMMIT_HASH: &str = "roost/1/commit";
 
+/// Hash of a group and what made its epoch: the topic of its entries.
+pub const ENTRIES_TOPIC: &str = "roost/1/entries-topic";
+
 /// Hash of an invite's token: the seed of its key. The node knows the public half only.
 pub const INVITE: &str = "roost/1/invite";
 
@@ -73,8 +76,12 @@ pub const ARCHIVE_ROW: &str = "roost/1/archive-row";
 pub const LINK_REQUEST: &str = "roost/1/link-request";
 /// What the answer to it is sealed to, before the account id.
 pub const LINK_ANSWER: &str = "roost/1/link-answer";
+/// Derivation of the key that two devices seal under from the secret of a link code.
+pub const DERIVE_LINK_KEY: &str = "roost/1/derive/link-key";
 /// Hash of a link's secret and the new device's key: the digits that a person compares.
 pub const LINK_DIGITS: &str = "roost/1/link-digits";
+/// What a message that is given again is sealed to, before group, author's and asker's device.
+pub const RESEALED: &str = "roost/1/resealed";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -92,6 +99,7 @@ pub const ALL: &[&str] = &[
     LOG_ENTRY_HASH,
     CREATION_HASH,
     COMMIT_HASH,
+    ENTRIES_TOPIC,
     INVITE,
     SIGN_LOG_ENTRY,
     SIGN_IN,
@@ -113,7 +121,9 @@ pub const ALL: &[&str] = &[
     ARCHIVE_ROW,
     LINK_REQUEST,
     LINK_ANSWER,
+    DERIVE_LINK_KEY,
     LINK_DIGITS,
+    RESEALED,
     SAFETY_NUMBER,
 ];
 

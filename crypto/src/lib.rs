@@ -17,6 +17,8 @@ pub mod sabotage;
 pub mod signed;
 
 #[cfg(feature = "device")]
+pub mod code;
+#[cfg(feature = "device")]
 pub mod recovery;
 #[cfg(feature = "device")]
 pub mod safety_number;

@@ -5,6 +5,7 @@
 //!
 //! Implements `docs/protocol.md`, section "Recovery code".
 
+use crate::code::{ALPHABET, BitCursor, crc32, is_dash, value_of};
 use crate::keys::SecretKey;
 use crate::labels;
 use crate::sealing::derive_key;
@@ -18,9 +19,6 @@ pub const ENTROPY_BYTES: usize = 16;
 pub const CODE_CHARACTERS: usize = 32;
 /// Characters between two dashes.
 const GROUP_CHARACTERS: usize = 4;
-/// Crockford's base32: no I, L, O, U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const BITS_A_CHARACTER: usize = 5;
 
 /// Why a text is no recovery code. Repeats nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,57 +122,6 @@ impl fmt::Debug for RecoveryCode {
     }
 }
 
-/// A place in a byte string, in bits from the first byte's highest.
-#[derive(Default)]
-struct BitCursor(usize);
-
-impl BitCursor {
-    /// The next 5 bits; zeros behind the end.
-    fn read(&mut self, bytes: &[u8]) -> u8 {
-        (0..BITS_A_CHARACTER).fold(0, |value, _| {
-            let byte = bytes.get(self.0 / 8).copied().unwrap_or(0);
-            let bit = (byte >> (7 - self.0 % 8)) & 1;
-            self.0 += 1;
-            (value << 1) | bit
-        })
-    }
-
-    /// Sets the next 5 bits of zeroed bytes; behind the end nothing is written.
-    fn write(&mut self, bytes: &mut [u8], value: u8) {
-        for shift in (0..BITS_A_CHARACTER).rev() {
-            if let Some(byte) = bytes.get_mut(self.0 / 8) {
-                *byte |= ((value >> shift) & 1) << (7 - self.0 % 8);
-            }
-            self.0 += 1;
-        }
-    }
-}
-
-/// What phones and word processors make of a dash.
-fn is_dash(character: char) -> bool {
-    matches!(character, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}')
-}
-
-fn value_of(character: char) -> Option<u8> {
-    let canonical = match character.to_ascii_uppercase() {
-        'O' => '0',
-        'I' | 'L' => '1',
-        other => other,
-    };
-    let position = ALPHABET.iter().position(|letter| char::from(*letter) == canonical)?;
-    u8::try_from(position).ok()
-}
-
-/// CRC-32 (ISO-HDLC, as in zip): against typing errors, not against people.
-fn crc32(bytes: &[u8]) -> u32 {
-    let register = bytes.iter().fold(u32::MAX, |register, byte| {
-        (0..8).fold(register ^ u32::from(*byte), |register, _| {
-            (register >> 1) ^ if register & 1 == 1 { 0xEDB8_8320 } else { 0 }
-        })
-    });
-    !register
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,11 +214,6 @@ mod tests {
     #[test]
     fn debug_of_a_code_shows_nothing() {
         assert_eq!(format!("{:?}", alices()), "RecoveryCode(…)", "a code must never reach a log");
-    }
-
-    #[test]
-    fn the_checksum_is_the_crc_of_the_catalogue() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926, "check value of CRC-32/ISO-HDLC");
     }
 
     #[test]

@@ -57,12 +57,16 @@ pub enum Defect {
     RemovedServed,
     /// The device merges its commit before the entry has come.
     MergedEarly,
+    /// The node counts as held what lies before an entry that it hears by gossip.
+    CursorMovedByGossip,
+    /// The home lets a device sign in that its account's log has ended.
+    RevokedAdmitted,
 }
 
 #[cfg(feature = "sabotage")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::AcknowledgeBeforeFsync,
         Self::NoSubmitDedupe,
         Self::NoDeviceDedupe,
@@ -80,6 +84,8 @@ impl Defect {
         Self::CustodyOfHead,
         Self::RemovedServed,
         Self::MergedEarly,
+        Self::CursorMovedByGossip,
+        Self::RevokedAdmitted,
     ];
 }
 

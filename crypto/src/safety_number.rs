@@ -6,10 +6,12 @@
 //!
 //! Implements `docs/protocol.md`, section "Safety number".
 
+use crate::code::{self, CodeError};
 use crate::keys::PublicKey;
 use crate::labels;
 use sha2::{Digest, Sha512};
 use std::fmt;
+use std::str::FromStr;
 
 /// Rounds of the hash.
 const ROUNDS: usize = 5_200;
@@ -19,6 +21,48 @@ const GROUP_DIGITS: usize = 5;
 const GROUP_BYTES: usize = 5;
 /// Groups of one side.
 const SIDE_GROUPS: usize = 6;
+
+/// What a code of a safety number begins with.
+const CODE_PREFIX: &str = "ROOST-VERIFY-";
+/// Of the code; the safety number itself has none, and never changes.
+const CODE_VERSION: u8 = 1;
+/// A version, two keys and a checksum, 5 bits a character.
+const CODE_CHARACTERS_MAX: usize = 111;
+
+/// What a QR code holds so that another device need not be read out: both roots as one device knows them, its own first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SafetyCode {
+    shown_by: PublicKey,
+    shown_to: PublicKey,
+}
+
+impl SafetyCode {
+    /// As the device of the first shows it to the second's.
+    pub fn of(shown_by: &PublicKey, shown_to: &PublicKey) -> Self {
+        Self { shown_by: *shown_by, shown_to: *shown_to }
+    }
+}
+
+impl fmt::Display for SafetyCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&[CODE_VERSION][..], self.shown_by.as_bytes(), self.shown_to.as_bytes()].concat();
+        formatter.write_str(&code::write(CODE_PREFIX, &bytes))
+    }
+}
+
+impl FromStr for SafetyCode {
+    type Err = CodeError;
+
+    fn from_str(text: &str) -> Result<Self, CodeError> {
+        let bytes = code::read(CODE_PREFIX, text, CODE_CHARACTERS_MAX)?;
+        let (version, keys) = bytes.split_first().ok_or(CodeError::Version)?;
+        let key = |bytes: &[u8]| bytes.try_into().ok().map(PublicKey);
+        match keys.split_at_checked(32).map(|(by, to)| (key(by), key(to))) {
+            Some((Some(shown_by), Some(shown_to))) if *version == CODE_VERSION => Ok(Self { shown_by, shown_to }),
+            _ => Err(CodeError::Version),
+        }
+    }
+}
 
 /// 60 digits over two accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -95,6 +139,22 @@ mod tests {
         let honest = SafetyNumber::of(&alice, &bob);
         assert_ne!(SafetyNumber::of(&alice, &eve), honest, "alice sees that it is not bob");
         assert_ne!(SafetyNumber::of(&eve, &bob), honest, "bob sees that it is not alice");
+    }
+
+    #[test]
+    fn bob_reads_the_code_that_alice_shows_and_no_other() {
+        let (alice, bob, eve) = (root(1), root(2), root(3));
+        let shown = SafetyCode::of(&alice, &bob).to_string();
+        assert_eq!(shown.len(), 124, "it fits a QR code of 37 modules: {shown}");
+        let read: SafetyCode = shown.to_lowercase().parse().expect("a code is read however it was copied");
+        assert_eq!(read, SafetyCode::of(&alice, &bob), "both roots, alice's first");
+        assert_ne!(read, SafetyCode::of(&bob, &alice), "whoever shows it back shows another");
+        assert_ne!(read, SafetyCode::of(&alice, &eve), "it is for bob alone");
+        let newer = code::write(CODE_PREFIX, &[&[2][..], &[7; 64]].concat());
+        assert_eq!(newer.parse::<SafetyCode>(), Err(CodeError::Version), "a later version is told as such");
+        let short = code::write(CODE_PREFIX, &[1; 20]);
+        assert_eq!(short.parse::<SafetyCode>(), Err(CodeError::Version), "and so is what has no two keys");
+        assert_eq!(shown[1..].parse::<SafetyCode>(), Err(CodeError::Prefix { expected: CODE_PREFIX }), "or is cut");
     }
 
     #[test]

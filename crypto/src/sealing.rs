@@ -184,7 +184,7 @@ fn box_key(shared: &[u8; 32], ephemeral: &BoxPublicKey, recipient: &BoxPublicKey
 
 /// HKDF-SHA256 (RFC 5869) without salt; `info` is the label, followed by the parts, each of a fixed length.
 #[expect(clippy::expect_used, reason = "HKDF-SHA256 gives up to 8,160 bytes; a silent zero key would be worse")]
-pub(crate) fn derive_key(secret: &[u8], label: &str, parts: &[&[u8; 32]]) -> Zeroizing<[u8; 32]> {
+pub fn derive_key(secret: &[u8], label: &str, parts: &[&[u8; 32]]) -> Zeroizing<[u8; 32]> {
     let info: Vec<u8> = label.bytes().chain(parts.iter().flat_map(|part| part.iter().copied())).collect();
     let mut key = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::new(None, secret).expand(&info, &mut key[..]).expect("32 bytes are within HKDF-SHA256's bound");

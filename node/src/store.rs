@@ -15,6 +15,7 @@ pub mod overlay;
 pub mod sled_engine;
 pub mod space;
 
+mod cache;
 mod row;
 mod sled_guard;
 mod stream;

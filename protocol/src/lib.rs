@@ -19,6 +19,7 @@ pub mod records;
 pub mod refusal;
 pub mod socket;
 pub mod succession;
+pub mod wide;
 
 pub use roost_crypto::bytes::Bytes;
 pub use roost_crypto::codec;
@@ -33,6 +34,8 @@ pub const VERSION: u32 = 1;
 pub const NODE_PROTOCOL: &str = "/roost/node/1";
 /// Kademlia among nodes.
 pub const KADEMLIA_PROTOCOL: &str = "/roost/kad/1";
+/// Prefix of the protocol names of gossipsub for entries of wide conversations.
+pub const ENTRIES_PROTOCOL: &str = "/roost/entries/1";
 /// WebSocket sub-protocol of our clients: one CBOR frame a binary message.
 pub const SOCKET_CBOR: &str = "roost.v1.cbor";
 /// WebSocket sub-protocol of people and scripts: one JSON frame a text message.

@@ -18,6 +18,15 @@ pub const GOSSIP_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 pub const GOSSIP_FRAME_BYTES_MAX: usize = 32 * 1024;
 /// Control part of a gossip frame, bytes: 350 message ids, more than are new in the seconds that one covers.
 pub const GOSSIP_CONTROL_BYTES_MAX: usize = 8 * 1024;
+/// Homes other than a writer's own from which on a conversation is wide: its entries are gossiped.
+pub const WIDE_HOMES_MIN: usize = 8;
+/// Wide conversations whose entries a node hears by gossip; of more, those that were quiet longest are delivered only.
+pub const WIDE_CONVERSATIONS_MAX: usize = 32;
+/// Data of a gossip message with entries, bytes: the largest payload of a message with its header; it fits a frame.
+pub const GOSSIP_ENTRIES_BYTES_MAX: usize = 28 * 1024;
+/// How long a writer waits for the custody of what it has gossiped before it delivers it, milliseconds: a few hops, an fsync at
+/// each end, and the way back.
+pub const GOSSIP_CUSTODY_MS: u64 = 1_000;
 /// A request or a response between nodes, bytes.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Entries of one `Deliver`: one fsync at the receiver covers them.
@@ -34,6 +43,11 @@ pub const DEVICES_MAX: usize = 5;
 pub const PARTICIPANTS_MAX: usize = 100;
 /// Devices of a conversation: each is a leaf of its MLS group.
 pub const LEAVES_MAX: usize = 300;
+/// Within how long after joining a device makes the keys of its leaf anew, milliseconds: a day, for those that it joined with
+/// lay at a node.
+pub const LEAF_JOINED_MS: u64 = 24 * 3600 * 1000;
+/// How old the keys of a leaf become, milliseconds, a day more at most: 30 days bound what a copy of a device opens.
+pub const LEAF_RENEW_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Nodes that may follow a hub that is lost: each keeps the group's public state.
 pub const SUCCESSORS_MAX: usize = 3;
 /// Heads that prove how a conversation's hub changed: as many as an introduction carries beside its creation.
@@ -115,6 +129,8 @@ pub const MENTIONS_MAX: usize = 100;
 pub const EXPIRES_AFTER_S_MAX: u64 = 365 * 24 * 3600;
 /// Name of a profile, bytes: about 30 letters of any script.
 pub const PROFILE_NAME_BYTES_MAX: usize = 128;
+/// A picture of an account or a conversation, bytes: with its framing it fits a message, and it is as sharp as a list needs.
+pub const PICTURE_BYTES_MAX: usize = 16 * 1024;
 /// Changes of messages that are not there yet, of one conversation: more than get ahead of their messages in practice.
 pub const WAITING_CHANGES_MAX: usize = 256;
 /// Messages of a stranger that are stored before the stranger is accepted; the rest is told as gaps.

@@ -97,6 +97,8 @@ pub enum NodeRequest {
         /// Whose.
         account: AccountId,
     },
+    /// Custody, unasked, of entries of the receiver's feed that came by gossip.
+    Held(Held),
     /// Something said in passing, for devices of the receiver that are there. Nobody keeps or repeats it.
     Whisper {
         /// The group.
@@ -140,6 +142,19 @@ pub struct Deliver {
     /// The sender's identity log, when the receiver may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<IdentityLog>,
+}
+
+/// Custody of entries that were not delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// A feed of the receiver.
+    pub feed: FeedId,
+    /// Everything up to here is durably held.
+    pub seq: u64,
+    /// For whom, at most [`crate::limits::DELIVER_ENTRIES_MAX`]: accounts whose home is the sender.
+    pub accounts: Vec<AccountId>,
+    /// The life of the sender's store in which it is held.
+    pub incarnation: Incarnation,
 }
 
 /// An answer.
@@ -219,6 +234,7 @@ impl NodeRequest {
             Self::Introduce { .. } => "introduce",
             Self::KeyPackages { .. } => "key_packages",
             Self::Log { .. } => "log",
+            Self::Held(_) => "held",
             Self::Whisper { .. } => "whisper",
         }
     }

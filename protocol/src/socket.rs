@@ -155,6 +155,15 @@ pub enum ClientFrame {
         /// First byte wanted.
         offset: u64,
     },
+    /// The commits of a group that made the epochs behind one, in their order: what a device that lost its state replays.
+    FetchCommits {
+        /// Echoed.
+        id: u64,
+        /// The group.
+        group: GroupId,
+        /// The epoch; 0 for all, with the creation.
+        behind: u64,
+    },
     /// The identity logs of who takes part in a conversation, in the order of their account ids.
     FetchParticipants {
         /// Echoed.
@@ -343,6 +352,13 @@ pub enum ServerFrame {
         /// From `offset` on, at most [`crate::limits::TREE_PART_BYTES_MAX`].
         part: Bytes,
     },
+    /// To `FetchCommits`: a page of about [`crate::limits::TREE_PART_BYTES_MAX`], or one; none behind the newest.
+    Commits {
+        /// Echoed.
+        id: u64,
+        /// Entries of kind `commit`, or `creation`.
+        entries: Vec<Entry>,
+    },
     /// To `FetchParticipants`: those that the home knows.
     Participants {
         /// Echoed.
@@ -416,7 +432,7 @@ pub enum ServerFrame {
         /// How many.
         count: u64,
     },
-    /// What the inbox held up to here and this device has not acknowledged is gone: it was away for too long.
+    /// What the inbox held up to here is gone: this device was away for too long, or asks again for what it had acknowledged.
     Trimmed {
         /// Inbox position; entries go on behind it.
         inbox: u64,
@@ -523,6 +539,7 @@ impl ClientFrame {
             Self::Succeed { .. } => "succeed",
             Self::Accuse { .. } => "accuse",
             Self::FetchTree { .. } => "fetch_tree",
+            Self::FetchCommits { .. } => "fetch_commits",
             Self::FetchParticipants { .. } => "fetch_participants",
             Self::Introduce { .. } => "introduce",
             Self::Submit { .. } => "submit",
@@ -553,6 +570,7 @@ impl ClientFrame {
             | Self::Succeed { id, .. }
             | Self::Accuse { id, .. }
             | Self::FetchTree { id, .. }
+            | Self::FetchCommits { id, .. }
             | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }
             | Self::Submit { id, .. }

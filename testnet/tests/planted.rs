@@ -7,14 +7,25 @@ use roost_testnet::sim::{Defect, Options, run};
 /// Faults that make a defect matter, where those that a seed draws seldom do: nodes that meet anew forget that they wait, so a clock
 /// that is set back is felt only where no connection breaks.
 fn scenario_of(defect: Defect) -> Option<(String, String)> {
-    const CLOCKS: &str = "[faults]\ndrop = 300\nnode_clocks = 8\ndevice_clocks = 8\n";
+    const LATER: &str = "device_changes = 0\nhub_changes = 0\ndrains = 0\n";
+    const CLOCKS: &str =
+        "device_changes = 0\nhub_changes = 0\ndrains = 0\n[faults]\ndrop = 300\nnode_clocks = 8\ndevice_clocks = 8\n";
     // Four seeds of ten have groups; all of these do, and much happens in them.
-    const GROUPS: &str = "accounts = 6\ngroups = 2\ngroup_messages = 12\nchanges = 16\n";
+    const GROUPS: &str =
+        "accounts = 6\ngroups = 2\ngroup_messages = 12\nchanges = 16\ndevice_changes = 0\nhub_changes = 0\n";
     // What matters between two people shows soonest, and cheapest, where nobody is in a group.
-    const NO_GROUPS: &str = "groups = 0\ngroup_messages = 0\nchanges = 0\n";
+    const NO_GROUPS: &str =
+        "groups = 0\ngroup_messages = 0\nchanges = 0\nhub_changes = 0\ndevice_changes = 0\ndrains = 0\n";
+    const DEVICES: &str =
+        "accounts = 3\ngroups = 0\ngroup_messages = 0\nchanges = 0\nhub_changes = 0\ndevice_changes = 10\n";
+    // Gossip among three homes and more, of which some is lost.
+    const WIDE: &str = "nodes = 4\naccounts = 6\ngroups = 2\ngroup_messages = 16\nchanges = 4\ndevice_changes = 0\nhub_changes = 0\ndrains = 0\nwide_homes = 1\n\
+                        [faults]\ndrop = 150\nreorder = 200\n";
     let (text, name) = match defect {
-        Defect::CustodyOfHead => return None,
+        Defect::CustodyOfHead => (LATER, "without_later_parts.toml"),
         Defect::ClockBelieved => (CLOCKS, "clocks.toml"),
+        Defect::CursorMovedByGossip => (WIDE, "wide.toml"),
+        Defect::RevokedAdmitted => (DEVICES, "devices.toml"),
         Defect::SecondCommit | Defect::RemovedServed | Defect::MergedEarly => (GROUPS, "groups.toml"),
         _ => (NO_GROUPS, "no_groups.toml"),
     };
@@ -72,4 +83,6 @@ found! {
     custody_of_a_feeds_head_is_found: CustodyOfHead;
     serving_whoever_was_removed_is_found: RemovedServed;
     merging_before_the_entry_is_found: MergedEarly;
+    a_cursor_moved_by_gossip_is_found: CursorMovedByGossip;
+    admitting_a_revoked_device_is_found: RevokedAdmitted;
 }

@@ -96,6 +96,43 @@ fn resume_brings_what_waited_once() {
 }
 
 #[test]
+fn resume_over_many_conversations_brings_all_of_them() {
+    let report = bench("resume", &["--messages", "60", "--conversations", "3"]);
+    assert_eq!(report["params"]["conversations"], 3, "as many as were asked for");
+    assert_eq!((&report["lost"], &report["duplicates"]), (&0.into(), &0.into()), "nothing is lost or comes twice");
+    let (first, last) = (number(&report, "/person/first_50_ms"), number(&report, "/person/last_ms"));
+    assert!(first > 0.0 && last >= first, "a person's device shows the first page before the rest: {report}");
+    assert!(number(&report, "/person/per_message_ms") * 60.0 >= last * 0.99, "a message's share is of all of it");
+}
+
+#[test]
+fn open_tells_when_the_list_is_there_and_when_the_home_is() {
+    let report = bench("open", &["--conversations", "4", "--rounds", "2"]);
+    assert_eq!((&report["conversations"], &report["messages"]), (&4.into(), &16.into()), "a greeting and three unread");
+    let (listed, signed_in) = (number(&report, "/listed_ms"), number(&report, "/signed_in_ms"));
+    assert!(listed > 0.0 && signed_in >= listed, "the list does not wait for the home: {report}");
+    assert!(
+        number(&report, "/process_ms") > 0.0 && number(&report, "/store_bytes") > 0.0,
+        "the rest is told: {report}"
+    );
+}
+
+#[test]
+fn membership_is_compared_with_openmls_alone() {
+    let report = bench("membership", &["--leaves", "2,4", "--rounds", "2"]);
+    let sizes = report["sizes"].as_array().unwrap();
+    assert_eq!(sizes.iter().map(|size| size["leaves"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(4)], "in order");
+    for size in sizes {
+        for operation in ["add", "remove", "follow", "join", "judge"] {
+            ascends(size, &format!("{operation}/ours_ms"));
+            ascends(size, &format!("{operation}/bare_ms"));
+            assert!(number(size, &format!("/{operation}/ratio")) > 0.0, "the quotient is told: {size}");
+        }
+        ascends(size, "stored_ms");
+    }
+}
+
+#[test]
 fn start_is_measured_with_an_empty_and_a_full_store() {
     let report = bench("start", &["--messages", "600"]);
     assert_eq!(report["stored"], 600, "as many as were asked for");
@@ -104,11 +141,31 @@ fn start_is_measured_with_an_empty_and_a_full_store() {
 }
 
 #[test]
+fn fanout_tells_what_gossip_spares_the_writer_and_costs_all() {
+    let report = bench("fanout", &["--homes", "3", "--messages", "3"]);
+    for way in ["direct", "gossip"] {
+        for size in ["short", "long"] {
+            let of = |field: &str| number(&report, &format!("/{way}/{size}/{field}"));
+            assert!(
+                of("origin_bytes") > 0.0 && of("all_bytes") >= of("origin_bytes"),
+                "bytes of {way} {size}: {report}"
+            );
+            assert_eq!(of("lost"), 0.0, "nothing is lost: {report}");
+            ascends(&report, &format!("{way}/{size}/last_delivered_ms"));
+        }
+        let long = number(&report, &format!("/{way}/long/origin_bytes"));
+        assert!(long > 8_000.0, "a text of 8,000 bytes leaves the writer's node at least once: {report}");
+    }
+}
+
+#[test]
 fn a_benchmark_that_makes_no_sense_is_refused_before_it_starts() {
     let outcome = roost(&["bench", "latency", "--orgs", "1"]);
     assert_eq!(outcome.code, 2, "one organisation has no other to write to: {}", outcome.errors);
     let outcome = roost(&["bench", "resume", "--messages", "10001"]);
     assert_eq!(outcome.code, 2, "an inbox takes 10,000: {}", outcome.errors);
+    let outcome = roost(&["bench", "membership", "--leaves", "301"]);
+    assert_eq!(outcome.code, 2, "a group has 300 leaves: {}", outcome.errors);
     let outcome = roost(&["bench", "throughput", "--messages", "3", "--pairs", "4"]);
     assert_eq!(outcome.code, 2, "a pair without a message: {}", outcome.errors);
 }

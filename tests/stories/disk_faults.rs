@@ -1,7 +1,9 @@
 //! The disk fails: the system calls of the real binary return EIO or ENOSPC. The node stops and says why, acknowledges nothing that was not
 //! synced, tries no sync twice, and after a restart nothing accepted is lost.
 //!
-//! `strace` injects the errors. EIO comes once, so that a retry would succeed and hide it; ENOSPC stays.
+//! `strace` injects the errors. EIO comes once, so that a retry would succeed and hide it; ENOSPC stays. One message is on the way at
+//! a time, and nobody answers any: with more, what an earlier batch had made durable could leave while the next one meets the fault,
+//! and nothing would tell that from a breach.
 
 use crate::load::{Load, Reader, numbers, wait_for};
 use crate::roost::Node;
@@ -104,13 +106,12 @@ fn a_node_suffers_every_fault(error: &str, stays: &str) {
     acme.fix_ports();
     let (alice, bob) = (acme.person("alice"), acme.person("bob"));
     alice.chat(&["send", &bob.handle, "alice 0", "--wait", "custody", "--timeout", "30s"]).ok();
-    let reader = Reader::start(&bob);
-    let load = Load::start(&alice, &bob.handle, "alice ");
+    let load = Load::one_by_one(&alice, &bob.handle, "alice ");
     let mut faults = 0;
     for (call, files, moments) in FAULTS {
         for when in *moments {
-            let (accepted, shown) = (load.accepted(), reader.count());
-            wait_for("messages flow", || load.accepted() > accepted + 2 && reader.count() > shown + 2);
+            let accepted = load.accepted();
+            wait_for("messages flow", || load.accepted() > accepted + 2);
             suffer(&mut acme, &root.path().join("trace"), (call, files), error, *when, stays);
             let ready = acme.serve();
             assert!(ready < Duration::from_secs(5), "{call} {error}: ready without repair, took {ready:?}");
@@ -119,6 +120,7 @@ fn a_node_suffers_every_fault(error: &str, stays: &str) {
     }
     assert_eq!(faults, 14, "every fault was suffered");
     let sent = load.stop();
+    let reader = Reader::start(&bob);
     let last = format!("alice {sent}");
     wait_for("the last message is shown", || reader.has(&last));
     let shown = numbers(&reader.stop(), "alice ");

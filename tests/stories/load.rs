@@ -25,6 +25,15 @@ pub struct Load {
 impl Load {
     /// Writes `prefix` and a number from 1, again and again.
     pub fn start(alice: &Person, to: &str, prefix: &'static str) -> Self {
+        Self::with_window(alice, to, prefix, WINDOW)
+    }
+
+    /// The same, each message once the one before it was accepted: whatever is accepted is so by the newest batch.
+    pub fn one_by_one(alice: &Person, to: &str, prefix: &'static str) -> Self {
+        Self::with_window(alice, to, prefix, 1)
+    }
+
+    fn with_window(alice: &Person, to: &str, prefix: &'static str, window: usize) -> Self {
         let (stopping, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (dir, to) = (alice.dir.clone(), to.to_owned());
         let (stop, count) = (stopping.clone(), accepted.clone());
@@ -35,7 +44,7 @@ impl Load {
                 let mut on_the_way = std::collections::VecDeque::new();
                 let mut sent = 0;
                 while !stop.load(Ordering::Relaxed) || !on_the_way.is_empty() {
-                    if on_the_way.len() < WINDOW && !stop.load(Ordering::Relaxed) {
+                    if on_the_way.len() < window && !stop.load(Ordering::Relaxed) {
                         sent += 1;
                         on_the_way.push_back(session.send(&to, &format!("{prefix}{sent}")).await.unwrap());
                         tokio::time::sleep(Duration::from_millis(3)).await;

@@ -97,6 +97,8 @@ pub struct Node {
     pub name: String,
     pub ready: Value,
     pub invite: String,
+    /// The command that each process is run by.
+    wrapper: Vec<String>,
     child: Option<Child>,
 }
 
@@ -108,6 +110,11 @@ impl Node {
 
     /// `init` with flags of a story's choice, and `serve`.
     pub fn start_as(root: &Path, name: &str, bootstrap: &[&Node], flags: &[&str]) -> Self {
+        Self::start_in(root, name, bootstrap, flags, &[])
+    }
+
+    /// The same, with each of its processes run by another command that becomes it.
+    pub fn start_in(root: &Path, name: &str, bootstrap: &[&Node], flags: &[&str], wrapper: &[&str]) -> Self {
         let dir = root.join(name);
         let mut arguments =
             vec!["init".to_owned(), "--dir".into(), dir.display().to_string(), "--name".into(), name.into()];
@@ -117,14 +124,16 @@ impl Node {
         }
         let made = roost(&arguments).ok();
         let invite = made["invite"].as_str().unwrap().to_owned();
-        let mut node = Self { dir, name: name.into(), ready: Value::Null, invite, child: None };
+        let wrapper = wrapper.iter().map(|part| (*part).to_owned()).collect();
+        let mut node = Self { dir, name: name.into(), ready: Value::Null, invite, wrapper, child: None };
         node.serve();
         node
     }
 
     /// `serve`, until the ready line; gives how long that took.
     pub fn serve(&mut self) -> Duration {
-        self.serve_under(&[])
+        let wrapper = self.wrapper.clone();
+        self.serve_under(&wrapper.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// `serve` as the child of another command, such as a tracer.

@@ -158,6 +158,7 @@ fn the_names_on_the_wire_are_those_of_the_specification() {
     assert_eq!(name("major version"), roost_protocol::VERSION.to_string(), "the major version");
     assert_eq!(name("between nodes"), roost_protocol::NODE_PROTOCOL, "requests between nodes");
     assert_eq!(name("directory"), roost_protocol::KADEMLIA_PROTOCOL, "Kademlia");
+    assert_eq!(name("gossip of entries"), roost_protocol::ENTRIES_PROTOCOL, "the prefix of gossipsub for entries");
     assert_eq!(name("device, CBOR"), roost_protocol::SOCKET_CBOR, "the CBOR sub-protocol");
     assert_eq!(name("device, JSON"), roost_protocol::SOCKET_JSON, "the JSON sub-protocol");
     assert_eq!(name("features"), serde_json::to_string(roost_protocol::FEATURES).unwrap(), "features");
@@ -194,6 +195,7 @@ fn every_frame_and_request_has_the_fields_of_the_specification_in_order() {
     let mut requests = variants(&peer, "NodeRequest");
     requests.insert("hello".into(), fields(&peer, "NodeHello").unwrap());
     requests.insert("deliver".into(), fields(&peer, "Deliver").unwrap());
+    requests.insert("held".into(), fields(&peer, "Held").unwrap());
     // These are one object each, which their sections describe.
     for name in ["create", "commit", "succeed", "equivocation"] {
         requests.remove(name);

@@ -2,7 +2,7 @@
 """A second reader of the vectors: written from docs/protocol.md alone, with nothing but Python's standard library.
 
 It knows the encoding, labels and hashes, Ed25519, ids, Kademlia keys and records and which of two stands, message ids, the chains of feeds and
-identity logs, handles, recovery codes, safety numbers, sign-in and Hello. It cannot open MLS or sealed bytes, nor play a home; such files it
+identity logs, the kinds of content with their bounds, wishes to leave, handles, recovery codes, safety numbers, sign-in and Hello. It cannot open MLS or sealed bytes, nor play a home; such files it
 passes over, and says how many.
 """
 
@@ -12,6 +12,7 @@ import json
 import pathlib
 import re
 import sys
+import unicodedata
 import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -527,6 +528,11 @@ def two_logs(given):
 def entry_vector(given):
     data = unhex(given["entry"])
     entry = canonical(data, 1 << 20, ENTRY)
+    check_entry(entry)
+    return {"header": ..., "hash": roost_hash("roost/1/entry", b"header", encode(entry["header"])).hex()}
+
+
+def check_entry(entry):
     header, most = entry["header"], {"message": 24 * 1024, "creation": 96 * 1024}
     if len(entry["payload"]) > most[header["kind"]]:
         raise Refused("too_large")
@@ -534,23 +540,170 @@ def entry_vector(given):
         raise Refused("seq_zero")
     if payload_hash(entry["payload"]) != header["payload_hash"]:
         raise Refused("payload_hash")
-    return {"header": ..., "hash": roost_hash("roost/1/entry", b"header", encode(header)).hex()}
+
+
+def entries_vector(given):
+    if not re.fullmatch(r"/roost/entries/1/[0-9a-f]{32}", given["topic"]):
+        raise Refused("topic")
+    entries = canonical(unhex(given["data"]), 28 * 1024, nested({"entries": array(ENTRY)}))["entries"]
+    if not 1 <= len(entries) <= 64:
+        raise Refused("count")
+    for entry in entries:
+        if entry["header"]["kind"] != "message":
+            raise Refused("kind")
+        check_entry(entry)
+    for one, other in zip(entries, entries[1:]):
+        before, after = one["header"], other["header"]
+        follows = after["seq"] == before["seq"] + 1 and after["prev"] == roost_hash("roost/1/entry", b"header", encode(before))
+        if after["feed"] != before["feed"] or not follows:
+            raise Refused("apart")
+    feed = entries[0]["header"]["feed"]
+    if feed["node"] != unhex(given["source"]):
+        raise Refused("foreign")
+    topic = roost_hash("roost/1/entries-topic", feed["group"], unhex(given["made_by"]))[:16].hex()
+    return {"group": feed["group"].hex(), "seqs": [entry["header"]["seq"] for entry in entries], "topic": "/roost/entries/1/" + topic}
+
+
+def bounded(words, most):
+    if len(words.encode()) > most:
+        raise Refused("too_long")
+
+
+def within(count, most):
+    if not 1 <= count <= most:
+        raise Refused("malformed")
+
+
+def visible(words):
+    if any(unicodedata.category(letter) == "Cc" for letter in words):
+        raise Refused("malformed")
+
+
+def rich_text(value):
+    bounded(value["text"], 16 * 1024)
+    named, timer = value["mentions"], value["expires_after_s"]
+    if value["reply"] is None and not named and timer is None:
+        raise Refused("malformed")
+    if len(named) > 100 or any(one >= following for one, following in zip(named, named[1:])):
+        raise Refused("malformed")
+    if timer is not None:
+        within(timer, 31_536_000)
+
+
+def cluster(emoji):
+    """Whether it may be one visible grapheme cluster: as far as that can be told without the tables of Unicode."""
+    joined = False
+    for at, letter in enumerate(emoji):
+        if unicodedata.category(letter) in ("Cc", "Zs") or letter.isspace():
+            return False
+        extends = unicodedata.category(letter) in ("Mn", "Me", "Cf") or 0x1F3FB <= ord(letter) <= 0x1F3FF
+        if at and not extends and not joined:
+            return False
+        joined = letter == "\u200d"
+    return bool(emoji)
+
+
+def reaction(value):
+    bounded(value["emoji"], 64)
+    if not cluster(value["emoji"]):
+        raise Refused("malformed")
+
+
+def profile(value):
+    bounded(value["name"], 128)
+    visible(value["name"])
+
+
+def about(value):
+    bounded(value["title"], 128)
+    bounded(value["description"], 2048)
+    visible(value["title"])
+
+
+def about_picture(value):
+    picture = value["picture"]
+    if picture is not None and len(picture) > 16 * 1024:
+        raise Refused("too_long")
+    begins = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+    if picture is not None and not picture.startswith(begins) and picture[:4] + picture[8:12] != b"RIFFWEBP":
+        raise Refused("malformed")
+
+
+def timer(value):
+    if value["expires_after_s"] is not None:
+        within(value["expires_after_s"], 31_536_000)
+
+
+NOTHING_MORE = lambda value: None
+KINDS = {
+    "text": (text, lambda value: bounded(value, 16 * 1024)),
+    "delivered": (array(id16), NOTHING_MORE),
+    "rich_text": (nested({
+        "text": text, "reply": optional(id16), "mentions": array(id32), "expires_after_s": optional(number),
+    }), rich_text),
+    "reaction": (nested({"message": id16, "emoji": text, "remove": of(bool)}), reaction),
+    "edit": (nested({"message": id16, "text": text}), lambda value: bounded(value["text"], 16 * 1024)),
+    "delete": (nested({"message": id16}), NOTHING_MORE),
+    "read": (nested({"messages": array(id16)}), lambda value: within(len(value["messages"]), 256)),
+    "profile": (nested({"name": text}), profile),
+    "about": (nested({"title": text, "description": text, "changed_at": number}), about),
+    "about_picture": (nested({"picture": optional(of(bytes)), "changed_at": number}), about_picture),
+    "timer": (nested({"expires_after_s": optional(number), "changed_at": number}), timer),
+    "leave": (SIGNED, NOTHING_MORE),
+}
 
 
 def content_vector(given):
     data, named = unhex(given["content"]), unhex(given["message"])
     content = canonical(data, 24 * 1024, CONTENT)
     body = content["body"]
-    if body["kind"] == "text":
-        words = canonical(body["value"], 24 * 1024, text)
-        if len(words.encode()) > 16 * 1024:
-            raise Refused("too_long")
-    if body["kind"] == "delivered":
-        canonical(body["value"], 24 * 1024, array(id16))
+    if body["kind"] in KINDS:
+        kind, check = KINDS[body["kind"]]
+        # Within another value every cause of reading is one.
+        try:
+            value = canonical(body["value"], 24 * 1024, kind)
+        except Refused:
+            raise Refused("malformed") from None
+        check(value)
     at_ms = int.from_bytes(named[:6], "big")
     if message_id(at_ms, data) != named:
         raise Refused("message_id")
     return {"at_ms": at_ms, "kind": body["kind"], "content": ...}
+
+
+LEAVE = nested({"conversation": id32, "generation": number, "account": id32, "epoch": number, "device": id32})
+
+
+def leave(given):
+    signed, log = canonical(unhex(given["leave"]), 4096, SIGNED), identity_log(given)
+    wish = canonical(signed["bytes"], 4096, LEAVE)
+    keys = {device["device"]: unhex(device["key"]) for device in log["devices"]}
+    key = keys.get(wish["device"].hex())
+    if key is None or log["account"] != wish["account"].hex():
+        raise Refused("signature")
+    verify(key, "roost/1/sign/leave", signed["bytes"], signed["signature"])
+    return {name: item if isinstance(item, int) else item.hex() for name, item in wish.items()}
+
+
+def state_of_presence(value):
+    if value not in ("away", "online"):
+        raise Refused("malformed")
+    return value
+
+
+WHISPER = nested({"sent_at": number, "kind": text, "value": of(bytes)})
+WHISPERS = {
+    "typing": nested({"on": of(bool)}),
+    "watch": nested({}),
+    "presence": nested({"state": state_of_presence, "valid_s": number, "last_active_at_s": number}),
+}
+
+
+def whisper(given):
+    said = canonical(unhex(given["content"]), 256, WHISPER)
+    if said["kind"] in WHISPERS:
+        canonical(said["value"], 256, WHISPERS[said["kind"]])
+    return {"sent_at": said["sent_at"], "kind": said["kind"]}
 
 
 def exchange(given):
@@ -808,10 +961,10 @@ def equivocation(given):
 
 READERS = {
     "hash": hash_vector, "ids": ids, "peer-id": peer_id, "canonical": typed, "handle": handle, "recovery-code": recovery_code,
-    "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector,
+    "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector, "entries": entries_vector,
     "content": content_vector, "exchange": exchange, "record": record_vector, "select": select, "signed": signed_vector,
     "sign-in": sign_in, "hello": hello, "head": head_vector, "succession": succession, "lineage": lineage,
-    "equivocation": equivocation,
+    "equivocation": equivocation, "leave": leave, "whisper": whisper,
 }
 
 

@@ -12,7 +12,7 @@ pub struct Args {
     /// Organisations, a node each (latency, throughput, resume: 2, group: 10)
     #[arg(long)]
     orgs: Option<usize>,
-    /// Messages (latency 1,000, group 200, throughput 20,000, resume 10,000, start 100,000)
+    /// Messages (latency 1,000, group 200, fanout 100, throughput 20,000, resume 10,000, start 100,000)
     #[arg(long)]
     messages: Option<usize>,
     /// Pairs of devices (throughput: 8)
@@ -27,6 +27,18 @@ pub struct Args {
     /// Nodes of the directory (lookup: 10)
     #[arg(long)]
     nodes: Option<usize>,
+    /// Homes of the conversation (fanout: 10)
+    #[arg(long)]
+    homes: Option<usize>,
+    /// Conversations of one account (resume: 1, open: 500)
+    #[arg(long)]
+    conversations: Option<usize>,
+    /// Sizes of the group, in leaves (membership: 2,10,50,100,300)
+    #[arg(long, value_delimiter = ',')]
+    leaves: Vec<usize>,
+    /// How often each operation is measured (membership: 50, open: 5)
+    #[arg(long)]
+    rounds: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -37,6 +49,8 @@ enum Which {
     Throughput,
     /// One message at a time to a conversation of many: accepted, first and last arrival
     Group,
+    /// One message at a time to a conversation over many homes: delivered, and gossiped
+    Fanout,
     /// What a node's memory pays for a connection that says nothing
     Idle,
     /// What finding an account costs among so many nodes
@@ -45,6 +59,10 @@ enum Which {
     Resume,
     /// A node starts, with an empty and with a full store
     Start,
+    /// Adding, removing, following and joining, against OpenMLS alone
+    Membership,
+    /// A client with many conversations is opened
+    Open,
     /// The nodes of `lookup`, as its lines on stdin say
     #[value(hide = true)]
     Swarms,
@@ -59,10 +77,13 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         Which::Latency => Bench::Latency,
         Which::Throughput => Bench::Throughput,
         Which::Group => Bench::Group,
+        Which::Fanout => Bench::Fanout,
         Which::Idle => Bench::Idle,
         Which::Lookup => Bench::Lookup,
         Which::Resume => Bench::Resume,
         Which::Start => Bench::Start,
+        Which::Membership => Bench::Membership,
+        Which::Open => Bench::Open,
         Which::Swarms => return Ok(roost_testnet::bench::host_swarms().await.map(|()| 0)?),
     };
     let config = BenchConfig {
@@ -74,6 +95,10 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
         members: args.members,
         connections: args.connections,
         nodes: args.nodes,
+        homes: args.homes,
+        conversations: args.conversations,
+        leaves: args.leaves,
+        rounds: args.rounds,
     };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Failure::io("listening for signals"))?;

@@ -4,16 +4,19 @@ mod devices;
 mod history;
 mod people;
 mod presence;
+pub mod timer;
 
 use super::group;
 use crate::interactive;
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
+use crate::qr;
 use futures::future::{join_all, try_join_all};
 use roost_client::Session;
 use roost_client::core::message::{MessageReport, ReceivedMessage, State, Status};
 use roost_client::core::people::Whom;
 use roost_client::core::{Extras, Recipient};
-use roost_crypto::ids::DeviceId;
+use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::safety_number::SafetyCode;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::MessageId;
 use serde_json::{Value, json};
@@ -78,13 +81,28 @@ enum Command {
         /// The message that it answers
         #[arg(long, value_name = "ID", conflicts_with = "lines")]
         reply_to: Option<MessageId>,
-        /// Disappear after this time: here since it was sent, at the reader since it was read
+        /// Whom it mentions, beside those whom the text names like @bob@birch
+        #[arg(long, value_name = "WHOM")]
+        mention: Vec<Whom>,
+        /// Disappear after this time: here since it was sent, at the reader since it was read. Without it, as `expires` says
         #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "lines")]
         expires: Option<Duration>,
         /// How far to wait
         #[arg(long, value_enum, default_value = "accepted")]
         wait: Wait,
         /// How long to wait; the message stays queued after that
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// After which time what is said in a conversation from now on disappears
+    Expires {
+        /// Like bob@birch, or a conversation's id
+        #[arg(value_name = "TO")]
+        to: Recipient,
+        /// Like 7d, or off; without it nothing changes
+        #[arg(value_name = "TIME")]
+        time: Option<timer::Time>,
+        /// How long to wait until it is at our node
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
@@ -174,12 +192,8 @@ enum Command {
         #[arg(long, default_value = "10s", value_parser = duration)]
         wait: Duration,
     },
-    /// What you want to be called
-    Profile {
-        /// Tell it to everybody you know
-        #[arg(long)]
-        name: Option<String>,
-    },
+    /// What you want to be called and shown as, or what somebody else does
+    Profile(people::ProfileArgs),
     /// What you chose for this directory
     Settings(people::SettingsArgs),
     /// Whether an archive is kept, sealed, at your node, for devices that are linked or restored later
@@ -193,6 +207,9 @@ enum Command {
         /// Like bob@birch
         #[arg(value_name = "TO")]
         to: Handle,
+        /// Draw the code that the other's device can read
+        #[arg(long)]
+        qr: bool,
     },
     /// You compared the safety number; takes a changed key over
     Verify {
@@ -202,6 +219,9 @@ enum Command {
         /// What the other reads out, to be compared here
         #[arg(long)]
         digits: Option<String>,
+        /// What the other's `safety-number` shows as a QR code, to be compared here
+        #[arg(long, conflicts_with = "digits", value_parser = safety_code)]
+        code: Option<SafetyCode>,
     },
     /// Take a changed key over without comparing
     AcceptKey {
@@ -239,16 +259,20 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     };
     let session = Session::open(&args.dir, args.passphrase_file.as_deref()).await?;
     let done = match command {
-        Command::Send { to, text, lines, reply_to, expires, wait, timeout } => {
-            if lines {
-                send_lines(&session, &to, wait, timeout, out).await
-            } else {
-                let expires_after_s = expires.map(|expires| expires.as_secs());
-                let extras = Extras { reply: reply_to, mentions: Vec::new(), expires_after_s };
-                let text = text.unwrap_or_default();
-                sent(&session, session.send_with(&to, &text, extras).await, wait, timeout, out).await
+        Command::Send { to, text: Some(text), reply_to, mention, expires, wait, timeout, .. } => {
+            let expires_after_s = expires.map(|expires| expires.as_secs());
+            match mentions(&session, &to, &text, mention).await {
+                Ok(mentions) => {
+                    let extras = Extras { reply: reply_to, mentions, expires_after_s };
+                    sent(&session, session.send_with(&to, &text, extras).await, wait, timeout, out).await
+                }
+                Err(failure) => Err(failure),
             }
         }
+        Command::Send { to, mention, wait, timeout, .. } => {
+            send_lines(&session, &to, mention, wait, timeout, out).await
+        }
+        Command::Expires { to, time, timeout } => timer::run(&session, &to, time, timeout, out).await,
         Command::Group(command) => group::run(&session, command, out).await,
         Command::React { to, message, emoji, remove } => {
             let written = session.react(&to, message, &emoji, remove).await;
@@ -270,13 +294,13 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::Unblock { to } => people::block(&session, to, false, out).await,
         Command::Report { to } => people::report(&session, to, out).await,
         Command::Presence { to, wait } => presence::run(&session, to, wait, out).await,
-        Command::Profile { name } => people::profile(&session, name, out).await,
+        Command::Profile(args) => people::profile(&session, args, out).await,
         Command::Settings(args) => people::settings(&session, args, out).await,
         Command::Backup { switch } => people::backup(&session, switch, out).await,
-        Command::Verify { to, digits } => people::verify(&session, to, digits, out).await,
+        Command::Verify { to, digits, code } => people::verify(&session, to, digits, code, out).await,
         Command::AcceptKey { to } => people::accept_key(&session, &to, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,
-        Command::SafetyNumber { to } => safety_number(&session, &to, out).await,
+        Command::SafetyNumber { to, qr } => safety_number(&session, &to, qr, out).await,
         Command::Devices(args) => devices::run(&session, args, out).await,
         Command::Link(args) => devices::link(&session, args, out).await,
         Command::Revoke { device } => devices::revoke(&session, device, out).await,
@@ -301,14 +325,35 @@ async fn sent(
     await_and_print(session, written?, wait, timeout, out).await
 }
 
+/// Whom a text mentions: those that are named beside it, and those that it names itself.
+async fn mentions(session: &Session, to: &Recipient, text: &str, named: Vec<Whom>) -> Result<Vec<AccountId>, Failure> {
+    let mut accounts = session.mentioned(to, text).await?;
+    for whom in named {
+        accounts.push(match whom {
+            Whom::Handle(handle) => session.account_of(&handle).await?,
+            Whom::Account(account) => account,
+        });
+    }
+    Ok(accounts)
+}
+
+/// Reads the code of a safety number.
+fn safety_code(text: &str) -> Result<SafetyCode, String> {
+    text.parse().map_err(|error: roost_crypto::code::CodeError| {
+        format!("{error}; copy the whole of what `roost chat safety-number` shows on the other device")
+    })
+}
+
 /// All are queued as they come, then waited for in order: one slow recipient costs one time-out, not one a line.
 async fn send_lines(
     session: &Session,
     to: &Recipient,
+    mention: Vec<Whom>,
     wait: Wait,
     timeout: Duration,
     out: Printer,
 ) -> Result<(), Failure> {
+    let named = mentions(session, to, "", mention).await?;
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let mut queued = Vec::new();
     // What goes wrong is told at the end: what is queued by then is reported first.
@@ -336,8 +381,10 @@ async fn send_lines(
                 Ok(Ok(None)) | Err(_) => break,
             }
         }
-        let sends =
-            lines.iter().filter(|line| !line.is_empty()).map(|line| session.send_with(to, line, Extras::default()));
+        let sends = lines.iter().filter(|line| !line.is_empty()).map(|line| async {
+            let mentions = [named.as_slice(), &session.mentioned(to, line).await?].concat();
+            session.send_with(to, line, Extras { mentions, ..Extras::default() }).await
+        });
         for sent in join_all(sends).await {
             match sent {
                 Ok(id) => queued.push(id),
@@ -456,10 +503,14 @@ fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure>
     let value = json!({
         "type": "message", "id": message.id, "conversation": message.conversation, "from": message.from,
         "name": message.name, "reply_to": message.reply, "expires_after_s": message.expires_after_s,
+        "mentions": message.mentions, "timer_s": message.timer_s,
         "device": message.device, "kind": message.kind, "text": message.text,
         "sent_at": rfc3339(message.sent_at), "received_at": rfc3339(message.received_at),
     });
-    let text: String = message.text.chars().map(visible).collect();
+    let text: String = match message.timer_s {
+        Some(seconds) => timer::words(seconds),
+        None => message.text.chars().map(visible).collect(),
+    };
     out.print(&value, format_args!("{}  {}: {text}", rfc3339(message.sent_at), message.from))
 }
 
@@ -468,17 +519,19 @@ pub(super) fn visible(character: char) -> char {
     if character.is_control() && character != '\n' && character != '\t' { '\u{fffd}' } else { character }
 }
 
-async fn safety_number(session: &Session, to: &Handle, out: Printer) -> Result<(), Failure> {
+async fn safety_number(session: &Session, to: &Handle, drawn: bool, out: Printer) -> Result<(), Failure> {
     let number = session.safety_number(&to.to_string(), LOOKUP_WAIT).await?;
     let digits = number.digits();
     let verified = session.is_verified(to).await?;
-    let value = json!({ "peer": to, "digits": digits, "verified": verified });
+    let code = session.safety_code(to).await?.to_string();
+    let value = json!({ "peer": to, "digits": digits, "code": code, "verified": verified });
+    let drawn = if drawn { format!("{}{code}\n", qr::printed(&code, &std::io::stdout())) } else { String::new() };
     let words = if verified {
         "You compared it."
     } else {
         "Compare it with theirs by another way; it must be the same. Then `roost chat verify`."
     };
-    out.print(&value, format_args!("{to}\n{number}\n{words}"))
+    out.print(&value, format_args!("{to}\n{number}\n{drawn}{words}"))
 }
 
 /// The status once the home knows us, or how it stands after a while without that.

@@ -1,15 +1,17 @@
 //! `roost chat group`: conversations of many.
 
-use super::chat::visible;
-use crate::output::{Failure, Printer, duration};
+use super::chat::{timer, visible};
+use crate::output::{Failure, Printer, duration, rfc3339};
+use crate::picture;
 use roost_client::core::message::State;
-use roost_client::core::{ConversationReport, GroupChange, ParticipantReport};
+use roost_client::core::{ConversationReport, GroupChange, ParticipantReport, Warning};
 use roost_client::{Error, Session};
 use roost_protocol::conversation::Role;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::ConversationId;
 use roost_protocol::{AccountId, NodeId};
 use serde_json::json;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to do.
@@ -76,6 +78,23 @@ pub enum Command {
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
+    /// What it is shown as
+    Picture {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
+        /// A JPEG, PNG or WebP file, which is scaled down until it fits a message
+        file: Option<PathBuf>,
+        /// Take the picture away
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+        /// Write it to a file that is not there yet
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "remove"])]
+        save: Option<PathBuf>,
+        /// How long to wait until it is at our node
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Let another node put changes in order: by handing over, or in place of one that is lost
     Move {
         /// The conversation's id
@@ -87,6 +106,15 @@ pub enum Command {
         /// The hub is gone for good: a successor follows without it. What it alone knows is lost
         #[arg(long)]
         hub_is_lost: bool,
+        /// How long to wait until it is so
+        #[arg(long, default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// Make the keys of this device there anew: what was copied from it opens nothing that comes
+    Renew {
+        /// The conversation's id
+        #[arg(value_parser = conversation)]
+        conversation: ConversationId,
         /// How long to wait until it is so
         #[arg(long, default_value = "30s", value_parser = duration)]
         timeout: Duration,
@@ -140,9 +168,25 @@ pub async fn run(session: &Session, command: Command, out: Printer) -> Result<()
             session.wait(told, State::Accepted, timeout).await?;
             info(session, Some(conversation), out).await
         }
+        Command::Picture { conversation, file, remove, save, timeout } => {
+            let drawn = file.map(|file| picture::read(&file)).transpose()?;
+            if drawn.is_some() || remove {
+                let told = session.set_about_picture(conversation, drawn).await?;
+                session.wait(told, State::Accepted, timeout).await?;
+            }
+            if let Some(path) = save {
+                let reports = session.conversations().await?;
+                let report = reports.into_iter().find(|report| report.conversation == conversation);
+                picture::save(report.ok_or(Error::UnknownConversation)?.picture.as_ref(), &path)?;
+            }
+            info(session, Some(conversation), out).await
+        }
         Command::Move { conversation, to, hub_is_lost, timeout } => {
             let wanted = if hub_is_lost { GroupChange::Succeed { to, term: None } } else { GroupChange::Move(to) };
             change(session, conversation, wanted, timeout, out).await
+        }
+        Command::Renew { conversation, timeout } => {
+            change(session, conversation, GroupChange::Renew, timeout, out).await
         }
         Command::Leave { conversation, timeout } => leave(session, conversation, timeout, out).await,
         Command::Info { conversation } => info(session, conversation, out).await,
@@ -241,8 +285,10 @@ async fn info(session: &Session, wanted: Option<ConversationId>, out: Printer) -
 fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     let value = json!({
         "conversation": report.conversation, "title": report.title, "description": report.description,
+        "picture": picture::value(report.picture.as_ref()), "expires_after_s": report.expires_after_s,
         "epoch": report.epoch, "term": report.term, "hub": report.hub, "successors": report.successors,
         "standing": report.standing, "over": report.over, "participants": report.participants,
+        "warnings": report.warnings.iter().map(warning).collect::<Vec<_>>(),
     });
     let line = |one: &ParticipantReport| {
         let role = if one.role == Role::Admin { "admin" } else { "member" };
@@ -259,8 +305,29 @@ fn print(report: &ConversationReport, out: Printer) -> Result<(), Failure> {
     } else {
         format!("{}  ", report.title.chars().map(visible).collect::<String>())
     };
+    let description: String = report.description.lines().map(|line| format!("\n  {line}")).collect();
+    let description: String = description.chars().map(visible).collect();
+    let picture = report.picture.as_ref().map(|one| format!("\n  picture {}", picture::words(Some(one))));
+    let picture = picture.unwrap_or_default();
+    let timer = report.expires_after_s.map(|seconds| format!("\n  {}", timer::words(seconds))).unwrap_or_default();
     let hub = format!("\n  hub {}", report.hub);
     let successors: String = report.successors.iter().map(|node| format!("\n  successor {node}")).collect();
     let (conversation, epoch) = (report.conversation, report.epoch);
-    out.print(&value, format_args!("{title}{conversation}  epoch {epoch}, {state}{people}{hub}{successors}"))
+    let warnings: String = report.warnings.iter().map(|one| format!("\n  WARNING {}", one.cause.text())).collect();
+    out.print(
+        &value,
+        format_args!(
+            "{title}{conversation}  epoch {epoch}, {state}{description}{picture}{timer}{people}{hub}{successors}{warnings}"
+        ),
+    )
+}
+
+/// What programs read of a warning: its cause, and the words for people.
+pub fn warning(warning: &Warning) -> serde_json::Value {
+    let mut value = json!(warning);
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("since".into(), json!(rfc3339(warning.since)));
+        fields.insert("text".into(), json!(warning.cause.text()));
+    }
+    value
 }

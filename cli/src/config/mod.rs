@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// Variables of the environment with our prefix that are no config keys.
-const NOT_CONFIG: &[&str] = &["log", "bin", "require", "kills", "cuts", "places"];
+const NOT_CONFIG: &[&str] = &["log", "bin", "require", "kills", "cuts", "places", "changes"];
 /// A config longer than this is not ours.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The config's keys, in the order of [`Config`].

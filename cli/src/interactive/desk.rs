@@ -24,6 +24,8 @@ pub const GROUP: ConversationId = ConversationId([2; 32]);
 pub struct Desk {
     pub model: Model,
     pub snapshot: Snapshot,
+    /// What was said in passing, which most stories are not about.
+    pub passing: Vec<Effect>,
     size: (u16, u16),
 }
 
@@ -43,7 +45,7 @@ impl Desk {
         };
         let conversations = vec![with_bob(), group()];
         let snapshot = Snapshot { status, conversations, requests: Vec::new(), lost: 0, talk: None };
-        let mut desk = Self { model, snapshot, size: (width, height) };
+        let mut desk = Self { model, snapshot, passing: Vec::new(), size: (width, height) };
         desk.show();
         desk
     }
@@ -68,7 +70,13 @@ impl Desk {
 
     pub fn input(&mut self, input: Input) -> Vec<Effect> {
         self.model.handle(input, NOW_MS);
-        std::iter::from_fn(|| self.model.poll_effect()).collect()
+        let effects = std::iter::from_fn(|| self.model.poll_effect());
+        let in_passing = |effect: &Effect| {
+            matches!(effect, Effect::Active | Effect::Typing(..) | Effect::Watch(_) | Effect::Unwatch(_))
+        };
+        let (passing, effects): (Vec<_>, Vec<_>) = effects.partition(in_passing);
+        self.passing.extend(passing);
+        effects
     }
 
     pub fn press(&mut self, keys: &[Key]) -> Vec<Effect> {
@@ -135,7 +143,8 @@ pub fn group() -> Conversation {
         devices: 1,
     };
     let participants = vec![one("alice@acme", 9), one("bob@birch", 1), one("carol@cedar", 2)];
-    let who = Who::Many { participants, standing: true, over: false };
+    let (title, description, hub) = (String::new(), String::new(), "12D3KooW".to_owned());
+    let who = Who::Many { participants, title, description, hub, standing: true, over: false };
     Conversation { newest: Some(id(1)), ..empty(GROUP, who) }
 }
 
@@ -162,6 +171,7 @@ pub fn said(minute: u64, from: &str, text: &str) -> HistoryItem {
         deleted: false,
         expired: false,
         expires_at: None,
+        timer_s: None,
         reactions: Vec::new(),
         unread: false,
         sent_at: id(minute).at_ms(),

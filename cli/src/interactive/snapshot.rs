@@ -3,12 +3,12 @@
 use roost_client::core::history::{ConversationView, HistoryItem};
 use roost_client::core::message::{State, Status};
 use roost_client::core::people::{Request, Whom};
-use roost_client::core::{ConversationReport, ParticipantReport, Recipient};
+use roost_client::core::{ConversationReport, ParticipantReport, PresenceReport, Recipient};
 use roost_client::runner::Gap;
 use roost_client::{Error, Session};
-use roost_protocol::AccountId;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::{AccountId, DeviceId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -37,9 +37,13 @@ pub struct Conversation {
     /// What the other wants to be called; proves nothing.
     pub name: Option<String>,
     pub unread: usize,
+    /// Those of them that mention us.
+    pub mentioned: usize,
     pub newest: Option<MessageId>,
+    /// Seconds after which what is said there goes.
+    pub expires_after_s: Option<u64>,
     /// Whether the other is there; shown only where it is known.
-    pub presence: Option<String>,
+    pub presence: Option<PresenceReport>,
     /// Who is writing right now; shown only where it is known.
     pub typing: Option<String>,
     /// Devices of the other; shown only where it is known.
@@ -63,11 +67,24 @@ pub enum Who {
     /// Many.
     Many {
         participants: Vec<ParticipantReport>,
+        /// What it is called and is for; empty for nothing.
+        title: String,
+        description: String,
+        hub: String,
         /// The hub has let it stand.
         standing: bool,
         /// We take no part any more.
         over: bool,
     },
+}
+
+/// A device of the account, as the list numbers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MyDevice {
+    pub number: usize,
+    pub id: DeviceId,
+    pub name: String,
+    pub current: bool,
 }
 
 /// What was said in a conversation.
@@ -79,6 +96,8 @@ pub struct Talk {
     pub older: bool,
     /// What cannot be shown, oldest first.
     pub gaps: Vec<Gap>,
+    /// What is wrong with the conversation, in words.
+    pub warnings: Vec<String>,
     /// Why messages of ours wait or are refused.
     pub reasons: BTreeMap<MessageId, String>,
     /// Author and text of messages that are answered and not among the items.
@@ -130,6 +149,7 @@ impl Conversation {
         match &self.who {
             Who::Handle { handle, .. } => handle.to_string(),
             Who::Account(account) => account.to_string(),
+            Who::Many { title, .. } if !title.is_empty() => format!("# {title}"),
             Who::Many { participants, .. } => {
                 let names: Vec<&str> =
                     participants.iter().map(|one| one.name.as_str()).filter(|name| *name != me).collect();
@@ -146,17 +166,19 @@ impl Conversation {
 pub async fn load(session: &Session, wanted: Option<Wanted>) -> Result<Snapshot, Error> {
     let gaps = session.gaps().await?;
     let lost = gaps.iter().filter(|gap| gap.conversation.is_none()).count();
+    let mut conversations = conversations(session).await?;
     let talk = match wanted {
-        Some(wanted) => Some((wanted.id, talk(session, &wanted, gaps).await?)),
+        Some(wanted) => {
+            if let Some(open) = conversations.iter_mut().find(|one| one.id == wanted.id)
+                && !matches!(open.who, Who::Many { .. })
+            {
+                open.presence = session.presence(&wanted.place).await.ok();
+            }
+            Some((wanted.id, talk(session, &wanted, gaps).await?))
+        }
         None => None,
     };
-    Ok(Snapshot {
-        lost,
-        status: session.status().await?,
-        conversations: conversations(session).await?,
-        requests: session.requests().await?,
-        talk,
-    })
+    Ok(Snapshot { lost, status: session.status().await?, conversations, requests: session.requests().await?, talk })
 }
 
 async fn conversations(session: &Session) -> Result<Vec<Conversation>, Error> {
@@ -165,9 +187,14 @@ async fn conversations(session: &Session) -> Result<Vec<Conversation>, Error> {
         session.conversations().await?.into_iter().map(|report| (report.conversation, report)).collect();
     let mut conversations = Vec::new();
     let views = session.conversation_views().await?;
-    let verified = session.verified(views.iter().filter_map(|view| view.account).collect()).await?;
+    let accounts: Vec<AccountId> = views.iter().filter_map(|view| view.account).collect();
+    let verified = session.verified(accounts.clone()).await?;
+    let devices = session.known_devices(accounts).await?;
+    let typists = session.typists_everywhere().await?;
     for view in views {
-        let ConversationView { conversation: id, account, with, name, unread, newest } = view;
+        let ConversationView {
+            conversation: id, account, with, name, unread, mentioned, newest, expires_after_s, ..
+        } = view;
         let who = match (account, with.parse::<Handle>(), reports.remove(&id)) {
             (Some(account), Ok(handle), _) => {
                 let verified = verified.contains(&account);
@@ -178,22 +205,51 @@ async fn conversations(session: &Session) -> Result<Vec<Conversation>, Error> {
             (None, _, Some(report)) => many(report),
             (None, _, None) => continue,
         };
-        conversations.push(Conversation { name, unread, newest, ..empty(id, who) });
+        let devices = account.and_then(|account| devices.get(&account).copied());
+        let names: Vec<&str> =
+            typists.iter().filter(|(place, _)| *place == id).map(|(_, name)| name.as_str()).collect();
+        let typing = typing(&names, account.is_some());
+        let known = Conversation { name, unread, mentioned, newest, expires_after_s, ..empty(id, who) };
+        conversations.push(Conversation { devices, typing, ..known });
     }
     // Of many, and nothing was said yet.
-    conversations
-        .extend(reports.into_values().filter(|report| !report.over).map(|one| empty(one.conversation, many(one))));
+    conversations.extend(reports.into_values().filter(|report| !report.over).map(|one| {
+        let expires_after_s = one.expires_after_s;
+        Conversation { expires_after_s, ..empty(one.conversation, many(one)) }
+    }));
     conversations.sort_by_key(|one| (one.newest.is_some(), Reverse(one.newest), one.id));
     Ok(conversations)
 }
 
+/// Who is writing, in a few words.
+fn typing(names: &[&str], alone: bool) -> Option<String> {
+    match names {
+        [] => None,
+        [_] if alone => Some("writing …".to_owned()),
+        [name] => Some(format!("{name} is writing …")),
+        names => Some(format!("{} are writing …", names.join(", "))),
+    }
+}
+
 fn many(report: ConversationReport) -> Who {
-    Who::Many { participants: report.participants, standing: report.standing, over: report.over }
+    let ConversationReport { participants, title, description, hub, standing, over, .. } = report;
+    Who::Many { participants, title, description, hub, standing, over }
 }
 
 /// A conversation in which nothing was said.
 pub fn empty(id: ConversationId, who: Who) -> Conversation {
-    Conversation { id, who, name: None, unread: 0, newest: None, presence: None, typing: None, devices: None }
+    Conversation {
+        id,
+        who,
+        name: None,
+        unread: 0,
+        mentioned: 0,
+        newest: None,
+        expires_after_s: None,
+        presence: None,
+        typing: None,
+        devices: None,
+    }
 }
 
 async fn talk(session: &Session, wanted: &Wanted, mut gaps: Vec<Gap>) -> Result<Talk, Error> {
@@ -204,9 +260,11 @@ async fn talk(session: &Session, wanted: &Wanted, mut gaps: Vec<Gap>) -> Result<
     };
     let items: Vec<HistoryItem> = page.items.into_iter().rev().collect();
     gaps.retain(|gap| gap.conversation == Some(wanted.id));
+    let warnings = session.warnings(Some(wanted.place.clone())).await?;
+    let warnings = warnings.iter().map(|one| one.cause.text()).collect();
     let reasons = reasons(session, &items).await?;
     let quotes = quotes(session, wanted, &items).await?;
-    Ok(Talk { items, older: page.before.is_some(), gaps, reasons, quotes })
+    Ok(Talk { items, older: page.before.is_some(), gaps, warnings, reasons, quotes })
 }
 
 async fn reasons(session: &Session, items: &[HistoryItem]) -> Result<BTreeMap<MessageId, String>, Error> {

@@ -36,3 +36,8 @@ pub fn danger() -> Style {
 pub fn cursor() -> Style {
     Style::new().add_modifier(Modifier::REVERSED)
 }
+
+/// A QR code: black on white, whatever the theme is.
+pub fn code() -> Style {
+    Style::new().fg(Color::Indexed(231)).bg(Color::Indexed(16))
+}

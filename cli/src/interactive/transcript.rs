@@ -4,6 +4,7 @@ use super::snapshot::Talk;
 use super::stamp::Clock;
 use super::style;
 use super::text::{clean, clean_line, columns, shorten, wrap};
+use crate::commands::chat::timer;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use roost_client::core::history::{HistoryItem, Mark};
@@ -84,6 +85,11 @@ impl Transcript<'_> {
                 }
             }
             before = Some((author, at));
+        }
+        // What is wrong now stands below all that was said.
+        for warning in &self.talk.warnings {
+            let lines = wrap(&clean_line(warning), self.room());
+            rows.extend(lines.into_iter().map(|line| unowned(Line::styled(format!("  {line}"), style::warning()))));
         }
         rows
     }
@@ -222,6 +228,8 @@ fn words(item: &HistoryItem) -> (String, Style) {
         ("taken back".to_owned(), style::dim())
     } else if item.expired {
         ("disappeared".to_owned(), style::dim())
+    } else if let Some(seconds) = item.timer_s {
+        (timer::words(seconds), style::dim())
     } else if matches!(item.kind.as_str(), "text" | "rich_text") {
         (clean(&item.text), Style::default())
     } else {

@@ -2,15 +2,20 @@
 
 use super::help;
 use super::model::{EMOJI, Focus, Mode, Model, Overlay, Place};
-use super::snapshot::{Conversation, Who};
+use super::snapshot::{Conversation, MyDevice, Who};
+use super::stamp::Clock;
 use super::style;
 use super::text::{clean, clean_line, columns, shorten, wrap};
+use crate::commands::chat::timer::short;
+use crate::qr;
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
+use roost_client::core::linking::LinkReport;
 use roost_client::core::people::Request;
+use roost_client::core::{PresenceReport, Seen};
 use roost_protocol::ids::MessageId;
 
 /// Less than this shows nothing that helps.
@@ -18,6 +23,10 @@ const WIDTH_MIN: u16 = 24;
 const HEIGHT_MIN: u16 = 8;
 /// Columns of the help with its frame.
 pub const HELP_WIDTH: u16 = 76;
+/// Columns of a page with its frame: an id of 64 digits is one line.
+pub const PAGE_WIDTH: u16 = 72;
+/// Columns beside a QR code that its words need.
+const BESIDE_CODE: usize = 24;
 
 /// Draws all of it.
 pub fn draw(frame: &mut Frame<'_>, model: &Model) {
@@ -48,9 +57,13 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     status(frame, model, panes.status);
     match model.overlay() {
         Some(Overlay::Help(from)) => keys_and_commands(frame, *from),
-        Some(Overlay::SafetyNumber { with, number }) => {
-            safety_number(frame, &with.to_string(), &number.to_string(), model.key_changed(with));
+        Some(Overlay::SafetyNumber { with, number, code }) => {
+            safety_number(frame, &with.to_string(), (&number.to_string(), code), model.key_changed(with));
         }
+        Some(Overlay::Page { title, lines, from }) => page(frame, title, lines, *from),
+        Some(Overlay::Revoke(device)) => revoke(frame, device),
+        Some(Overlay::Link(code)) => link(frame, code),
+        Some(Overlay::LinkAsked(report)) => link_asked(frame, report),
         None => {}
     }
 }
@@ -94,7 +107,8 @@ fn entry(model: &Model, place: &Place) -> (String, String, bool) {
                 return Default::default();
             };
             let warning = if one.key_changed() { "! " } else { "" };
-            let unread = if one.unread > 0 { format!("({}) ", one.unread) } else { String::new() };
+            let named = if one.mentioned > 0 { "@ " } else { "" };
+            let unread = if one.unread > 0 { format!("{named}({}) ", one.unread) } else { String::new() };
             let newest = one.newest.map(|newest| model.clock().short(newest.at_ms())).unwrap_or_default();
             let title = format!("{warning}{}", clean_line(&one.title(model.me())));
             (title, format!("{unread}{newest}").trim_end().to_owned(), one.unread > 0)
@@ -105,7 +119,7 @@ fn entry(model: &Model, place: &Place) -> (String, String, bool) {
 fn head(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     let (title, details) = match (model.open(), model.conversation()) {
         (Some(Place::Requests), _) => ("Requests of strangers".to_owned(), Vec::new()),
-        (_, Some(one)) => (clean_line(&one.title(model.me())), details(one)),
+        (_, Some(one)) => (clean_line(&one.title(model.me())), details(one, model.clock())),
         _ => ("Roost".to_owned(), Vec::new()),
     };
     let details = clean_line(&details.join(" · "));
@@ -118,7 +132,7 @@ fn head(frame: &mut Frame<'_>, model: &Model, area: Rect) {
     frame.render_widget(line, area);
 }
 
-fn details(one: &Conversation) -> Vec<String> {
+fn details(one: &Conversation, clock: &Clock) -> Vec<String> {
     let mut details = Vec::new();
     match &one.who {
         Who::Handle { key_changed: true, .. } => details.push("key changed".to_owned()),
@@ -133,9 +147,21 @@ fn details(one: &Conversation) -> Vec<String> {
         }
     }
     details.extend(one.name.clone());
-    details.extend(one.typing.clone().or_else(|| one.presence.clone()));
-    details.extend(one.devices.map(|devices| format!("{devices} devices")));
+    details.extend(one.typing.clone().or_else(|| presence(one.presence.as_ref(), clock)));
+    details.extend(one.devices.filter(|devices| *devices > 1).map(|devices| format!("{devices} devices")));
+    details.extend(one.expires_after_s.map(|seconds| format!("disappears after {}", short(seconds))));
     details
+}
+
+/// Whether somebody is there, or was last; nothing where nothing is known.
+fn presence(report: Option<&PresenceReport>, clock: &Clock) -> Option<String> {
+    let report = report?;
+    match (report.state, report.last_active_at.map(|at| clock.full(at))) {
+        (Seen::Online, _) => Some("online".to_owned()),
+        (Seen::Away, Some(at)) => Some(format!("away since {at}")),
+        (Seen::Away, None) => Some("away".to_owned()),
+        (Seen::Unknown, at) => at.map(|at| format!("last seen {at}")),
+    }
 }
 
 fn welcome(frame: &mut Frame<'_>, model: &Model, area: Rect) {
@@ -335,7 +361,97 @@ fn help_area(area: Rect) -> Rect {
     centred(area, HELP_WIDTH, area.height)
 }
 
-fn safety_number(frame: &mut Frame<'_>, with: &str, number: &str, key_changed: bool) {
+/// Lines to read; what is over the frame is scrolled to.
+fn page(frame: &mut Frame<'_>, title: &str, lines: &[String], from: usize) {
+    let width = usize::from(frame.area().width.min(PAGE_WIDTH).saturating_sub(4));
+    let rows: Vec<Line<'static>> = lines.iter().flat_map(|line| wrap(line, width)).map(Line::raw).collect();
+    let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
+    let area = centred(frame.area(), PAGE_WIDTH, height);
+    let title = format!(" {} ", shorten(title, width.saturating_sub(2)));
+    over(frame, area, &title, rows.into_iter().skip(from).collect());
+}
+
+fn revoke(frame: &mut Frame<'_>, device: &MyDevice) {
+    let width = usize::from(frame.area().width.min(60).saturating_sub(4));
+    let name = if device.name.is_empty() { "without a name".to_owned() } else { clean_line(&device.name) };
+    let mut lines = wrap(&format!("{}: {name}", device.number), width);
+    lines.extend(wrap(
+        "It reads and sends nothing of yours any more, and cannot come back but by being linked anew.",
+        width,
+    ));
+    lines.extend(["".to_owned(), "y: end it. Esc: keep it.".to_owned()]);
+    question(frame, " End a device ", lines);
+}
+
+fn link_asked(frame: &mut Frame<'_>, report: &LinkReport) {
+    let width = usize::from(frame.area().width.min(60).saturating_sub(4));
+    let (first, second) = report.digits.split_at_checked(3).unwrap_or((report.digits.as_str(), ""));
+    let mut lines = wrap(&format!("{} asks to be linked. It must show these digits:", clean_line(&report.name)), width);
+    lines.extend(["".to_owned(), format!("    {first} {second}"), "".to_owned()]);
+    lines.extend(wrap("y: they are the same. Esc: they are not, and nothing is linked.", width));
+    question(frame, " A new device ", lines);
+}
+
+fn question(frame: &mut Frame<'_>, title: &str, lines: Vec<String>) {
+    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX);
+    let area = centred(frame.area(), 60, height);
+    over(frame, area, title, lines.into_iter().map(Line::raw).collect());
+}
+
+/// The code for another device: for its camera where there is room, and to be copied.
+fn link(frame: &mut Frame<'_>, code: &str) {
+    let area = frame.area();
+    let drawn = qr::rows(code).filter(|rows| fits(rows, area)).unwrap_or_default();
+    let used = drawn.first().map_or(0, |row| columns(row) + 2);
+    let width = usize::from(area.width).saturating_sub(used + 1);
+    let mut lines = vec!["On the new device:".to_owned(), String::new(), "roost account link --dir DIR \\".to_owned()];
+    lines.extend(broken(code, width));
+    lines.push(String::new());
+    lines.extend(wrap("Nobody else may see this. It asks, and both show six digits to be compared.", width));
+    lines.extend(["".to_owned(), "Esc: no.".to_owned()]);
+    code_and_words(frame, &drawn, lines, used);
+}
+
+fn code_and_words(frame: &mut Frame<'_>, drawn: &[String], words: Vec<String>, used: usize) {
+    let area = frame.area();
+    frame.render_widget(Clear, area);
+    for (y, row) in (area.top()..area.bottom()).zip(drawn) {
+        frame.render_widget(Line::styled(row.clone(), style::code()), Rect::new(area.x, y, area.width, 1));
+    }
+    let left = u16::try_from(used).unwrap_or(area.width).min(area.width);
+    let beside = Rect::new(area.x + left, area.y, area.width - left, area.height);
+    frame.render_widget(Paragraph::new(words.into_iter().map(Line::raw).collect::<Vec<_>>()), beside);
+}
+
+fn fits(rows: &[String], area: Rect) -> bool {
+    let wide = rows.first().map_or(0, |row| columns(row));
+    rows.len() <= usize::from(area.height) && wide + 2 + BESIDE_CODE <= usize::from(area.width)
+}
+
+/// A word that is longer than a line, in lines.
+fn broken(word: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    letters.chunks(width.max(1)).map(|line| line.iter().collect()).collect()
+}
+
+fn safety_number(frame: &mut Frame<'_>, with: &str, (number, code): (&str, &str), key_changed: bool) {
+    let drawn = qr::rows(code).filter(|rows| !code.is_empty() && fits(rows, frame.area()));
+    if let Some(drawn) = drawn {
+        let used = drawn.first().map_or(0, |row| columns(row) + 2);
+        let width = usize::from(frame.area().width).saturating_sub(used + 1);
+        let mut lines = wrap(&format!("Safety number with {with}"), width);
+        if key_changed {
+            lines.extend(wrap("The key changed. This is the new one's number.", width));
+        }
+        lines.push(String::new());
+        let groups: Vec<&str> = number.split(' ').collect();
+        lines.extend(groups.chunks(3).map(|groups| groups.join(" ")));
+        lines.push(String::new());
+        lines.extend(wrap("Read it to each other by another way, or let the other's device read the code.", width));
+        lines.push(String::new());
+        lines.extend(wrap("y: they are the same. Esc: not compared.", width));
+        return code_and_words(frame, &drawn, lines, used);
+    }
     let area = centred(frame.area(), 52, 13);
     let width = usize::from(area.width.saturating_sub(4));
     let mut lines = Vec::new();

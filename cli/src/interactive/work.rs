@@ -1,7 +1,7 @@
 //! Carries out what the model wants of the session: quick things in their order, slow ones beside them.
 
 use super::model::{Effect, Input, Notice};
-use super::snapshot;
+use super::snapshot::{self, MyDevice};
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::FuturesUnordered;
@@ -10,6 +10,7 @@ use roost_client::core::{Extras, GroupChange};
 use roost_client::{Error, Session};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::{DeviceId, limits};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use std::time::Duration;
 const LOOKUP_WAIT: Duration = Duration::from_secs(30);
 /// A change of a conversation of many is true within this, or told as not done yet.
 const GROUP_WAIT: Duration = Duration::from_secs(60);
+/// The home takes a log, or passes something on, within this.
+const HOME_WAIT: Duration = Duration::from_secs(30);
 /// Slow things under way: each was asked for by hand.
 const SLOW_MAX: usize = 16;
 
@@ -52,6 +55,11 @@ impl<'a> Work<'a> {
             Effect::SafetyNumber(with) => safety_number(session, with).boxed(),
             Effect::Group(members) => group(session, members).boxed(),
             Effect::Change(conversation, change) => change_group(session, conversation, change).boxed(),
+            Effect::NameDevice(name) => name_device(session, name).boxed(),
+            Effect::Revoke(device) => revoke(session, device).boxed(),
+            Effect::Link => link(session).boxed(),
+            Effect::AwaitLink => await_link(session).boxed(),
+            Effect::AcceptLink => accept_link(session).boxed(),
             quick => {
                 if matches!(quick, Effect::Refresh(_)) {
                     self.queue.retain(|effect| !matches!(effect, Effect::Refresh(_)));
@@ -126,7 +134,8 @@ async fn carry_out(session: &Session, effect: Effect, shown: Vec<MessageId>) -> 
             told(read.map(|_| None))
         }
         Effect::Send { conversation, to, text, reply } => {
-            let extras = Extras { reply, ..Extras::default() };
+            let mentions = session.mentioned(&to, &text).await?;
+            let extras = Extras { reply, mentions, ..Extras::default() };
             match told(session.send_with(&to, &text, extras).await.map(|_| None))?.pop() {
                 Some(Input::Notice(notice)) => Ok(vec![Input::NotWritten { conversation, text, why: notice.text }]),
                 _ => Ok(Vec::new()),
@@ -163,8 +172,23 @@ async fn carry_out(session: &Session, effect: Effect, shown: Vec<MessageId>) -> 
             let words = "The others are told; one of them takes you out.";
             told(session.leave_group(conversation).await.map(|()| Some(words.to_owned())))
         }
+        Effect::Title(conversation, title) => {
+            told(session.set_about(conversation, Some(title), None).await.map(|_| Some("It is called so now.".into())))
+        }
+        Effect::Timer(to, seconds) => told(session.set_timer(&to, seconds).await.map(|_| None)),
+        Effect::Devices => Ok(vec![Input::Devices(devices(session).await?)]),
+        Effect::AskToRevoke(which) => ask_to_revoke(session, &which).await,
+        Effect::EndLink => told(session.end_link().await.map(|()| None)),
+        // What is said in passing may go nowhere.
+        Effect::Active => passing(session.active().await),
+        Effect::Typing(to, on) => passing(session.typing(&to, on).await),
+        Effect::Watch(whom) => passing(session.watch(&whom).await.map(drop)),
+        Effect::Unwatch(whom) => passing(session.unwatch(&whom).await),
         // Slow ones are begun elsewhere.
         Effect::LookUp(_) | Effect::SafetyNumber(_) | Effect::Group(_) | Effect::Change(..) => Ok(Vec::new()),
+        Effect::NameDevice(_) | Effect::Revoke(_) | Effect::Link | Effect::AwaitLink | Effect::AcceptLink => {
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -184,8 +208,68 @@ async fn look_up(session: &Session, handle: Handle) -> Done {
 
 async fn safety_number(session: &Session, with: Handle) -> Done {
     match session.safety_number(&with.to_string(), LOOKUP_WAIT).await {
-        Ok(number) => Ok(vec![Input::SafetyNumber { with, number }]),
+        Ok(number) => {
+            let code = session.safety_code(&with).await.map_or_else(|_| String::new(), |code| code.to_string());
+            Ok(vec![Input::SafetyNumber { with, number, code }])
+        }
         Err(error) => not_found(&with, error),
+    }
+}
+
+async fn devices(session: &Session) -> Result<Vec<MyDevice>, Error> {
+    let devices = session.devices().await?.into_iter().zip(1..);
+    Ok(devices.map(|(one, number)| MyDevice { number, id: one.device, name: one.name, current: one.current }).collect())
+}
+
+async fn ask_to_revoke(session: &Session, which: &str) -> Done {
+    let found = devices(session)
+        .await?
+        .into_iter()
+        .find(|one| one.number.to_string() == which || (which.len() >= 6 && one.id.to_string().starts_with(which)));
+    let failed = |words: &str| Ok(vec![Input::Notice(Notice::failed(words))]);
+    match found {
+        None => failed("There is no such device: /devices lists them."),
+        Some(device) if device.current => failed("This is the device that you are at: end it from another one."),
+        Some(device) => Ok(vec![Input::RevokeAsked(device)]),
+    }
+}
+
+async fn name_device(session: &Session, name: String) -> Done {
+    told(session.name_device(&name).await.map(|()| Some("This device is called so now.".to_owned())))
+}
+
+async fn revoke(session: &Session, device: DeviceId) -> Done {
+    told(session.revoke(device, HOME_WAIT).await.map(|()| Some("It is no device of yours any more.".to_owned())))
+}
+
+async fn link(session: &Session) -> Done {
+    let offered = async {
+        session.connected(HOME_WAIT).await?;
+        session.offer_link().await
+    };
+    match offered.await {
+        Ok(code) => Ok(vec![Input::Linking(code.to_string())]),
+        Err(error) => told(Err(error)),
+    }
+}
+
+async fn await_link(session: &Session) -> Done {
+    match session.link_asked(Duration::from_millis(limits::LINK_MS)).await {
+        Ok(report) => Ok(vec![Input::LinkAsked(Some(report))]),
+        Err(Error::TimedOut) => Ok(vec![Input::LinkAsked(None)]),
+        Err(error) => told(Err(error)),
+    }
+}
+
+async fn accept_link(session: &Session) -> Done {
+    told(session.accept_link(HOME_WAIT).await.map(|()| Some("It is one of your devices now.".to_owned())))
+}
+
+/// What may be said to nobody is no failure.
+fn passing(said: Result<(), Error>) -> Done {
+    match said {
+        Err(error @ (Error::Closed | Error::Device(_) | Error::Store(_))) => Err(error),
+        Ok(()) | Err(_) => Ok(Vec::new()),
     }
 }
 

@@ -94,6 +94,7 @@ impl Device {
             },
         };
         self.table.put(rows::peer(&account), &PeerRow { log: log.log().clone(), handle });
+        self.log_learnt(&log)?;
         Ok(Some(log))
     }
 

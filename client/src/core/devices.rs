@@ -10,7 +10,7 @@ use super::rows::{self, DeviceNameRow};
 use super::{Device, DeviceError, Output};
 use crate::error::Error;
 use roost_crypto::identity_log::{LogError, Operation, Signer, VerifiedLog};
-use roost_crypto::ids::DeviceId;
+use roost_crypto::ids::{AccountId, DeviceId};
 use roost_crypto::keys::PublicKey;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ClientFrame;
@@ -61,6 +61,14 @@ impl Devices {
 }
 
 impl Device {
+    /// How many active devices somebody has, by the newest log that is known here.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn known_devices(&self, account: &AccountId) -> Result<Option<usize>, DeviceError> {
+        Ok(self.log_of(account)?.map(|log| log.device_keys().len()))
+    }
+
     /// The active devices of the account, in the order in which they were admitted.
     ///
     /// # Errors

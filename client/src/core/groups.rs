@@ -244,6 +244,7 @@ impl Device {
         {
             return Ok(false);
         }
+        self.joined_by(&writes)?;
         self.table.apply_mls(writes);
         let row = GroupRow {
             conversation: head.state.conversation,
@@ -256,8 +257,7 @@ impl Device {
         self.table.put(key, &row);
         self.table.put(rows::creation(&head.group), &creation);
         self.groups.entry(peer).or_default().insert(head.group, true);
-        self.leaves.look();
-        self.link.joined += 1;
+        self.leaf_is_new(&head.group, true, self.last_now_ms);
         Ok(true)
     }
 

@@ -128,7 +128,7 @@ impl Device {
         if entry.check().is_err() {
             self.gap(None, &entry.header, "the entry contradicts itself");
         } else {
-            self.follow_feed(&entry.header)?;
+            self.follow_feed(&entry.header, now_ms)?;
             match entry.header.kind {
                 _ if self.park(&entry)? => {}
                 EntryKind::Creation => self.first_contact(&entry, now_ms)?,
@@ -210,7 +210,9 @@ impl Device {
                 kind: said.kind,
                 text: said.text,
                 reply: said.reply,
+                mentions: said.mentions,
                 expires_after_s: said.expires_after_s,
+                timer_s: said.timer_s,
                 sent_at: row.id.at_ms(),
                 received_at: said.stored_at,
             };
@@ -224,7 +226,7 @@ impl Device {
     }
 
     /// Keeps the newest position of a feed. Positions may be missing: an inbox holds only what is for its account.
-    fn follow_feed(&mut self, header: &EntryHeader) -> Result<(), DeviceError> {
+    fn follow_feed(&mut self, header: &EntryHeader, now_ms: u64) -> Result<(), DeviceError> {
         let key = rows::feed(&header.feed);
         let known: Option<FeedHead> = self.table.get(&key)?;
         let known_seq = known.map_or(0, |head| head.seq);
@@ -234,7 +236,7 @@ impl Device {
         if header.seq > known_seq {
             self.table.put(key, &FeedHead { feed: header.feed, seq: header.seq, hash: header.hash() });
         }
-        Ok(())
+        self.reach(header.feed, known_seq, header.seq, now_ms)
     }
 
     fn first_contact(&mut self, entry: &Entry, now_ms: u64) -> Result<(), DeviceError> {
@@ -265,9 +267,9 @@ impl Device {
         }
         let group = header.feed.group;
         let of_many = ConversationId::of_group(&group);
-        let known = match self.table.get::<GroupRow>(&rows::group(&group))? {
+        let known = match self.table.look::<GroupRow>(&rows::group(&group))? {
             Some(row) => Some(Place { conversation: row.conversation, peer: Some(row.peer) }),
-            None => self.conversation(&of_many)?.map(|_| Place::of_many(of_many)),
+            None => self.table.has(&rows::conversation(&of_many)).then(|| Place::of_many(of_many)),
         };
         let Some(place) = known else {
             // What leads into it may come behind: then it is read after all.
@@ -289,6 +291,10 @@ impl Device {
             {
                 return Ok(());
             }
+            Err(GroupError::EpochGone { .. }) => {
+                self.missed(&place, header, now_ms);
+                return Ok(());
+            }
             Err(_) => {
                 self.gap(Some(conversation), header, "the message cannot be opened");
                 return Ok(());
@@ -296,15 +302,35 @@ impl Device {
         };
         // Who may seal in an epoch is in its group, by the key schedule.
         let author_fits = opened.sender.account == header.account && opened.sender.device == header.device;
-        let content = Content::decode(&opened.plaintext);
-        let (true, true, Ok(content)) = (author_fits, header.message.fits(&opened.plaintext), content) else {
+        if !author_fits {
             self.gap(Some(conversation), header, "the message is not what its header says");
             return Ok(());
+        }
+        self.opened(header, place, &opened.plaintext, now_ms)
+    }
+
+    /// What the device that a header names has said takes effect, once.
+    pub(super) fn opened(
+        &mut self,
+        header: &EntryHeader,
+        place: Place,
+        plaintext: &[u8],
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let content = Content::decode(plaintext);
+        let (true, Ok(content)) = (header.message.fits(plaintext), content) else {
+            self.gap(Some(place.conversation), header, "the message is not what its header says");
+            return Ok(());
         };
-        self.table.put(dedupe, &());
-        // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
-        if let Body::Leave(leave) = content.body {
-            return self.leave_wished(&group, leave);
+        self.table.put(rows::dedupe(&header.device, &header.message), &());
+        self.heads_seen(&header.feed.group, header.account, &content.seen, now_ms)?;
+        self.log_head_seen(header.feed.group, header.account, content.log, now_ms)?;
+        match content.body {
+            // A wish to leave is the conversation's business, also of somebody whom the person does not want to hear.
+            Body::Leave(leave) => return self.leave_wished(&header.feed.group, leave),
+            Body::Reseal(reseal) => return self.asked_again(header, place, reseal),
+            Body::Resealed(resealed) => return self.sealed_again(header, place, &resealed, now_ms),
+            _ => {}
         }
         if header.account == self.me.account {
             return self.said_elsewhere(&Arrived { header, place }, &content.body, now_ms);
@@ -318,9 +344,16 @@ impl Device {
             Body::Profile(profile) => {
                 return self.learn_profile(&header.account, header.message, profile.name.clone());
             }
+            Body::ProfilePicture(profile) => {
+                return self.learn_picture(&header.account, header.message, profile.picture.clone());
+            }
             Body::About(about) if place.peer.is_none() => {
                 return self.learn_about(place.conversation, header, about.clone());
             }
+            Body::AboutPicture(about) if place.peer.is_none() => {
+                return self.learn_about_picture(place.conversation, header, about.clone());
+            }
+            Body::Timer(timer) if !self.learn_timer(&Arrived { header, place }, timer)? => return Ok(()),
             _ => {}
         }
         if let Said::Change(target, change) = Said::of(&content.body) {

@@ -7,13 +7,14 @@
 //! Implements `docs/protocol.md`, sections "Commits" and "Devices of an account".
 
 use super::link::Pending;
-use super::many::ConversationRow;
+use super::many::{ConversationRow, GroupChange};
 use super::rows::{self, CONVERSATION, GROUP, GroupRow};
 use super::{Device, DeviceError};
 use crate::core::history::place;
 use crate::core::history::row::MessageRow;
+use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_protocol::conversation::{Policy, Role};
 use roost_protocol::ids::{ConversationId, GroupId};
 use roost_protocol::membership;
@@ -41,18 +42,46 @@ pub(super) struct Leaves {
     /// The one that is asked for now.
     asked: Option<GroupId>,
     asked_at_ms: Option<u64>,
+    /// The ages of all our leaves are to be looked at; else the first is due then.
+    pub(super) ages_due: bool,
+    pub(super) renew_at_ms: Option<u64>,
 }
 
 impl Leaves {
     /// All conversations are to be looked through.
     pub fn look(&mut self) {
-        self.due = true;
+        (self.due, self.ages_due) = (true, true);
+    }
+
+    /// The logs of who takes part in a group are to be asked for next.
+    pub fn ask(&mut self, group: GroupId) {
+        if self.asked != Some(group) {
+            self.to_ask.retain(|waiting| *waiting != group);
+            self.to_ask.push_front(group);
+        }
     }
 
     /// Nothing that was asked on the connection is answered any more.
     pub fn disconnected(&mut self) {
-        *self = Self { due: true, ..Self::default() };
+        *self = Self { due: true, ages_due: true, ..Self::default() };
     }
+}
+
+/// A group that a device follows, and who has a leaf in it: for whoever compares devices from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeavesReport {
+    /// The group.
+    pub group: GroupId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its epoch, with its term: see [`roost_protocol::epoch`].
+    pub epoch: u64,
+    /// The node that orders its commits.
+    pub hub: NodeId,
+    /// Equal on devices that are in the same state.
+    pub authenticator: Bytes,
+    /// Each device with a leaf.
+    pub devices: BTreeSet<DeviceId>,
 }
 
 /// What is wrong with the leaves of a group.
@@ -74,7 +103,7 @@ impl Difference {
 impl Device {
     /// A group of either kind, as it is followed here.
     pub(super) fn followed(&self, group: &GroupId) -> Result<Option<ConversationRow>, DeviceError> {
-        match self.table.get::<GroupRow>(&rows::group(group))? {
+        match self.table.look::<GroupRow>(&rows::group(group))? {
             Some(row) => Ok(Some(row.into_conversation(*group))),
             None => self.conversation(&ConversationId::of_group(group)),
         }
@@ -117,7 +146,7 @@ impl Device {
             }
             let Some(pause_ms) = self.turn(&row)? else { continue };
             let (conversation, group) = (row.state.conversation, row.group);
-            self.renew(conversation, group, now_ms + pause_ms);
+            self.renew(conversation, group, GroupChange::Leaves, now_ms + pause_ms);
             self.leaves.not_before_ms = now_ms + PACE_MS;
             return Ok(());
         }
@@ -152,7 +181,7 @@ impl Device {
 
     /// Whether nothing is to be sealed in a group now: an ended device could read it, or this device has not asked yet.
     pub(super) fn is_held(&mut self, group: &GroupId) -> Result<bool, DeviceError> {
-        if self.leaves.asked.as_ref() == Some(group) {
+        if self.leaves.asked.as_ref() == Some(group) || self.is_lost(group) {
             return Ok(true);
         }
         if let Some(at) = self.leaves.to_ask.iter().position(|waiting| waiting == group) {
@@ -220,8 +249,29 @@ impl Device {
         Ok(Some(place * PLACE_MS + if admin { ADMIN_WAITS_MS } else { MEMBER_WAITS_MS }))
     }
 
-    /// Groups that stand and in which this device has a leaf, the one with the newest message first.
-    fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
+    /// The groups that this device follows, of both kinds; without those whose state it lacks.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn leaves(&self) -> Result<Vec<LeavesReport>, DeviceError> {
+        let mut reports = Vec::new();
+        for row in self.followed_newest_first()? {
+            let group = row.group.as_bytes();
+            let Ok(members) = self.engine.groups.members(&self.table, group) else { continue };
+            reports.push(LeavesReport {
+                group: row.group,
+                conversation: row.state.conversation,
+                epoch: row.epoch,
+                hub: row.state.hub,
+                authenticator: self.engine.groups.authenticator(&self.table, group)?,
+                devices: members.iter().map(|member| member.credential.device).collect(),
+            });
+        }
+        Ok(reports)
+    }
+
+    /// Groups that stand and in which this device has a leaf.
+    pub(super) fn followed_groups(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut rows = Vec::new();
         for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
             if let Some(group) = key.get(1..).and_then(GroupId::from_slice) {
@@ -230,8 +280,13 @@ impl Device {
         }
         rows.extend(self.table.scan::<ConversationRow>(&[CONVERSATION])?.into_iter().map(|(_, row)| row));
         rows.retain(|row| row.head.is_some() && !row.over);
+        Ok(rows)
+    }
+
+    /// The same, the one with the newest message first.
+    pub(super) fn followed_newest_first(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut dated = Vec::new();
-        for row in rows {
+        for row in self.followed_groups()? {
             let newest = self.table.newest::<MessageRow>(&rows::history_of(&row.state.conversation), None, 1)?;
             dated.push((newest.first().and_then(|(key, _)| place(key)).map(|(_, id)| id), row));
         }

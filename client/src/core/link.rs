@@ -1,5 +1,6 @@
 //! The connection to the home: hello, sign-in, bringing the account back to an emptied home, key packages, resuming.
 
+use super::key_packages::{KEY_PACKAGES_FULL, KEY_PACKAGES_LOW};
 use super::rows::{self, CursorRow, GroupRow};
 use super::{Device, DeviceError, Output, Random, whispers};
 use roost_crypto::identity_log::VerifiedLog;
@@ -12,11 +13,6 @@ use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
 use std::collections::BTreeMap;
 
-/// Below this many key packages at the home, new ones are made.
-const KEY_PACKAGES_LOW: u32 = 10;
-/// So many are there afterwards.
-const KEY_PACKAGES_FULL: u32 = 20;
-
 /// Shortest pause before a conversation that the home refused for now is shown to it again, milliseconds.
 const INTRODUCE_PAUSE_MS: u64 = 5_000;
 
@@ -24,9 +20,12 @@ const INTRODUCE_PAUSE_MS: u64 = 5_000;
 pub(super) enum Pending {
     SignIn,
     Restore,
-    KeyPackages,
+    /// With when the one of last resort was made that is among them.
+    KeyPackages(Option<u64>),
     /// With the position that is true once the home has answered.
     Resume(CursorRow),
+    /// Something is missing: the home is asked for it again.
+    AskAgain,
     Resolve(Handle),
     FetchKeyPackages(AccountId),
     Create(AccountId, GroupId),
@@ -37,6 +36,7 @@ pub(super) enum Pending {
     Commit(u64, GroupId, OperationId),
     FetchTree(GroupId, u64),
     FetchParticipants(GroupId),
+    FetchCommits(GroupId),
     Accuse,
     Submit(MessageId),
     /// With the log that was sent.
@@ -67,6 +67,8 @@ pub(super) struct Link {
     pending: BTreeMap<u64, Pending>,
     /// Groups entered on this connection: each used up a key package.
     pub joined: u32,
+    /// The home did not take a key package of last resort: not before then it is asked again, milliseconds since 1970.
+    pub last_resort_not_before_ms: u64,
     /// Conversations that the home refused for now, and when they are shown to it again, milliseconds since 1970.
     untaken: BTreeMap<AccountId, u64>,
 }
@@ -82,9 +84,19 @@ impl Link {
         self.ready && self.hello.as_ref().is_some_and(|hello| hello.hears_whispers)
     }
 
+    /// Whether the home is in this life of its store.
+    pub fn is_of(&self, life: &Incarnation) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.incarnation == *life)
+    }
+
+    /// Whether a key package of last resort is on its way.
+    pub fn is_putting_last_resort(&self) -> bool {
+        self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages(Some(_))))
+    }
+
     /// Whether the home also holds the key packages that it lacked: others can begin a conversation with us.
     pub fn is_reachable(&self) -> bool {
-        self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages))
+        self.ready && !self.pending.values().any(|pending| matches!(pending, Pending::KeyPackages(_)))
     }
 }
 
@@ -103,7 +115,10 @@ impl Device {
         self.leaves.disconnected();
         self.inbox.disconnected();
         self.intents.disconnected();
+        self.lost.disconnected();
         self.whispers.disconnected();
+        self.withheld.disconnected();
+        self.cross_check.disconnected();
     }
 
     pub(super) fn frame(&mut self, frame: ServerFrame, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
@@ -133,11 +148,19 @@ impl Device {
                 Some(Pending::Introduce(account)) => self.outbox.free(&account),
                 // A conversation that was not taken is shown again on the next connection, which the old cursor tells.
                 Some(Pending::Resume(cursor)) if self.link.untaken.is_empty() => {
-                    self.table.put(rows::cursor(), &cursor);
+                    // Where the home has moved it forward meanwhile, it stays.
+                    let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
+                    let further = known.filter(|known| known.incarnation == cursor.incarnation);
+                    if further.is_none_or(|known| known.after < cursor.after) {
+                        self.table.put(rows::cursor(), &cursor);
+                    }
                 }
                 Some(Pending::LinkAnswer) => self.link_answered(Ok(()), now_ms),
                 Some(Pending::AppendLog(log)) => self.log_appended(&log)?,
-                Some(Pending::KeyPackages) => self.staged.push(Output::KeyPackagesHeld),
+                Some(Pending::KeyPackages(made_at)) => {
+                    self.key_packages_held(made_at);
+                    self.staged.push(Output::KeyPackagesHeld);
+                }
                 _ => {}
             },
             ServerFrame::Resolved { id, handle_record, log, .. } => {
@@ -173,13 +196,23 @@ impl Device {
                     self.tree_part(group, epoch, total, part.as_slice())?;
                 }
             }
+            ServerFrame::Commits { id, entries } => {
+                if let Some(Pending::FetchCommits(group)) = self.answered(id) {
+                    self.commits_told(group, &entries, now_ms)?;
+                }
+            }
+            ServerFrame::Trimmed { inbox } => {
+                self.trimmed(inbox)?;
+                self.inbox_trimmed()?;
+            }
             ServerFrame::Participants { id, logs } => match self.answered(id) {
                 Some(Pending::FetchParticipants(group)) => self.participants_told(group, &logs, now_ms)?,
                 Some(Pending::FollowLogs(group)) => self.logs_told(group, &logs)?,
                 _ => {}
             },
-            ServerFrame::Accepted { id, .. } => {
+            ServerFrame::Accepted { id, feed, seq } => {
                 if let Some(Pending::Submit(message)) = self.answered(id) {
+                    self.reach_own(feed, seq, now_ms)?;
                     self.accepted(&message, now_ms)?;
                 }
             }
@@ -221,8 +254,8 @@ impl Device {
                 }
             }
             ServerFrame::LinkRequested { session, sealed } => self.link_requested(session, &sealed),
-            // A device that was away for long has its history from the archive. The others are for who signs nobody in.
-            ServerFrame::Trimmed { .. } | ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
+            // For who signs nobody in.
+            ServerFrame::Account { .. } | ServerFrame::LinkAnswered { .. } => {}
         }
         Ok(())
     }
@@ -233,15 +266,6 @@ impl Device {
         self.link.next_id += 1;
         self.link.pending.insert(id, pending);
         self.staged.push(Output::Send(Box::new(frame(id))));
-    }
-
-    /// Makes new key packages when many were used up on a long connection.
-    pub(super) fn refill_key_packages(&mut self) -> Result<(), DeviceError> {
-        if self.link.ready && self.link.joined >= KEY_PACKAGES_LOW {
-            let count = std::mem::take(&mut self.link.joined);
-            self.put_key_packages(count, false)?;
-        }
-        Ok(())
     }
 
     /// Shows conversations again that the home refused for now: until it takes them it refuses what others write in them.
@@ -303,6 +327,7 @@ impl Device {
     fn signed_in(&mut self, key_packages: u32, last_resort: bool) -> Result<(), DeviceError> {
         let Some(incarnation) = self.link.hello.as_ref().map(|hello| hello.incarnation) else { return Ok(()) };
         self.link.ready = true;
+        self.forget_key_packages(self.last_now_ms)?;
         self.leaves.look();
         self.staged.push(Output::SignedIn);
         let known: Option<CursorRow> = self.table.get(&rows::cursor())?;
@@ -335,21 +360,6 @@ impl Device {
         Ok(())
     }
 
-    fn put_key_packages(&mut self, count: u32, last_resort: bool) -> Result<(), DeviceError> {
-        let count = usize::try_from(count).unwrap_or(0);
-        let (packages, writes) = self.engine.groups.key_packages(&self.table, count, false)?;
-        self.table.apply_mls(writes);
-        let last_resort = if last_resort {
-            let (packages, writes) = self.engine.groups.key_packages(&self.table, 1, true)?;
-            self.table.apply_mls(writes);
-            packages.into_iter().next()
-        } else {
-            None
-        };
-        self.request(Pending::KeyPackages, |id| ClientFrame::PutKeyPackages { id, packages, last_resort });
-        Ok(())
-    }
-
     fn refused(
         &mut self,
         pending: Pending,
@@ -370,7 +380,8 @@ impl Device {
             Pending::FollowLogs(_) => self.logs_refused(),
             Pending::LinkAnswer => self.link_answered(Err(error), now_ms),
             Pending::SignIn | Pending::Restore | Pending::Resume(_) => self.disconnect(&error.message),
-            Pending::KeyPackages => {}
+            Pending::KeyPackages(_) => self.key_packages_refused(&error, now_ms),
+            Pending::AskAgain => {}
             Pending::Resolve(handle) => self.resolve_refused(&handle, error, random, now_ms)?,
             Pending::FetchKeyPackages(account) | Pending::Create(account, _) | Pending::Introduce(account) => {
                 self.outbox.free(&account);
@@ -386,6 +397,9 @@ impl Device {
                 }
             }
             Pending::IntroduceGroup | Pending::Accuse => {}
+            Pending::FetchForIntent(number, account) if error.code == Code::Busy => {
+                self.fetch_postponed(number, account, error, random, now_ms)?;
+            }
             Pending::FetchForIntent(number, account) => {
                 let resolve = matches!(error.code, Code::NotFound | Code::NotHome);
                 self.intent_failed(number, error, random, now_ms);
@@ -400,6 +414,7 @@ impl Device {
             Pending::FetchTree(group, _) | Pending::FetchParticipants(group) => {
                 self.joining_refused(group, &error, now_ms)?
             }
+            Pending::FetchCommits(group) => self.commits_refused(group, &error, now_ms),
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }

@@ -10,13 +10,14 @@ use super::rows::{self, AccountRow, DeviceNameRow};
 use super::{Device, Output, Random};
 use crate::error::Error;
 use roost_crypto::bytes::Bytes;
+use roost_crypto::code::{self, CodeError};
 use roost_crypto::codec;
 use roost_crypto::group::WriteSet;
 use roost_crypto::identity_log::{IdentityLog, LogError, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::labels;
-use roost_crypto::sealing::{NONCE_BYTES, StoreKey};
+use roost_crypto::sealing::{NONCE_BYTES, StoreKey, derive_key};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::LinkSession;
@@ -30,25 +31,30 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 /// What a code begins with, so that a person sees what it is.
-const CODE_PREFIX: &str = "roost-link-";
-/// Longest code, bytes.
-const CODE_BYTES_MAX: usize = 512;
+const CODE_PREFIX: &str = "ROOST-LINK-";
+/// Of the code.
+const CODE_VERSION: u8 = 1;
+/// Bytes of a code's secret: nobody tries 128 bits out.
+const SECRET_BYTES: usize = 16;
+/// Longest address of a home in a code, bytes.
+const SERVER_BYTES_MAX: usize = 255;
+/// Longest code, characters behind its beginning.
+const CODE_CHARACTERS_MAX: usize = ((1 + 32 + SECRET_BYTES + SERVER_BYTES_MAX + 4) * 8).div_ceil(5);
 
 /// What one device shows and another is given.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LinkCode {
     /// Whose device the other is to be.
     pub account: AccountId,
     /// Base URL of the home.
     pub server: String,
-    /// 32 random bytes.
-    secret: Bytes,
+    secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
 /// Why a text is no link code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no link code: copy the whole of what `roost chat link` shows on the other device")]
-pub struct BadLinkCode;
+#[error("no link code: {0}; copy the whole of what `roost chat link` shows on the other device")]
+pub struct BadLinkCode(#[from] CodeError);
 
 /// What a new device asks.
 #[derive(Serialize, Deserialize)]
@@ -93,32 +99,32 @@ pub struct LinkReport {
 impl LinkCode {
     /// The six digits of a key that came under the secret.
     fn digits(&self, key: &PublicKey) -> String {
-        let hash = labels::hash(labels::LINK_DIGITS, &[self.secret.as_slice(), key.as_bytes()]);
+        let hash = labels::hash(labels::LINK_DIGITS, &[&self.secret[..], key.as_bytes()]);
         let number = hash.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
         format!("{:06}", number % 1_000_000)
     }
 
-    fn key(&self) -> Option<StoreKey> {
-        let secret = Zeroizing::new(<[u8; 32]>::try_from(self.secret.as_slice()).ok()?);
-        Some(StoreKey::from_bytes(&secret))
+    fn key(&self) -> StoreKey {
+        StoreKey::from_bytes(&derive_key(&self.secret[..], labels::DERIVE_LINK_KEY, &[]))
     }
 
-    fn seal<T: Serialize>(&self, label: &str, value: &T, nonce: [u8; NONCE_BYTES]) -> Option<Bytes> {
+    fn seal<T: Serialize>(&self, label: &str, value: &T, nonce: [u8; NONCE_BYTES]) -> Bytes {
         let context = [label.as_bytes(), self.account.as_bytes()].concat();
-        Some(Bytes(self.key()?.seal(&context, &codec::encode(value), nonce)))
+        Bytes(self.key().seal(&context, &codec::encode(value), nonce))
     }
 
     fn open<T: serde::de::DeserializeOwned>(&self, label: &str, sealed: &Bytes, max: usize) -> Option<T> {
         let context = [label.as_bytes(), self.account.as_bytes()].concat();
-        let plain = self.key()?.open(&context, sealed.as_slice()).ok()?;
+        let plain = self.key().open(&context, sealed.as_slice()).ok()?;
         codec::decode(&plain, max).ok()
     }
 }
 
 impl fmt::Display for LinkCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(CODE_PREFIX)?;
-        codec::encode(self).iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        let server = self.server.as_bytes();
+        let bytes = [&[CODE_VERSION][..], self.account.as_bytes(), &self.secret[..], server].concat();
+        formatter.write_str(&code::write(CODE_PREFIX, &Zeroizing::new(bytes)))
     }
 }
 
@@ -133,19 +139,19 @@ impl FromStr for LinkCode {
     type Err = BadLinkCode;
 
     fn from_str(text: &str) -> Result<Self, BadLinkCode> {
-        let text = text.trim();
-        if text.len() > CODE_PREFIX.len() + 2 * CODE_BYTES_MAX {
-            return Err(BadLinkCode);
-        }
-        let digits = text
-            .strip_prefix(CODE_PREFIX)
-            .filter(|digits| digits.len() % 2 == 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let pairs = digits.ok_or(BadLinkCode)?.as_bytes().chunks_exact(2);
-        let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes: Option<Vec<u8>> = pairs.map(byte).collect();
-        let code: Self =
-            codec::decode_canonical(&bytes.ok_or(BadLinkCode)?, CODE_BYTES_MAX).map_err(|_| BadLinkCode)?;
-        code.key().map(|_| code.clone()).ok_or(BadLinkCode)
+        let bytes = code::read(CODE_PREFIX, text, CODE_CHARACTERS_MAX)?;
+        let read = || {
+            let (version, rest) = bytes.split_first()?;
+            let (account, rest) = rest.split_at_checked(32)?;
+            let (secret, server) = rest.split_at_checked(SECRET_BYTES)?;
+            let code = Self {
+                account: AccountId::from_slice(account)?,
+                server: std::str::from_utf8(server).ok()?.to_owned(),
+                secret: Zeroizing::new(secret.try_into().ok()?),
+            };
+            (*version == CODE_VERSION && !server.is_empty()).then_some(code)
+        };
+        read().ok_or(BadLinkCode(CodeError::Version))
     }
 }
 
@@ -200,13 +206,13 @@ impl NewDevice {
         self.code.digits(&self.key.public_key())
     }
 
-    /// What it asks; `None` never of a code that was read.
-    pub fn request(&self, id: u64, random: Random<'_>) -> Option<ClientFrame> {
+    /// What it asks.
+    pub fn request(&self, id: u64, random: Random<'_>) -> ClientFrame {
         let mut nonce = [0; NONCE_BYTES];
         random(&mut nonce);
         let request = Request { key: self.key.public_key(), name: self.name.clone() };
-        let sealed = self.code.seal(labels::LINK_REQUEST, &request, nonce)?;
-        Some(ClientFrame::LinkRequest { id, account: self.code.account, session: self.session, sealed })
+        let sealed = self.code.seal(labels::LINK_REQUEST, &request, nonce);
+        ClientFrame::LinkRequest { id, account: self.code.account, session: self.session, sealed }
     }
 
     /// Checks the answer that came through `home` and gives the rows of the device, and the handle of its account.
@@ -243,10 +249,9 @@ impl NewDevice {
 impl Device {
     /// Offers to link a device; an offer of before is given up.
     pub fn offer_link(&mut self, random: Random<'_>) -> LinkCode {
-        let mut secret = Zeroizing::new([0; 32]);
+        let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         random(&mut secret[..]);
-        let code =
-            LinkCode { account: self.me.account, server: self.me.row.server.clone(), secret: Bytes(secret.to_vec()) };
+        let code = LinkCode { account: self.me.account, server: self.me.row.server.clone(), secret };
         self.offer = Some(Offer { code: code.clone(), asked: None, accepted: false, sent: false, ended: None });
         code
     }
@@ -316,7 +321,7 @@ impl Device {
         let answer = Answer { log: self.me.log.log().clone(), handle, handle_record, org, archive_key };
         let mut nonce = [0; NONCE_BYTES];
         random(&mut nonce);
-        let Some(sealed) = offer.code.seal(labels::LINK_ANSWER, &answer, nonce) else { return };
+        let sealed = offer.code.seal(labels::LINK_ANSWER, &answer, nonce);
         let session = *session;
         offer.sent = true;
         self.request(Pending::LinkAnswer, |id| ClientFrame::LinkAnswer { id, session, sealed });

@@ -1,6 +1,6 @@
 //! What people see of messages: how far a sent one came, and what was received.
 
-use roost_crypto::ids::DeviceId;
+use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::refusal::Refusal;
 use serde::{Deserialize, Serialize};
@@ -64,14 +64,18 @@ pub struct ReceivedMessage {
     pub name: Option<String>,
     /// The device that sealed it.
     pub device: DeviceId,
-    /// Its kind: `text`, `rich_text`, or one that this version does not know.
+    /// Its kind: `text`, `rich_text`, `timer`, or one that this version does not know.
     pub kind: String,
     /// The text; empty for an unknown kind.
     pub text: String,
     /// The message that it answers.
     pub reply: Option<MessageId>,
+    /// Accounts that it mentions.
+    pub mentions: Vec<AccountId>,
     /// Seconds after which it disappears here.
     pub expires_after_s: Option<u64>,
+    /// Of a `timer`: seconds after which what is said from now on goes, 0 for never.
+    pub timer_s: Option<u64>,
     /// When its author says it was written.
     pub sent_at: u64,
     /// When it was stored here.

@@ -11,32 +11,43 @@ pub mod account;
 mod archive;
 mod changes;
 mod contacts;
+mod cross_check;
 pub mod devices;
 mod groups;
 pub mod history;
 mod inbox;
+mod key_packages;
 mod leaves;
 mod link;
 pub mod linking;
 mod many;
+pub mod mentions;
 pub mod message;
 mod outbox;
 pub mod people;
+mod pictures;
 mod recipient;
+mod renewal;
+mod reseal;
 pub mod restore;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod verification;
+mod warnings;
 mod whispers;
+mod withheld;
 
 pub use changes::Extras;
+pub use leaves::LeavesReport;
 pub use many::{
     ConversationReport, EquivocationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport,
 };
 pub use recipient::Recipient;
 pub use rows::AccountRow;
 pub use verification::KeyChange;
+pub use warnings::{Cause, Warning};
 pub use whispers::{PresenceReport, Seen};
 
 use self::message::{MessageReport, ReceivedMessage, Status};
@@ -96,6 +107,14 @@ pub enum Output {
         /// Why.
         reason: &'static str,
     },
+    /// What was told as a gap is none any more: it was shown after all, or there was nothing to show.
+    GapClosed {
+        /// Which message.
+        message: MessageId,
+    },
+    /// This device was restored from an old copy, or was away for too long: it comes back to the conversation by itself, and what
+    /// was said meanwhile is asked for, as far as it is known of.
+    StateLost(ConversationId),
     /// An intent of [`Device::create_group`] or [`Device::change_group`] is true, or never will be.
     Intent(IntentReport),
     /// The people of a conversation have changed.
@@ -133,6 +152,8 @@ pub enum Output {
     Presence(PresenceReport),
     /// The hub of a conversation was proven to lie: nobody can be added or removed until a successor follows it.
     Equivocation(EquivocationReport),
+    /// What is wrong with a conversation has changed: [`Device::warnings_of`] tells.
+    Warned(ConversationId),
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -200,10 +221,15 @@ pub struct Device {
     history: history::History,
     archive: archive::Archive,
     people: people::People,
+    pictures: pictures::Pictures,
     whispers: whispers::Whispers,
+    reseals: reseal::Reseals,
+    withheld: withheld::Withheld,
+    cross_check: cross_check::CrossCheck,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
     intents: many::Intents,
+    lost: many::Lost,
     /// Handles that are wanted for their own sake.
     wanted: BTreeSet<Handle>,
     /// What the clock showed last.
@@ -255,9 +281,14 @@ impl Device {
             history: history::History::default(),
             archive: archive::Archive::default(),
             people: people::People::default(),
+            pictures: pictures::Pictures::default(),
             whispers: whispers::Whispers::default(),
+            reseals: reseal::Reseals::default(),
+            withheld: withheld::Withheld::default(),
+            cross_check: cross_check::CrossCheck::default(),
             groups: BTreeMap::new(),
             intents: many::Intents::default(),
+            lost: many::Lost::default(),
             wanted: BTreeSet::new(),
             last_now_ms: 0,
             staged: Vec::new(),
@@ -272,7 +303,11 @@ impl Device {
         opened.load_inbox()?;
         opened.load_history()?;
         opened.load_people()?;
+        opened.load_pictures()?;
         opened.load_archive()?;
+        opened.load_reseals()?;
+        opened.load_withheld()?;
+        opened.load_cross_check()?;
         Ok(opened)
     }
 
@@ -305,19 +340,25 @@ impl Device {
             return Ok(self.table.take_writes());
         }
         self.tell_profile(&mut *random, now_ms)?;
+        self.tell_picture(&mut *random, now_ms)?;
         self.leave_again(&mut *random, now_ms)?;
         self.tell_about(&mut *random, now_ms)?;
         self.make_receipts(&mut *random, now_ms)?;
-        self.refill_key_packages()?;
+        self.pump_reseals(&mut *random, now_ms)?;
+        self.refill_key_packages(now_ms)?;
         self.introduce_again(now_ms)?;
         self.pump_devices();
         self.pump_link(&mut *random);
         self.pump_leaves(now_ms)?;
+        self.pump_lost(&mut *random, now_ms)?;
+        self.pump_renewals(now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.pump_archive(&mut *random, now_ms)?;
         self.pump_whispers(random, now_ms)?;
+        self.pump_withheld(now_ms)?;
+        self.pump_cross_check(now_ms)?;
         self.ready.extend(self.staged.drain(..));
         Ok(self.table.take_writes())
     }
@@ -329,7 +370,11 @@ impl Device {
             self.outbox.due_at_once();
             self.inbox.name_no_longer();
             self.intents.due_at_once();
+            self.lost.due_at_once();
             self.whispers.due_at_once(now_ms);
+            self.reseals.due_at_once();
+            self.withheld.due_at_once();
+            self.cross_check.disconnected();
         }
         self.last_now_ms = now_ms;
     }
@@ -349,10 +394,15 @@ impl Device {
             self.inbox_wake_at(),
             self.link_wake_at(),
             self.leaves_wake_at(),
+            self.renewals_wake_at(),
             self.intents_wake_at(),
+            self.lost_wake_at(),
             self.history_wake_at(),
             self.archive_wake_at(),
             self.whispers_wake_at(),
+            self.reseals_wake_at(),
+            self.withheld_wake_at(),
+            self.cross_check_wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }

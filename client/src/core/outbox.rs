@@ -211,7 +211,7 @@ impl Device {
             return Err(Error::TextTooLong { max: limits::TEXT_BYTES_MAX, got: text.len() });
         }
         let address = self.address(to)?;
-        let body = extras.body(text);
+        let body = self.with_timer(extras, address.place.as_ref())?.body(text);
         body.check()?;
         let account = address.account();
         self.active(now_ms);
@@ -257,6 +257,9 @@ impl Device {
     }
 
     pub(super) fn make_receipts(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
+        if !self.settings().delivery_receipts {
+            self.outbox.due_receipts.clear();
+        }
         for (target, (account, mut ids)) in std::mem::take(&mut self.outbox.due_receipts) {
             // A receipt that waits unsealed takes the new ones along: two people who write fast cost one submission.
             if let Some((id, row, mut earlier)) = self.waiting_receipt(&target)?
@@ -524,9 +527,13 @@ impl Device {
         self.seen_in(&group)
     }
 
-    fn seen_in(&self, group: &GroupId) -> Result<Vec<FeedHead>, DeviceError> {
+    /// Of more feeds than one message names, the next message names the following ones: none is withheld for ever unseen.
+    pub(super) fn seen_in(&self, group: &GroupId) -> Result<Vec<FeedHead>, DeviceError> {
         let heads = self.table.scan::<FeedHead>(&rows::feeds_of(group))?;
-        Ok(heads.into_iter().map(|(_, head)| head).take(limits::FEED_HEADS_MAX).collect())
+        let (count, max) = (heads.len(), limits::FEED_HEADS_MAX);
+        let order = usize::try_from(self.outbox.next_order).unwrap_or(0);
+        let from = if count > max { order.wrapping_mul(max).checked_rem(count).unwrap_or(0) } else { 0 };
+        Ok(heads.into_iter().map(|(_, head)| head).cycle().skip(from).take(count.min(max)).collect())
     }
 
     fn pump_target(&mut self, target: &Target, now_ms: u64) -> Result<(), DeviceError> {
@@ -639,13 +646,17 @@ impl Device {
                 }
                 row.account = Some(account);
                 row.conversation = Some(ConversationId::direct(&self.me.account, &account));
+                self.keep_audience(&group, epoch, vec![self.me.account, account]);
             } else if let Target::Conversation(conversation) = &row.target
                 && let Some(known) = self.conversation(conversation)?
             {
                 let others = known.state.participants.iter().map(|participant| participant.account);
                 row.waiting = others.filter(|account| *account != self.me.account).collect();
                 epoch = epoch::of(known.state.term, sealed.epoch);
+                let all = known.state.participants.iter().map(|participant| participant.account).collect();
+                self.keep_audience(&group, epoch, all);
             }
+            self.keep_sent(id, (group, epoch), &row.content);
             row.sealed = Some(SealedRow { group, epoch, payload: sealed.ciphertext });
             self.table.put(rows::outbox(&id), &row);
         }

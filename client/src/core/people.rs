@@ -43,6 +43,9 @@ pub struct Settings {
     pub accept_strangers: bool,
     /// Whether authors hear that their messages were read.
     pub read_receipts: bool,
+    /// Whether authors hear that their messages are on this device.
+    #[serde(default = "on")]
+    pub delivery_receipts: bool,
     /// What we want to be called.
     pub profile: Option<String>,
     /// Whether an archive is kept at the home, sealed, for devices to come.
@@ -53,8 +56,20 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { accept_strangers: false, read_receipts: true, profile: None, backup: true, presence: true }
+        Self {
+            accept_strangers: false,
+            read_receipts: true,
+            delivery_receipts: true,
+            profile: None,
+            backup: true,
+            presence: true,
+        }
     }
+}
+
+/// What a row of before there was the choice means.
+fn on() -> bool {
+    true
 }
 
 /// A stranger who wants to write.

@@ -19,16 +19,24 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 const ACCOUNT: u8 = b'a';
 const ARCHIVE: u8 = b'A';
 pub(super) const ABOUT: u8 = b'b';
+const ANSWERED: u8 = b'Q';
+pub(super) const ABOUT_PICTURE: u8 = b'V';
 const ASTRAY: u8 = b'G';
+const AUDIENCE: u8 = b'P';
 const BRANCH: u8 = b'B';
+pub(super) const BROKEN: u8 = b'X';
 const DONE: u8 = b'O';
 const EQUIVOCATION: u8 = b'E';
 const HEAD: u8 = b'H';
+const LATER: u8 = b'J';
+const LEAF: u8 = b'U';
 const LINEAGE: u8 = b'L';
 const CREATION: u8 = b'C';
 pub(super) const CONTACT: u8 = b'c';
@@ -37,28 +45,54 @@ pub(super) const CONVERSATION: u8 = b'n';
 pub(super) const DIRTY: u8 = b'D';
 const DEDUPE: u8 = b'd';
 pub(super) const DEVICE_NAME: u8 = b'N';
-const FEED: u8 = b'f';
+pub(super) const FEED: u8 = b'f';
 pub(super) const GROUP: u8 = b'g';
 pub(super) const HISTORY: u8 = b'h';
 const CURSOR: u8 = b'i';
 pub(super) const INTENT: u8 = b'w';
 pub(super) const INVITATION: u8 = b'v';
+pub(super) const FOLLOWED: u8 = b'F';
 pub(super) const JOINING: u8 = b'j';
+pub(super) const MISSING: u8 = b'M';
+const LAST_RESORT: u8 = b'Z';
+pub(super) const MADE: u8 = b'W';
 const MLS: u8 = b'm';
+pub(super) const OLD_LOG: u8 = b'l';
 pub(super) const OUTBOX: u8 = b'o';
 pub(super) const PARKED: u8 = b'k';
 pub(super) const PEER: u8 = b'p';
 pub(super) const PENDING: u8 = b'e';
+pub(super) const LOST: u8 = b'R';
 pub(super) const ORG: u8 = b'q';
+pub(super) const OWN_PICTURE: u8 = b'I';
 pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
+pub(super) const PICTURE: u8 = b'Y';
 pub(super) const DRAFT: u8 = b't';
+const RESEAL_KEY: u8 = b'K';
+pub(super) const SENT: u8 = b'S';
 pub(super) const SETTINGS: u8 = b'x';
 pub(super) const KEY_CHANGE: u8 = b'y';
+pub(super) const SEEN: u8 = b'u';
+pub(super) const TIMER: u8 = b'T';
 const WAITING: u8 = b'z';
 
 /// The kinds of rows that the account's other devices are to have.
-pub(super) const ARCHIVED: &[u8] = &[HISTORY, PERSON, SETTINGS, DRAFT, CONTACT, PEER, ORG, ABOUT, DEVICE_NAME];
+pub(super) const ARCHIVED: &[u8] = &[
+    HISTORY,
+    PERSON,
+    PICTURE,
+    OWN_PICTURE,
+    SETTINGS,
+    DRAFT,
+    CONTACT,
+    PEER,
+    ORG,
+    ABOUT,
+    ABOUT_PICTURE,
+    TIMER,
+    DEVICE_NAME,
+];
 
 /// Who this device is.
 #[derive(Clone, Serialize, Deserialize)]
@@ -88,7 +122,7 @@ pub(super) struct PeerRow {
 }
 
 /// A group of a conversation.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct GroupRow {
     pub conversation: ConversationId,
     pub peer: AccountId,
@@ -168,6 +202,8 @@ pub(super) struct PersonRow {
     pub profile: Option<(MessageId, String)>,
     /// The profile of ours that it was told.
     pub told: Option<String>,
+    /// When the picture of ours that it was told was chosen.
+    pub picture_told: Option<u64>,
     /// Milliseconds since 1970: among devices of an account the later word counts.
     pub changed_at: u64,
 }
@@ -194,6 +230,13 @@ pub(super) struct KeyChangeRow {
     pub seen_at: u64,
     /// The person saw it.
     pub shown: bool,
+}
+
+/// When somebody last did something, by its own word, and when that was heard, milliseconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SeenRow {
+    pub last_active_at: u64,
+    pub heard_at: u64,
 }
 
 /// How far the inbox is read.
@@ -243,6 +286,35 @@ pub(super) fn about(conversation: &ConversationId) -> Vec<u8> {
     key(ABOUT, &[conversation.as_bytes()])
 }
 
+pub(super) fn about_picture(conversation: &ConversationId) -> Vec<u8> {
+    key(ABOUT_PICTURE, &[conversation.as_bytes()])
+}
+
+pub(super) fn timer(conversation: &ConversationId) -> Vec<u8> {
+    key(TIMER, &[conversation.as_bytes()])
+}
+
+pub(super) fn own_picture() -> Vec<u8> {
+    vec![OWN_PICTURE]
+}
+
+pub(super) fn picture(account: &AccountId) -> Vec<u8> {
+    key(PICTURE, &[account.as_bytes()])
+}
+
+pub(super) fn seen(account: &AccountId) -> Vec<u8> {
+    key(SEEN, &[account.as_bytes()])
+}
+
+pub(super) fn last_resort() -> Vec<u8> {
+    vec![LAST_RESORT]
+}
+
+/// Private halves of key packages, by when they go.
+pub(super) fn made(until: u64, first: &[u8]) -> Vec<u8> {
+    key(MADE, &[&until.to_be_bytes(), first])
+}
+
 pub(super) fn invitation(conversation: &ConversationId) -> Vec<u8> {
     key(INVITATION, &[conversation.as_bytes()])
 }
@@ -259,6 +331,11 @@ pub(super) fn astray(group: &GroupId) -> Vec<u8> {
     key(ASTRAY, &[group.as_bytes()])
 }
 
+/// A group whose state this device has lost.
+pub(super) fn lost(group: &GroupId) -> Vec<u8> {
+    key(LOST, &[group.as_bytes()])
+}
+
 pub(super) fn branch(group: &GroupId) -> Vec<u8> {
     key(BRANCH, &[group.as_bytes()])
 }
@@ -266,6 +343,11 @@ pub(super) fn branch(group: &GroupId) -> Vec<u8> {
 /// How a group began; absent for a device that joined later. Apart from the group's row, which is read far more often.
 pub(super) fn creation(group: &GroupId) -> Vec<u8> {
     key(CREATION, &[group.as_bytes()])
+}
+
+/// Since when our leaf of a group is as it is.
+pub(super) fn leaf(group: &GroupId) -> Vec<u8> {
+    key(LEAF, &[group.as_bytes()])
 }
 
 pub(super) fn lineage(group: &GroupId) -> Vec<u8> {
@@ -311,6 +393,30 @@ pub(super) fn parked(group: &GroupId, number: u64) -> Vec<u8> {
 
 pub(super) fn outbox(id: &MessageId) -> Vec<u8> {
     key(OUTBOX, &[id.as_bytes()])
+}
+
+/// A message of ours, for whoever could not open it.
+pub(super) fn sent(id: &MessageId) -> Vec<u8> {
+    key(SENT, &[id.as_bytes()])
+}
+
+/// Who took part in an epoch in which we said something.
+pub(super) fn audience(group: &GroupId, epoch: u64) -> Vec<u8> {
+    key(AUDIENCE, &[group.as_bytes(), &epoch.to_be_bytes()])
+}
+
+/// A message that we could not open.
+pub(super) fn missing(group: &GroupId, device: &DeviceId, message: &MessageId) -> Vec<u8> {
+    key(MISSING, &[group.as_bytes(), device.as_bytes(), message.as_bytes()])
+}
+
+pub(super) fn reseal_key() -> Vec<u8> {
+    vec![RESEAL_KEY]
+}
+
+/// How much an account was given again.
+pub(super) fn answered(account: &AccountId) -> Vec<u8> {
+    key(ANSWERED, &[account.as_bytes()])
 }
 
 pub(super) fn received(order: u64) -> Vec<u8> {
@@ -371,11 +477,39 @@ pub(super) fn feeds_of(group: &GroupId) -> Vec<u8> {
     key(FEED, &[group.as_bytes()])
 }
 
+/// How far a feed goes by more than what came of it, and what is missing; absent where nothing is.
+pub(super) fn followed(feed: &FeedId) -> Vec<u8> {
+    let FeedId { group, node, incarnation } = feed;
+    key(FOLLOWED, &[group.as_bytes(), node.public_key().as_bytes(), incarnation.as_bytes()])
+}
+
+pub(super) fn followed_of(group: &GroupId) -> Vec<u8> {
+    key(FOLLOWED, &[group.as_bytes()])
+}
+
+/// There where the feeds of a group concern us from some later position on, not from the first.
+pub(super) fn later(group: &GroupId) -> Vec<u8> {
+    key(LATER, &[group.as_bytes()])
+}
+
+/// A change of a group that its hub put in order and that this device does not follow.
+pub(super) fn broken(group: &GroupId) -> Vec<u8> {
+    key(BROKEN, &[group.as_bytes()])
+}
+
+/// A newer log of an account than the home tells of.
+pub(super) fn old_log(account: &AccountId) -> Vec<u8> {
+    key(OLD_LOG, &[account.as_bytes()])
+}
+
 fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![kind];
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
 }
+
+/// Rows that stay read: a conversation of a hundred has about 10 KiB.
+const READ_MAX: usize = 128;
 
 /// The value of an organisation's row: the first id that was seen for a name.
 pub(super) type OrgRow = OrgId;
@@ -383,6 +517,8 @@ pub(super) type OrgRow = OrgId;
 /// All rows of the device in memory, and what changed since it was last asked.
 pub(super) struct Table {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Rows that are looked at again and again, as [`Table::look`] has read them.
+    read: RefCell<BTreeMap<Vec<u8>, Box<dyn Any + Send>>>,
     writes: WriteSet,
     /// Keys of rows of the kinds that are archived which got another value.
     changed: BTreeSet<Vec<u8>>,
@@ -390,7 +526,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
-        Self { rows, writes: WriteSet::default(), changed: BTreeSet::new() }
+        Self { rows, read: RefCell::default(), writes: WriteSet::default(), changed: BTreeSet::new() }
     }
 
     pub fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
@@ -437,12 +573,35 @@ impl Table {
         self.rows.get(key).map(|value| decode(value)).transpose()
     }
 
+    /// As [`Self::get`], for rows that are looked at several times with each message: the state of a conversation of a hundred
+    /// takes as long to read as the message to open. Each kind of row is of one type.
+    pub fn look<T: DeserializeOwned + Clone + Send + 'static>(&self, key: &[u8]) -> Result<Option<T>, DeviceError> {
+        if let Some(known) = self.read.borrow().get(key).and_then(|known| known.downcast_ref::<T>()) {
+            return Ok(Some(known.clone()));
+        }
+        let row: Option<T> = self.get(key)?;
+        if let Some(row) = &row {
+            let mut read = self.read.borrow_mut();
+            if read.len() >= READ_MAX {
+                read.clear();
+            }
+            read.insert(key.to_vec(), Box::new(row.clone()));
+        }
+        Ok(row)
+    }
+
     pub fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, T)>, DeviceError> {
         self.rows
             .range(prefix.to_vec()..)
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| Ok((key.clone(), decode(value)?)))
             .collect()
+    }
+
+    /// The keys of the rows under a prefix.
+    pub fn keys_under(&self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let under = self.rows.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        under.map(|(key, _)| key.clone()).collect()
     }
 
     /// How many rows there are under a prefix.
@@ -468,6 +627,7 @@ impl Table {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.read.get_mut().remove(&key);
         let before = match &value {
             Some(value) => self.rows.insert(key.clone(), value.clone()),
             None => self.rows.remove(&key),
@@ -483,6 +643,10 @@ impl Table {
 impl Rows for Table {
     fn row(&self, mls_key: &[u8]) -> Option<Vec<u8>> {
         self.rows.get(&key(MLS, &[mls_key])).cloned()
+    }
+
+    fn holds(&self, mls_key: &[u8], value: Option<&[u8]>) -> bool {
+        self.rows.get(&key(MLS, &[mls_key])).map(Vec::as_slice) == value
     }
 }
 

@@ -5,10 +5,13 @@ mod archive;
 mod devices;
 mod hostile;
 mod hubs;
+mod key_packages;
 mod kinds;
 mod many;
 mod people;
 mod refusals;
+mod renewal;
+mod sealed;
 mod whispers;
 
 use super::account::NewAccount;
@@ -25,6 +28,7 @@ use roost_protocol::conversation::{ConversationHead, Creation};
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FirstContact, payload_hash};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, Hash, Incarnation, MessageId};
+use roost_protocol::limits;
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord, SignedOrgRecord};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ArchiveChunk, ClientFrame, LookupReport, LookupSource, ServerFrame, verify_sign_in};
@@ -39,6 +43,13 @@ struct Home {
     incarnation: Incarnation,
     accounts: BTreeMap<AccountId, (IdentityLog, Signed, DeviceId)>,
     pools: BTreeMap<AccountId, VecDeque<Bytes>>,
+    /// Key packages of last resort that were put, in their order.
+    last_resorts: BTreeMap<AccountId, Vec<Bytes>>,
+    /// It gives those out and none of the pools.
+    gives_last_resort: bool,
+    takes_no_key_packages: bool,
+    /// Whose key packages it did not take.
+    key_packages_refused: Vec<AccountId>,
     standing: BTreeMap<ConversationId, (Signed, Creation)>,
     heads: BTreeMap<GroupId, (u64, Hash)>,
     submitted: BTreeMap<(DeviceId, MessageId, u32), u64>,
@@ -130,14 +141,20 @@ impl Home {
                 let org = org_record(&self.org, &self.node);
                 tell(ServerFrame::SignedUp { id, handle_record, org });
             }
-            ClientFrame::PutKeyPackages { id, packages, .. } => {
+            ClientFrame::PutKeyPackages { id, .. } if self.takes_no_key_packages => {
+                self.key_packages_refused.push(from);
+                tell(refuse(id, Code::Busy));
+            }
+            ClientFrame::PutKeyPackages { id, packages, last_resort } => {
+                self.last_resorts.entry(from).or_default().extend(last_resort);
                 self.pools.entry(from).or_default().extend(packages);
                 tell(ServerFrame::Done { id });
             }
             ClientFrame::Resolve { id, handle } => {
-                let found = self.accounts.values().find(|(_, record, _)| {
-                    HandleRecord::verify(record, NOW_MS / 1000).is_ok_and(|record| record.handle == handle)
-                });
+                let found = self
+                    .accounts
+                    .values()
+                    .find(|(_, record, _)| named(record).is_some_and(|record| record.handle == handle));
                 match found.cloned() {
                     Some((log, handle_record, _)) => {
                         let lookup = LookupReport { source: LookupSource::Local, hops: 0, messages: 0, ms: 0 };
@@ -151,7 +168,12 @@ impl Home {
             }
             ClientFrame::FetchKeyPackages { id, account } => {
                 let pool = if self.swaps { from } else { account };
-                match self.pools.get_mut(&pool).and_then(VecDeque::pop_front) {
+                let newest = self.last_resorts.get(&pool).and_then(|packages| packages.last().cloned());
+                let package = match self.gives_last_resort {
+                    true => newest,
+                    false => self.pools.get_mut(&pool).and_then(VecDeque::pop_front),
+                };
+                match package {
                     Some(package) => {
                         let (log, _, device) = self.accounts[&account].clone();
                         tell(ServerFrame::KeyPackages { id, log, packages: vec![(device, package)] });
@@ -304,6 +326,11 @@ impl Home {
 
 const NOW_MS: u64 = 1_795_000_000_000;
 
+/// What a handle record says, whether its time is over or not.
+fn named(record: &Signed) -> Option<HandleRecord> {
+    codec::decode_canonical(record.bytes.as_slice(), limits::DHT_VALUE_BYTES_MAX).ok()
+}
+
 fn org_record(org: &SecretKey, node: &SecretKey) -> SignedOrgRecord {
     let id = NodeId::of(node.public_key());
     let node_address = NodeAddress { node: id, addrs: vec![], web: String::new(), region: String::new(), weight: 1 };
@@ -326,6 +353,10 @@ impl World {
             incarnation: Incarnation([1; 16]),
             accounts: BTreeMap::new(),
             pools: BTreeMap::new(),
+            last_resorts: BTreeMap::new(),
+            gives_last_resort: false,
+            takes_no_key_packages: false,
+            key_packages_refused: Vec::new(),
             standing: BTreeMap::new(),
             heads: BTreeMap::new(),
             submitted: BTreeMap::new(),

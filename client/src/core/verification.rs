@@ -8,7 +8,8 @@ use super::rows::{self, KEY_CHANGE, KeyChangeRow, PeerRow, PersonRow, Target};
 use super::{Device, DeviceError, Output};
 use crate::error::Error;
 use roost_crypto::ids::AccountId;
-use roost_crypto::safety_number::SafetyNumber;
+use roost_crypto::keys::PublicKey;
+use roost_crypto::safety_number::{SafetyCode, SafetyNumber};
 use roost_protocol::handle::Handle;
 use roost_protocol::refusal::{Code, Refusal};
 use serde::Serialize;
@@ -49,22 +50,36 @@ impl Device {
     /// # Errors
     /// [`Error::UnknownPerson`], [`Error::DigitsDiffer`] change nothing; after [`Error::Device`] drop the device.
     pub fn verify(&mut self, whom: &Whom, digits: Option<&str>) -> Result<SafetyNumber, Error> {
-        let account = match whom {
-            Whom::Handle(handle) => self.newest_account_of(handle)?.ok_or(Error::UnknownPerson)?,
-            Whom::Account(account) => *account,
-        };
-        let root = self.root_of(&account)?.ok_or(Error::UnknownPerson)?;
+        let (account, root) = self.compared(whom)?;
         let number = SafetyNumber::of(self.root(), &root);
         let squeezed = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>();
         if digits.is_some_and(|digits| squeezed(digits) != number.digits()) {
             return Err(Error::DigitsDiffer);
         }
-        if let Whom::Handle(handle) = whom {
-            self.accept_key(handle)?;
-        }
-        let person = PersonRow { verified: true, ..self.person(&account)? };
-        self.put_person(&account, person);
+        self.is_the_same(whom, account)?;
         Ok(number)
+    }
+
+    /// The code that the other device shows was read here: it has the same two roots, or somebody stands between.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_code(&mut self, whom: &Whom, code: &SafetyCode) -> Result<SafetyNumber, Error> {
+        let (account, root) = self.compared(whom)?;
+        if *code != SafetyCode::of(&root, self.root()) {
+            return Err(Error::DigitsDiffer);
+        }
+        self.is_the_same(whom, account)?;
+        Ok(SafetyNumber::of(self.root(), &root))
+    }
+
+    /// The code that the other device is to read.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::Device`].
+    pub fn safety_code(&self, whom: &Whom) -> Result<SafetyCode, Error> {
+        let (_, root) = self.compared(whom)?;
+        Ok(SafetyCode::of(self.root(), &root))
     }
 
     /// Takes the account over that is now behind a handle, unverified. `false` if it never changed.
@@ -143,6 +158,25 @@ impl Device {
         let hint = "compare safety numbers, then `roost chat verify` or `roost chat accept-key`";
         self.outbox.route(&Target::Handle(handle.clone())).is_held(Refusal::later(Code::BadLog, message, hint));
         true
+    }
+
+    /// Whose safety number is meant, and its root.
+    fn compared(&self, whom: &Whom) -> Result<(AccountId, PublicKey), Error> {
+        let account = match whom {
+            Whom::Handle(handle) => self.newest_account_of(handle)?.ok_or(Error::UnknownPerson)?,
+            Whom::Account(account) => *account,
+        };
+        Ok((account, self.root_of(&account)?.ok_or(Error::UnknownPerson)?))
+    }
+
+    /// What was compared is the same; a changed key is taken over with it.
+    fn is_the_same(&mut self, whom: &Whom, account: AccountId) -> Result<(), DeviceError> {
+        if let Whom::Handle(handle) = whom {
+            self.accept_key(handle)?;
+        }
+        let person = PersonRow { verified: true, ..self.person(&account)? };
+        self.put_person(&account, person);
+        Ok(())
     }
 
     fn name(&mut self, account: &AccountId, handle: Option<&Handle>) -> Result<(), DeviceError> {

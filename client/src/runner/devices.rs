@@ -3,6 +3,7 @@
 use super::sign_up::{ANSWER_TIMEOUT, HalfDirectory, answer, bad, is_taken};
 use super::socket::Socket;
 use super::{Session, now_ms};
+use crate::core::Device;
 use crate::core::devices::{DeviceReport, LogChange};
 use crate::core::linking::{LinkCode, LinkReport, NewDevice};
 use crate::core::restore::RestoredAccount;
@@ -94,7 +95,7 @@ pub async fn link_account(
     let half = HalfDirectory::new(at.dir)?;
     let store = Store::create(&half.0, at.passphrase_file)?;
     let request = device.request(1, &mut |bytes| drawn.fill(bytes));
-    socket.send(vec![request.ok_or_else(|| bad("the code has no secret"))?]).await?;
+    socket.send(vec![request]).await?;
     match answer(&mut socket).await? {
         ServerFrame::Done { .. } => {}
         ServerFrame::Refused { error, .. } => return Err(Error::Refused(error)),
@@ -143,7 +144,7 @@ impl Session {
     pub async fn revoke(&self, whom: DeviceId, timeout: Duration) -> Result<(), Error> {
         let change = LogChange::Revoke(whom);
         self.with(move |device, _, _| device.change_log(change)).await?;
-        self.until(timeout, async |session| session.with(move |device, _, _| device.log_change(&change)).await).await
+        self.until(timeout, move |device| device.log_change(&change)).await
     }
 
     /// Offers to link a device with the code that this gives.
@@ -159,7 +160,19 @@ impl Session {
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Closed`].
     pub async fn link_asked(&self, timeout: Duration) -> Result<LinkReport, Error> {
-        self.until(timeout, async |session| session.with(|device, _, _| Ok(device.link_asked())).await).await
+        self.until(timeout, |device| Ok(device.link_asked())).await
+    }
+
+    /// Nobody is linked by the code that was offered any more.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn end_link(&self) -> Result<(), Error> {
+        self.with(|device, _, _| {
+            device.end_link();
+            Ok(())
+        })
+        .await
     }
 
     /// The person has compared the digits: makes the device that asks one of the account's; returns once it was told.
@@ -168,7 +181,7 @@ impl Session {
     /// [`Error::UnknownDevice`], [`Error::NotPossible`], [`Error::Refused`], [`Error::TimedOut`], [`Error::Closed`].
     pub async fn accept_link(&self, timeout: Duration) -> Result<(), Error> {
         self.with(|device, _, _| device.accept_link()).await?;
-        self.until(timeout, async |session| session.with(|device, _, _| device.link_done()).await).await
+        self.until(timeout, |device| device.link_done()).await
     }
 
     /// Waits until the home has told all that the account's other devices left in the archive.
@@ -176,19 +189,19 @@ impl Session {
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Closed`].
     pub async fn caught_up(&self, timeout: Duration) -> Result<(), Error> {
-        let look = async |session: &Self| session.with(|device, _, _| Ok(device.has_caught_up().then_some(()))).await;
-        self.until(timeout, look).await
+        self.until(timeout, |device| Ok(device.has_caught_up().then_some(()))).await
     }
 
     /// Looks again and again, now and then and with every change, until there is something to tell.
-    async fn until<T>(
+    async fn until<T: Send + 'static>(
         &self,
         timeout: Duration,
-        look: impl AsyncFn(&Self) -> Result<Option<T>, Error>,
+        look: impl Fn(&Device) -> Result<Option<T>, Error> + Clone + Send + 'static,
     ) -> Result<T, Error> {
         let found = async {
             loop {
-                if let Some(found) = look(self).await? {
+                let look = look.clone();
+                if let Some(found) = self.with(move |device, _, _| look(device)).await? {
                     return Ok(found);
                 }
                 // Not everything that is waited for is told as a change.

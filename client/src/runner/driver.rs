@@ -337,8 +337,20 @@ impl Driver {
                     tracing::warn!(reason, "an entry cannot be shown");
                     self.remember_gap(Gap { conversation, message, reason });
                 }
+                Output::StateLost(_) => {
+                    tracing::warn!("this device has an older state than it had: it comes back to its conversations");
+                    changed = true;
+                }
+                Output::GapClosed { message } => {
+                    self.gaps.retain(|gap| gap.message != message);
+                    self.altered = true;
+                }
                 Output::Equivocation(_) => {
                     tracing::warn!("the hub of a conversation has signed two heads for one epoch");
+                    changed = true;
+                }
+                Output::Warned(_) => {
+                    tracing::warn!("what is wrong with a conversation has changed");
                     changed = true;
                 }
                 Output::SignedIn => {

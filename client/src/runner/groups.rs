@@ -3,6 +3,7 @@
 use super::{Command, IntentState, Session};
 use crate::core::{ConversationReport, Extras, GroupChange};
 use crate::error::Error;
+use roost_crypto::bytes::Bytes;
 use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::refusal::Refusal;
 use std::time::Duration;
@@ -55,12 +56,41 @@ impl Session {
             .await
     }
 
+    /// Shows a conversation as something else, or as nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConversation`], [`Error::NotAdmin`], [`Error::Content`], [`Error::Closed`].
+    pub async fn set_about_picture(
+        &self,
+        conversation: ConversationId,
+        picture: Option<Bytes>,
+    ) -> Result<MessageId, Error> {
+        self.with(move |device, random, now_ms| device.set_about_picture(conversation, picture, random, now_ms)).await
+    }
+
     /// The conversations of many that this device knows.
     ///
     /// # Errors
     /// [`Error::Closed`].
     pub async fn conversations(&self) -> Result<Vec<ConversationReport>, Error> {
         self.with(|device, _, _| Ok(device.conversations()?)).await
+    }
+
+    /// What of conversations of many is under way and has not ended.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn unsettled(&self) -> Result<usize, Error> {
+        self.with(|device, _, _| Ok(device.unsettled())).await
+    }
+
+    /// The epoch authenticator of a conversation of many: equal on devices that are in the same state; `None` where this one takes
+    /// no part.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn authenticator(&self, conversation: ConversationId) -> Result<Option<Vec<u8>>, Error> {
+        self.with(move |device, _, _| Ok(device.authenticator(&conversation)?.map(|bytes| bytes.0))).await
     }
 
     /// Waits until an intent is true.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use roost_crypto::ids::AccountId;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
 /// An entry of this session that cannot be shown.
@@ -79,6 +79,31 @@ impl Session {
             Ok(verified)
         })
         .await
+    }
+
+    /// How many devices those of these accounts have whose logs are known here.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn known_devices(&self, accounts: Vec<AccountId>) -> Result<BTreeMap<AccountId, usize>, Error> {
+        self.with(move |device, _, _| {
+            let mut known = BTreeMap::new();
+            for account in accounts {
+                if let Some(devices) = device.known_devices(&account)? {
+                    known.insert(account, devices);
+                }
+            }
+            Ok(known)
+        })
+        .await
+    }
+
+    /// Who types now, and where.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn typists_everywhere(&self) -> Result<Vec<(ConversationId, String)>, Error> {
+        self.with(|device, _, _| Ok(device.typists_everywhere()?)).await
     }
 
     /// The account behind a handle, if it is known here.

@@ -3,9 +3,11 @@
 use super::Session;
 use crate::core::history::{ConversationView, HistoryPage};
 use crate::core::people::{Evidence, Request, Settings, Whom};
-use crate::core::{Extras, KeyChange, Recipient};
+use crate::core::{Extras, KeyChange, Recipient, Warning};
 use crate::error::Error;
-use roost_crypto::safety_number::SafetyNumber;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::ids::AccountId;
+use roost_crypto::safety_number::{SafetyCode, SafetyNumber};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
 use std::time::Duration;
@@ -21,6 +23,61 @@ impl Session {
     pub async fn send_with(&self, to: &Recipient, text: &str, extras: Extras) -> Result<MessageId, Error> {
         let (to, text) = (to.clone(), text.to_owned());
         self.with(move |device, random, now_ms| device.send_with(&to, &text, extras, random, now_ms)).await
+    }
+
+    /// The accounts that a text for a conversation names and that take part in it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn mentioned(&self, to: &Recipient, text: &str) -> Result<Vec<AccountId>, Error> {
+        let (to, text) = (to.clone(), text.to_owned());
+        self.with(move |device, _, _| Ok(device.mentioned(&to, &text)?)).await
+    }
+
+    /// Seconds after which what is said in a conversation goes; `None` for never.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::UnknownConversation`], [`Error::Closed`].
+    pub async fn timer(&self, of: &Recipient) -> Result<Option<u64>, Error> {
+        let of = of.clone();
+        self.with(move |device, _, _| device.timer(&of)).await
+    }
+
+    /// Gives everything that is said in a conversation from now on a timer, or takes it off.
+    ///
+    /// # Errors
+    /// Those of [`Device::set_timer`], and [`Error::Closed`].
+    pub async fn set_timer(&self, to: &Recipient, expires_after_s: Option<u64>) -> Result<MessageId, Error> {
+        let to = to.clone();
+        self.with(move |device, random, now_ms| device.set_timer(&to, expires_after_s, random, now_ms)).await
+    }
+
+    /// What we want to be shown as.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn own_picture(&self) -> Result<Option<Bytes>, Error> {
+        self.with(|device, _, _| Ok(device.own_picture()?)).await
+    }
+
+    /// Chooses a picture, or none.
+    ///
+    /// # Errors
+    /// [`Error::Content`], [`Error::Closed`].
+    pub async fn set_own_picture(&self, picture: Option<Bytes>) -> Result<(), Error> {
+        self.with(move |device, _, now_ms| device.set_own_picture(picture, now_ms)).await
+    }
+
+    /// What somebody wants to be called and shown as.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::Closed`].
+    pub async fn profile_of(&self, whom: Whom) -> Result<(Option<String>, Option<Bytes>), Error> {
+        self.with(move |device, _, _| {
+            let account = device.whom(&whom)?;
+            Ok((device.profile_of(&account)?, device.picture_of(&account)?))
+        })
+        .await
     }
 
     /// Reacts to a message, or takes the reaction back.
@@ -67,6 +124,14 @@ impl Session {
         max: usize,
     ) -> Result<HistoryPage, Error> {
         self.with(move |device, _, _| device.history(of.as_ref(), before, max)).await
+    }
+
+    /// What is wrong with one conversation, or with all.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::UnknownConversation`], [`Error::Closed`].
+    pub async fn warnings(&self, of: Option<Recipient>) -> Result<Vec<Warning>, Error> {
+        self.with(move |device, _, _| device.warnings_for(of.as_ref())).await
     }
 
     /// Conversations, and what is unread in them.
@@ -179,6 +244,23 @@ impl Session {
     /// Those of [`Device::verify`], and [`Error::Closed`].
     pub async fn verify(&self, whom: Whom, digits: Option<String>) -> Result<SafetyNumber, Error> {
         self.with(move |device, _, _| device.verify(&whom, digits.as_deref())).await
+    }
+
+    /// The code of the safety number was read on the other device.
+    ///
+    /// # Errors
+    /// Those of [`Device::verify_code`], and [`Error::Closed`].
+    pub async fn verify_code(&self, whom: Whom, code: SafetyCode) -> Result<SafetyNumber, Error> {
+        self.with(move |device, _, _| device.verify_code(&whom, &code)).await
+    }
+
+    /// What the other device is to read for the safety number with somebody.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPerson`], [`Error::Closed`].
+    pub async fn safety_code(&self, handle: &Handle) -> Result<SafetyCode, Error> {
+        let whom = Whom::Handle(handle.clone());
+        self.with(move |device, _, _| device.safety_code(&whom)).await
     }
 
     /// Takes the account over that is now behind a handle; `false` if it never changed.

@@ -7,8 +7,10 @@
 use super::{
     ADDS_MAX, COMMIT_MAX_BYTES, CONV_STATE_EXTENSION, CommitView, GroupError, Member, Part, check_distinct, public,
 };
+#[cfg(feature = "device")]
+use crate::ids::DeviceId;
 use openmls::prelude::{
-    ContentType, Extension, ExtensionType, Extensions, GroupContext, LeafNodeIndex, MlsMessageBodyIn,
+    ContentType, Credential, Extension, ExtensionType, Extensions, GroupContext, LeafNodeIndex, MlsMessageBodyIn,
     ProcessedMessageContent, Proposal, ProposalValidationError, ProtocolMessage, PublicGroup,
     PublicProcessMessageError, Sender, StageCommitError, StagedCommit,
 };
@@ -51,7 +53,7 @@ pub(super) fn advance<S: PublicStorageProvider>(
     if expected != got {
         return Err(GroupError::WrongEpoch { expected, got });
     }
-    let before = leaves(group)?;
+    let before = Leaves::read(group.members(), None)?;
     let processed = group.process_message(&RustCrypto::default(), message).map_err(refused_commit)?;
     let author = match processed.sender() {
         Sender::Member(index) => Some(*index),
@@ -61,39 +63,120 @@ pub(super) fn advance<S: PublicStorageProvider>(
     let ProcessedMessageContent::StagedCommitMessage(staged) = processed.into_content() else {
         return Err(GroupError::NotCommit);
     };
-    // Without a path the author's leaf is not renewed, and whom it removed could follow with what it still knows.
-    if staged.update_path_leaf_node().is_none() {
-        return Err(GroupError::InvalidCommit);
-    }
-    check_proposals(&staged, group.group_context().extensions())?;
+    let plan = Plan::read(&staged, group.group_context().extensions())?;
     let committer = match author {
         Some(index) => index,
         None => group.ext_commit_sender_index(&staged).map_err(|_| GroupError::InvalidCommit)?,
     };
-    let (added, added_references) = added(&staged)?;
-    let gone: BTreeSet<u32> =
-        staged.remove_proposals().map(|proposal| proposal.remove_proposal().removed().u32()).collect();
     group.merge_commit(store, *staged).map_err(|_| GroupError::Engine)?;
 
-    let after = leaves(group)?;
-    let members: Vec<Member> = after.values().cloned().collect();
-    check_distinct(&members)?;
-    let author_leaf = after.get(&committer.u32()).ok_or(GroupError::InvalidCommit)?.clone();
-    let removed: Vec<Member> = gone.iter().filter_map(|index| before.get(index).cloned()).collect();
-    if author.is_none() && removed.iter().any(|leaf| leaf.credential.device != author_leaf.credential.device) {
-        return Err(GroupError::ForbiddenChange);
-    }
-    let view = CommitView {
-        epoch: group.group_context().epoch().as_u64(),
-        committer: author_leaf,
-        external: author.is_none(),
-        added,
-        removed,
-        updated: updated(&before, &after, &gone)?,
-        conv_state: public::conv_state(group.group_context().extensions())?,
-        members,
-    };
+    let after = Leaves::read(group.members(), Some(&before))?;
+    let context = group.group_context();
+    let by = Author { leaf: committer, external: author.is_none() };
+    let added_references = plan.added_references.clone();
+    let view = plan.view((context.epoch().as_u64(), context.extensions()), by, &before, &after)?;
     Ok(Judged { view, committer, added_references })
+}
+
+/// Who made a commit.
+pub(super) struct Author {
+    /// The leaf after it.
+    pub leaf: LeafNodeIndex,
+    /// Whether the author entered by it.
+    pub external: bool,
+}
+
+/// What a staged commit is going to do, by its proposals.
+pub(super) struct Plan {
+    added: Vec<Member>,
+    added_references: Vec<Vec<u8>>,
+    gone: BTreeSet<u32>,
+}
+
+impl Plan {
+    /// Checks a staged commit against the context before it.
+    pub(super) fn read(staged: &StagedCommit, before: &Extensions<GroupContext>) -> Result<Self, GroupError> {
+        // Without a path the author's leaf is not renewed, and whom it removed could follow with what it still knows.
+        if staged.update_path_leaf_node().is_none() {
+            return Err(GroupError::InvalidCommit);
+        }
+        check_proposals(staged, before)?;
+        let (added, added_references) = added(staged)?;
+        let gone = staged.remove_proposals().map(|proposal| proposal.remove_proposal().removed().u32()).collect();
+        Ok(Self { added, added_references, gone })
+    }
+
+    /// What it did, by the epoch, the context and the leaves after it.
+    pub(super) fn view(
+        self,
+        (epoch, context): (u64, &Extensions<GroupContext>),
+        author: Author,
+        before: &Leaves,
+        after: &Leaves,
+    ) -> Result<CommitView, GroupError> {
+        let members = after.members()?;
+        let committer = after.member(author.leaf.u32()).ok_or(GroupError::InvalidCommit)?.clone();
+        let removed: Vec<Member> = self.gone.iter().filter_map(|index| before.member(*index).cloned()).collect();
+        if author.external && removed.iter().any(|leaf| leaf.credential.device != committer.credential.device) {
+            return Err(GroupError::ForbiddenChange);
+        }
+        Ok(CommitView {
+            epoch,
+            committer,
+            external: author.external,
+            added: self.added,
+            removed,
+            updated: updated(before, after, &self.gone)?,
+            conv_state: public::conv_state(context)?,
+            members,
+        })
+    }
+}
+
+/// Leaves of an epoch, by index.
+pub(super) struct Leaves(BTreeMap<u32, Leaf>);
+
+struct Leaf {
+    credential: Credential,
+    key: Vec<u8>,
+    member: Member,
+}
+
+impl Leaves {
+    /// Reads them; those that are as they were before need not be read again.
+    pub(super) fn read(
+        leaves: impl Iterator<Item = openmls::prelude::Member>,
+        before: Option<&Self>,
+    ) -> Result<Self, GroupError> {
+        let read = |leaf: openmls::prelude::Member| {
+            let index = leaf.index.u32();
+            let known = before.and_then(|before| before.0.get(&index));
+            let known = known.filter(|known| known.credential == leaf.credential && known.key == leaf.signature_key);
+            let member = match known {
+                Some(known) => known.member.clone(),
+                None => public::member(&leaf.credential, &leaf.signature_key)?,
+            };
+            Ok((index, Leaf { credential: leaf.credential, key: leaf.signature_key, member }))
+        };
+        leaves.map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Members in leaf order, each device once.
+    pub(super) fn members(&self) -> Result<Vec<Member>, GroupError> {
+        let members: Vec<Member> = self.0.values().map(|leaf| leaf.member.clone()).collect();
+        check_distinct(&members)?;
+        Ok(members)
+    }
+
+    /// The leaf of a device.
+    #[cfg(feature = "device")]
+    pub(super) fn of(&self, device: &DeviceId) -> Option<u32> {
+        self.0.iter().find(|(_, leaf)| leaf.member.credential.device == *device).map(|(index, _)| *index)
+    }
+
+    fn member(&self, index: u32) -> Option<&Member> {
+        self.0.get(&index).map(|leaf| &leaf.member)
+    }
 }
 
 /// Roost commits add, remove, change `conv_state` and join externally; all else would split those who know a secret, or
@@ -130,24 +213,16 @@ fn added(staged: &StagedCommit) -> Result<(Vec<Member>, Vec<Vec<u8>>), GroupErro
 }
 
 /// Leaves that are neither new nor gone and changed: a leaf stays with its device.
-fn updated(
-    before: &BTreeMap<u32, Member>,
-    after: &BTreeMap<u32, Member>,
-    gone: &BTreeSet<u32>,
-) -> Result<Vec<Member>, GroupError> {
+fn updated(before: &Leaves, after: &Leaves, gone: &BTreeSet<u32>) -> Result<Vec<Member>, GroupError> {
     let mut updated = Vec::new();
-    for (index, leaf) in after {
-        let Some(old) = before.get(index).filter(|old| !gone.contains(index) && *old != leaf) else { continue };
+    for (index, Leaf { member: leaf, .. }) in &after.0 {
+        let Some(old) = before.member(*index).filter(|old| !gone.contains(index) && *old != leaf) else { continue };
         if old.credential.device != leaf.credential.device || old.credential.account != leaf.credential.account {
             return Err(GroupError::DeviceMismatch);
         }
         updated.push(leaf.clone());
     }
     Ok(updated)
-}
-
-fn leaves(group: &PublicGroup) -> Result<BTreeMap<u32, Member>, GroupError> {
-    group.members().map(|leaf| Ok((leaf.index.u32(), public::member(&leaf.credential, &leaf.signature_key)?))).collect()
 }
 
 fn refused_commit(error: PublicProcessMessageError) -> GroupError {

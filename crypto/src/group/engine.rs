@@ -1,7 +1,8 @@
 //! The engine over OpenMLS, suite 0x0003: handshakes as PublicMessage, application messages padded to 256 bytes.
 //!
-//! Loads the group from rows in every call and drops it afterwards, so that a refused or lost write set leaves no state
-//! in memory that is ahead of the store. Never signs anything but what OpenMLS hands it.
+//! A group that stays in memory between two calls is used only where its rows are still what it was made of, so that a
+//! refused or lost write set leaves no state that is ahead of the store; after an error it is dropped. Never signs anything
+//! but what OpenMLS hands it.
 
 use super::former::Former;
 use super::overlay::Provider;
@@ -18,6 +19,7 @@ use crate::codec;
 use crate::keys::SecretKey;
 use crate::labels;
 use configuration::{PADDING_BYTES, capabilities, context_extensions, join_configuration, ratchet_configuration};
+use held::{Held, Working};
 use openmls::prelude::{
     BasicCredential, CredentialWithKey, GroupId, KeyPackage, MlsGroup, MlsMessageBodyIn, MlsMessageOut, NewGroupError,
     PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome,
@@ -27,11 +29,13 @@ use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::SignatureScheme;
 use refusals::refused_welcome;
 use rejoin::PendingRejoin;
+use std::cell::RefCell;
 use tls_codec::Serialize as _;
 use zeroize::Zeroizing;
 
 mod commit;
 mod configuration;
+mod held;
 mod open;
 mod past_copy;
 mod refusals;
@@ -45,6 +49,7 @@ pub struct OpenMlsEngine {
     key: SecretKey,
     credential: Credential,
     past_epochs: Bounds,
+    held: RefCell<Held>,
 }
 
 /// Signs what OpenMLS hands it. Not an `impl` for [`SecretKey`] itself: nobody else may sign without one of our labels.
@@ -63,7 +68,7 @@ impl Signer for LeafSigner<'_> {
 impl OpenMlsEngine {
     /// For the device that holds `device_key`, which `credential` names.
     pub fn new(device_key: SecretKey, credential: Credential) -> Self {
-        Self { key: device_key, credential, past_epochs: Bounds::PRODUCT }
+        Self { key: device_key, credential, past_epochs: Bounds::PRODUCT, held: RefCell::default() }
     }
 
     /// With other bounds of past epochs than the product's.
@@ -74,6 +79,17 @@ impl OpenMlsEngine {
 
     fn signer(&self) -> LeafSigner<'_> {
         LeafSigner(&self.key)
+    }
+
+    /// As [`Self::begin`], of a group that we were not removed from.
+    fn begin_as_member(
+        &self,
+        provider: &Provider<'_>,
+        rows: &dyn Rows,
+        group_id: &[u8],
+    ) -> Result<Working, GroupError> {
+        refuse_removed(rows, group_id)?;
+        self.begin(provider, rows, group_id)
     }
 
     fn credential_with_key(&self) -> CredentialWithKey {
@@ -165,7 +181,7 @@ impl GroupEngine for OpenMlsEngine {
             tree: Bytes(tree),
         };
         bounded(Part::Welcome, created.welcome.as_slice(), WELCOME_MAX_BYTES)?;
-        Ok((created, provider.finish()))
+        Ok((created, self.end(provider, rows, Working::new(group))?))
     }
 
     fn join(&mut self, rows: &dyn Rows, welcome: &[u8], tree: &[u8]) -> Result<(Joined, WriteSet), GroupError> {
@@ -191,8 +207,8 @@ impl GroupEngine for OpenMlsEngine {
             members: public::members(staged.members())?,
         };
         bounded(Part::GroupId, &joined.group_id, GROUP_ID_MAX_BYTES)?;
-        staged.into_group(&provider).map_err(refused_welcome)?;
-        let mut writes = provider.finish();
+        let group = staged.into_group(&provider).map_err(refused_welcome)?;
+        let mut writes = self.end(provider, rows, Working::new(group))?;
         // Whoever is added again has left behind what it knew, and any attempt to come back by itself.
         Former::delete(&mut writes, &joined.group_id);
         PendingRejoin::delete(&mut writes, &joined.group_id);
@@ -218,8 +234,9 @@ impl GroupEngine for OpenMlsEngine {
             return Ok(WriteSet::default());
         }
         let provider = Provider::new(rows);
-        load(&provider, group_id)?.clear_pending_commit(provider.storage()).map_err(|_| GroupError::BadRow)?;
-        Ok(provider.finish())
+        let mut working = self.begin(&provider, rows, group_id)?;
+        working.group.clear_pending_commit(provider.storage()).map_err(|_| GroupError::BadRow)?;
+        self.end(provider, rows, working)
     }
 
     fn has_pending(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<bool, GroupError> {
@@ -229,21 +246,21 @@ impl GroupEngine for OpenMlsEngine {
         if Former::read(rows, group_id)?.is_some() {
             return Ok(false);
         }
-        Ok(load(&Provider::new(rows), group_id)?.pending_commit().is_some())
+        self.look(rows, group_id, |_, working| Ok(working.group.pending_commit().is_some()))
     }
 
     fn epoch(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<u64, GroupError> {
         if let Some(former) = Former::read(rows, group_id)? {
             return Ok(former.epoch);
         }
-        Ok(load(&Provider::new(rows), group_id)?.epoch().as_u64())
+        self.look(rows, group_id, |_, working| Ok(working.group.epoch().as_u64()))
     }
 
     fn conv_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
         if let Some(former) = Former::read(rows, group_id)? {
             return Ok(former.conv_state);
         }
-        public::conv_state(load(&Provider::new(rows), group_id)?.extensions())
+        self.look(rows, group_id, |_, working| public::conv_state(working.group.extensions()))
     }
 
     fn inspect_commit(&self, rows: &dyn Rows, group_id: &[u8], commit: &[u8]) -> Result<CommitView, GroupError> {
@@ -267,23 +284,38 @@ impl GroupEngine for OpenMlsEngine {
         self.make_rejoin(rows, group_info, tree)
     }
 
+    fn public_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        rejoin::public_state(rows, group_id)
+    }
+
+    fn replay(
+        &self,
+        state: &[u8],
+        commit: &[u8],
+        welcome: Option<&[u8]>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError> {
+        super::hub::judge(state, commit, welcome, group_info)
+    }
+
     fn seal(&mut self, rows: &dyn Rows, group_id: &[u8], plaintext: &[u8]) -> Result<(Sealed, WriteSet), GroupError> {
         bounded(Part::Plaintext, plaintext, PLAINTEXT_MAX_BYTES)?;
         let provider = Provider::new(rows);
-        let mut group = load_as_member(&provider, rows, group_id)?;
+        let mut working = self.begin_as_member(&provider, rows, group_id)?;
+        let group = &mut working.group;
         let message = group.create_message(&provider, &self.signer(), plaintext).map_err(|_| GroupError::Engine)?;
         let sealed = Sealed { epoch: group.epoch().as_u64(), ciphertext: encode(&message)? };
         bounded(Part::Ciphertext, sealed.ciphertext.as_slice(), CIPHERTEXT_MAX_BYTES)?;
-        Ok((sealed, provider.finish()))
+        Ok((sealed, self.end(provider, rows, working)?))
     }
 
     fn open(&mut self, rows: &dyn Rows, group_id: &[u8], ciphertext: &[u8]) -> Result<(Opened, WriteSet), GroupError> {
-        open::open(rows, group_id, ciphertext)
+        self.open_message(rows, group_id, ciphertext)
     }
 
     fn authenticator(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
-        let group = load_as_member(&Provider::new(rows), rows, group_id)?;
-        Ok(Bytes(group.epoch_authenticator().as_slice().to_vec()))
+        refuse_removed(rows, group_id)?;
+        self.look(rows, group_id, |_, working| Ok(Bytes(working.group.epoch_authenticator().as_slice().to_vec())))
     }
 
     fn seal_whisper(
@@ -293,34 +325,37 @@ impl GroupEngine for OpenMlsEngine {
         nonce: [u8; WHISPER_NONCE_BYTES],
         plaintext: &[u8],
     ) -> Result<Sealed, GroupError> {
-        let provider = Provider::new(rows);
-        let group = load_as_member(&provider, rows, group_id)?;
-        let epoch = group.epoch().as_u64();
-        let key = whisper_key(&provider, &group)?;
-        let ciphertext = key.seal((group_id, epoch), &self.credential.device, nonce, plaintext)?;
-        Ok(Sealed { epoch, ciphertext })
+        refuse_removed(rows, group_id)?;
+        self.look(rows, group_id, |provider, working| {
+            let epoch = working.group.epoch().as_u64();
+            let key = whisper_key(provider, &working.group)?;
+            let ciphertext = key.seal((group_id, epoch), &self.credential.device, nonce, plaintext)?;
+            Ok(Sealed { epoch, ciphertext })
+        })
     }
 
     fn open_whisper(&self, rows: &dyn Rows, group_id: &[u8], epoch: u64, sealed: &[u8]) -> Result<Whisper, GroupError> {
         whisper::check_length(sealed)?;
-        let provider = Provider::new(rows);
-        let group = load_as_member(&provider, rows, group_id)?;
-        let expected = group.epoch().as_u64();
-        if epoch != expected {
-            return Err(GroupError::WrongEpoch { expected, got: epoch });
-        }
-        let opened = whisper_key(&provider, &group)?.open((group_id, epoch), sealed)?;
-        whisper::of_member(public::members(group.members())?, &self.credential.device, opened)
+        refuse_removed(rows, group_id)?;
+        self.look(rows, group_id, |provider, working| {
+            let expected = working.group.epoch().as_u64();
+            if epoch != expected {
+                return Err(GroupError::WrongEpoch { expected, got: epoch });
+            }
+            let opened = whisper_key(provider, &working.group)?.open((group_id, epoch), sealed)?;
+            whisper::of_member(working.members()?, &self.credential.device, opened)
+        })
     }
 
     fn members(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Member>, GroupError> {
         if let Some(former) = Former::read(rows, group_id)? {
             return Ok(former.members);
         }
-        public::members(load(&Provider::new(rows), group_id)?.members())
+        self.look(rows, group_id, |_, working| working.members())
     }
 
     fn forget(&mut self, rows: &dyn Rows, group_id: &[u8]) -> Result<WriteSet, GroupError> {
+        self.held.borrow_mut().forget(group_id);
         let provider = Provider::new(rows);
         let member = match load(&provider, group_id) {
             Ok(mut group) => group.delete(provider.storage()).map(|()| true).map_err(|_| GroupError::BadRow)?,
@@ -360,10 +395,6 @@ fn whisper_key(provider: &Provider<'_>, group: &MlsGroup) -> Result<WhisperKey, 
     WhisperKey::new(&Zeroizing::new(exported))
 }
 
-/// As [`load`], of a group that we were not removed from.
-fn load_as_member(provider: &Provider<'_>, rows: &dyn Rows, group_id: &[u8]) -> Result<MlsGroup, GroupError> {
-    match Former::read(rows, group_id)? {
-        Some(_) => Err(GroupError::Removed),
-        None => load(provider, group_id),
-    }
+fn refuse_removed(rows: &dyn Rows, group_id: &[u8]) -> Result<(), GroupError> {
+    if Former::read(rows, group_id)?.is_some() { Err(GroupError::Removed) } else { Ok(()) }
 }

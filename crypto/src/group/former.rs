@@ -1,6 +1,6 @@
 //! What a device remembers of a group that it was removed from: no key, only what it last saw.
 
-use super::{GroupError, Member, Rows, WriteSet};
+use super::{CommitView, GroupError, Member, Rows, WriteSet};
 use crate::bytes::Bytes;
 use crate::codec;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,11 @@ impl Former {
     pub(super) fn read(rows: &dyn Rows, group_id: &[u8]) -> Result<Option<Self>, GroupError> {
         let read = |bytes: Vec<u8>| codec::decode(&bytes, ROW_MAX_BYTES).map_err(|_| GroupError::BadRow);
         rows.row(&row(group_id)).map(read).transpose()
+    }
+
+    /// As the commit left it that a view is of.
+    pub(super) fn of(view: &CommitView) -> Self {
+        Self { epoch: view.epoch, members: view.members.clone(), conv_state: view.conv_state.clone() }
     }
 
     /// Writes the row.

@@ -1,7 +1,7 @@
 //! MLS groups (RFC 9420): what a device does with them, and what a hub checks without being a member.
 //!
-//! A [`GroupEngine`] keeps nothing between calls: it reads the device's rows, computes, and returns what it made together
-//! with one [`WriteSet`]. The caller applies that set in the same transaction as its own rows, *before* any bytes leave;
+//! A [`GroupEngine`] keeps nothing between calls that its caller could notice: it reads the device's rows, computes, and
+//! returns what it made together with one [`WriteSet`]. The caller applies that set in the same transaction as its own rows, *before* any bytes leave;
 //! dropping it undoes the call. [`OpenMlsEngine`] is the real one, [`SymbolicEngine`] its twin without mathematics, for
 //! simulations that must repeat byte by byte.
 //!
@@ -26,6 +26,7 @@ mod former;
 mod hub;
 #[cfg(feature = "device")]
 mod overlay;
+mod packed;
 #[cfg(feature = "device")]
 mod past_epochs;
 mod public;
@@ -89,11 +90,20 @@ const CREDENTIAL_MAX_BYTES: usize = 256;
 pub trait Rows {
     /// The value of `key`, if there is one.
     fn row(&self, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Whether the value of `key` is this one, or there is none where none is expected.
+    fn holds(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        self.row(key).as_deref() == value
+    }
 }
 
 impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
     fn row(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.get(key).cloned()
+    }
+
+    fn holds(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        self.get(key).map(Vec::as_slice) == value
     }
 }
 
@@ -324,6 +334,24 @@ pub trait GroupEngine {
     /// [`GroupError::WrongSuite`], [`GroupError::DuplicateMember`], [`GroupError::TooMany`], [`GroupError::TooLong`],
     /// [`GroupError::Malformed`], [`GroupError::BadCredential`], [`GroupError::DeviceMismatch`].
     fn rejoin(&mut self, rows: &dyn Rows, group_info: &[u8], tree: &[u8]) -> Result<(Committed, WriteSet), GroupError>;
+
+    /// What everybody can see of the group's epoch, from which [`Self::replay`] goes on.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::Removed`], [`GroupError::BadRow`].
+    fn public_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError>;
+
+    /// Goes one commit on from a public state, as a hub judges it ([`judge`]): for a device that cannot follow as a member.
+    ///
+    /// # Errors
+    /// Those of [`judge`].
+    fn replay(
+        &self,
+        state: &[u8],
+        commit: &[u8],
+        welcome: Option<&[u8]>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError>;
 
     /// Seals an application message of at most [`PLAINTEXT_MAX_BYTES`] in the group's epoch.
     ///

@@ -1,18 +1,19 @@
 //! OpenMLS's storage over the device's rows: reads through, collects writes, applies none.
 //!
-//! A key is a table name, a zero byte and the CBOR of OpenMLS's key; a value is the CBOR of OpenMLS's value (it accepts
-//! self-describing formats only). OpenMLS's trait knows no transaction and one merge makes about ten writes, so they are
+//! A key is a table name, a zero byte and the CBOR of OpenMLS's key; a value is OpenMLS's value as [`packed`] writes it (it
+//! accepts self-describing formats only). OpenMLS's trait knows no transaction and one merge makes about ten writes, so they are
 //! collected here and become one [`WriteSet`].
 
-use super::{Rows, WriteSet};
+use super::{Rows, WriteSet, packed};
 use openmls::prelude::GroupId;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::OpenMlsProvider;
-use openmls_traits::storage::{CURRENT_VERSION, Entity, StorageProvider, traits};
+use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use zeroize::Zeroizing;
 
 /// Why a row is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,29 +26,40 @@ pub(super) enum RowError {
     Unwritable,
 }
 
+/// Rows as they were when they were read; `None` where there was none.
+type Noted = BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>>;
+
 /// Rows as one call sees them, its own writes included.
 pub(super) struct Overlay<'a> {
     rows: &'a dyn Rows,
     writes: RefCell<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
     /// What each row was written with first, where that is asked for.
     first: Option<RefCell<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    /// What was read of the rows, where that is asked for.
+    noted: Option<RefCell<Noted>>,
 }
 
 impl<'a> Overlay<'a> {
     fn new(rows: &'a dyn Rows) -> Self {
-        Self { rows, writes: RefCell::new(BTreeMap::new()), first: None }
+        Self { rows, writes: RefCell::new(BTreeMap::new()), first: None, noted: None }
     }
 
     fn get<V: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<V>, RowError> {
         let value = match self.writes.borrow().get(key) {
             Some(written) => written.clone(),
-            None => self.rows.row(key),
+            None => {
+                let value = self.rows.row(key);
+                if let Some(noted) = &self.noted {
+                    noted.borrow_mut().insert(key.to_vec(), value.clone().map(Zeroizing::new));
+                }
+                value
+            }
         };
-        value.map(|bytes| ciborium::from_reader(bytes.as_slice()).map_err(|_| RowError::Unreadable)).transpose()
+        value.map(|bytes| read(&bytes)).transpose()
     }
 
     fn put<V: Serialize + ?Sized>(&self, key: Vec<u8>, value: &V) -> Result<(), RowError> {
-        let value = to_cbor(value)?;
+        let value = written(value)?;
         if let Some(first) = &self.first {
             first.borrow_mut().entry(key.clone()).or_insert_with(|| value.clone());
         }
@@ -76,6 +88,17 @@ impl<'a> Provider<'a> {
     pub(super) fn remembering(rows: &'a dyn Rows) -> Self {
         let overlay = Overlay { first: Some(RefCell::default()), ..Overlay::new(rows) };
         Self { crypto: RustCrypto::default(), overlay }
+    }
+
+    /// Over `rows`, for calls whose result is good as long as what they read is the same.
+    pub(super) fn noting(rows: &'a dyn Rows) -> Self {
+        let overlay = Overlay { noted: Some(RefCell::default()), ..Overlay::new(rows) };
+        Self { crypto: RustCrypto::default(), overlay }
+    }
+
+    /// What was read since the last call, if it is noted.
+    pub(super) fn noted(&self) -> BTreeMap<Vec<u8>, Option<Zeroizing<Vec<u8>>>> {
+        self.overlay.noted.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
     /// What a group's row of `table` was written with first; `None` if it was not written, or nobody remembers.
@@ -109,17 +132,20 @@ impl<'a> OpenMlsProvider for Provider<'a> {
 }
 
 /// The value of a row.
-pub(super) fn to_cbor<V: Serialize + ?Sized>(value: &V) -> Result<Vec<u8>, RowError> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(|_| RowError::Unwritable)?;
-    Ok(bytes)
+pub(super) fn written<V: Serialize + ?Sized>(value: &V) -> Result<Vec<u8>, RowError> {
+    packed::encode(value).map_err(|_| RowError::Unwritable)
+}
+
+/// What the value of a row is.
+pub(super) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, RowError> {
+    packed::decode(bytes).map_err(|_| RowError::Unreadable)
 }
 
 /// The key of a row.
 pub(super) fn row_key<K: Serialize + ?Sized>(table: &str, key: &K) -> Result<Vec<u8>, RowError> {
     let mut bytes = table.as_bytes().to_vec();
     bytes.push(0);
-    bytes.extend_from_slice(&to_cbor(key)?);
+    ciborium::into_writer(key, &mut bytes).map_err(|_| RowError::Unwritable)?;
     Ok(bytes)
 }
 
@@ -133,10 +159,10 @@ pub(super) const CONTEXT: &str = "mls/context";
 pub(super) const INTERIM_TRANSCRIPT_HASH: &str = "mls/interim-transcript-hash";
 pub(super) const CONFIRMATION_TAG: &str = "mls/confirmation-tag";
 pub(super) const JOIN_CONFIG: &str = "mls/join-config";
-const OWN_LEAF_NODES: &str = "mls/own-leaf-nodes";
+pub(super) const OWN_LEAF_NODES: &str = "mls/own-leaf-nodes";
 pub(super) const GROUP_STATE: &str = "mls/group-state";
 const QUEUED_PROPOSAL: &str = "mls/queued-proposal";
-const PROPOSAL_REFS: &str = "mls/proposal-refs";
+pub(super) const PROPOSAL_REFS: &str = "mls/proposal-refs";
 pub(super) const OWN_LEAF_INDEX: &str = "mls/own-leaf-index";
 pub(super) const EPOCH_SECRETS: &str = "mls/epoch-secrets";
 pub(super) const RESUMPTION_PSKS: &str = "mls/resumption-psks";
@@ -240,7 +266,7 @@ impl StorageProvider<CURRENT_VERSION> for Overlay<'_> {
         let key = row_key(OWN_LEAF_NODES, group_id)?;
         let mut nodes: Vec<L> = self.get(&key)?.unwrap_or_default();
         // The list takes ownership and `L` need not be `Clone`: the value goes through its own encoding.
-        nodes.push(ciborium::from_reader(to_cbor(leaf_node)?.as_slice()).map_err(|_| RowError::Unreadable)?);
+        nodes.push(read(&written(leaf_node)?)?);
         self.put(key, &nodes)
     }
 
@@ -263,7 +289,7 @@ impl StorageProvider<CURRENT_VERSION> for Overlay<'_> {
     ) -> Result<(), RowError> {
         self.put(row_key(QUEUED_PROPOSAL, &(group_id, proposal_ref))?, proposal)?;
         let mut references = self.proposal_references::<G>(group_id)?;
-        references.push(to_cbor(proposal_ref)?);
+        references.push(written(proposal_ref)?);
         self.put(row_key(PROPOSAL_REFS, group_id)?, &references)
     }
 
@@ -297,7 +323,7 @@ impl StorageProvider<CURRENT_VERSION> for Overlay<'_> {
         group_id: &G,
         proposal_ref: &R,
     ) -> Result<(), RowError> {
-        let removed = to_cbor(proposal_ref)?;
+        let removed = written(proposal_ref)?;
         let mut references = self.proposal_references(group_id)?;
         references.retain(|reference| *reference != removed);
         self.put(row_key(PROPOSAL_REFS, group_id)?, &references)?;
@@ -359,8 +385,4 @@ impl Overlay<'_> {
     fn proposal_references<G: traits::GroupId<CURRENT_VERSION>>(&self, group_id: &G) -> Result<Vec<Vec<u8>>, RowError> {
         Ok(self.get(&row_key(PROPOSAL_REFS, group_id)?)?.unwrap_or_default())
     }
-}
-
-fn read<V: Entity<CURRENT_VERSION>>(bytes: &[u8]) -> Result<V, RowError> {
-    ciborium::from_reader(bytes).map_err(|_| RowError::Unreadable)
 }

@@ -3,6 +3,8 @@
 //! Bookkeeping for both engines; the copies themselves are the engine's rows. A group's copies go by age and by number
 //! when it merges; when all copies of the device together are too large, the group that holds most gives its oldest.
 //! Nothing expires by itself: a group without a commit keeps its copies until its next one.
+//!
+//! A group's list is cut into pages, so that a merge or a late message writes one of them and not the whole list.
 
 use super::{GroupError, Rows, WriteSet};
 use crate::bytes::Bytes;
@@ -13,13 +15,16 @@ use std::collections::BTreeMap;
 
 /// How long a past epoch is kept, in milliseconds: 7 days. Whoever was offline longer asks for the message again.
 pub const PAST_EPOCH_MS: u64 = 7 * 24 * 3600 * 1000;
-/// Past epochs that are kept of one group.
-pub const PAST_EPOCHS_MAX: usize = 64;
-/// Copies of past epochs of all groups of a device, in bytes: one of a group of 300 leaves has about 468 KiB.
+/// Past epochs that are kept of one group: two commits a minute for a day's outage. What a large group may keep is
+/// bounded by [`PAST_EPOCHS_BYTES_MAX`] before that.
+pub const PAST_EPOCHS_MAX: usize = 2_048;
+/// Copies of past epochs of all groups of a device, in bytes.
 pub const PAST_EPOCHS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One row of this, in bytes.
 const ROW_MAX_BYTES: usize = 1024 * 1024;
+/// Epochs of one page of a group's list.
+const PAGE_EPOCHS: u64 = 64;
 /// Row with what each group holds, in bytes; one row a device.
 const HOLDINGS: &[u8] = b"past-epochs/holdings";
 
@@ -37,7 +42,7 @@ impl Bounds {
         Self { age_ms: PAST_EPOCH_MS, copies: PAST_EPOCHS_MAX, bytes: PAST_EPOCHS_BYTES_MAX };
 }
 
-/// A copy, as its group's row lists it.
+/// A copy, as a page of its group's list has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub epoch: u64,
@@ -52,6 +57,105 @@ pub(super) struct Dropped {
     pub epoch: u64,
 }
 
+/// What a group's index says of one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Page {
+    copies: u64,
+    bytes: u64,
+    oldest_ms: u64,
+}
+
+/// The list of one group: its index, and the pages that were looked at.
+struct List<'a> {
+    rows: &'a dyn Rows,
+    group_id: Vec<u8>,
+    index: BTreeMap<u64, Page>,
+    pages: BTreeMap<u64, Vec<Kept>>,
+}
+
+impl<'a> List<'a> {
+    fn read(rows: &'a dyn Rows, group_id: &[u8]) -> Result<Self, GroupError> {
+        let index = read(rows, &index_row(group_id))?.unwrap_or_default();
+        Ok(Self { rows, group_id: group_id.to_vec(), index, pages: BTreeMap::new() })
+    }
+
+    fn copies(&self) -> u64 {
+        self.index.values().map(|page| page.copies).sum()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.index.values().map(|page| page.bytes).sum()
+    }
+
+    /// The copies of a page, by epoch.
+    fn page(&mut self, number: u64) -> Result<&mut Vec<Kept>, GroupError> {
+        let page = match self.pages.remove(&number) {
+            Some(page) => page,
+            None => read(self.rows, &page_row(&self.group_id, number))?.unwrap_or_default(),
+        };
+        Ok(self.pages.entry(number).or_insert(page))
+    }
+
+    fn insert(&mut self, new: Kept) -> Result<(), GroupError> {
+        let number = new.epoch / PAGE_EPOCHS;
+        let page = self.page(number)?;
+        page.retain(|copy| copy.epoch != new.epoch);
+        page.push(new);
+        page.sort_by_key(|copy| copy.epoch);
+        self.count(number);
+        Ok(())
+    }
+
+    /// Takes the oldest epoch out.
+    fn pop(&mut self) -> Result<Option<Dropped>, GroupError> {
+        let Some(number) = self.index.keys().next().copied() else { return Ok(None) };
+        let page = self.page(number)?;
+        // A page that the index names and that is empty is damage; it must not be asked for again and again.
+        let dropped = if page.is_empty() { None } else { Some(page.remove(0).epoch) };
+        self.count(number);
+        Ok(dropped.map(|epoch| Dropped { group_id: self.group_id.clone(), epoch }))
+    }
+
+    /// Takes out what was kept for longer than `age_ms`.
+    fn expire(&mut self, age_ms: u64, now_ms: u64) -> Result<Vec<Dropped>, GroupError> {
+        let is_old = |kept_ms: u64| now_ms.saturating_sub(kept_ms) > age_ms;
+        let numbers: Vec<u64> =
+            self.index.iter().filter(|(_, page)| is_old(page.oldest_ms)).map(|(number, _)| *number).collect();
+        let mut dropped = Vec::new();
+        for number in numbers {
+            let group_id = self.group_id.clone();
+            let page = self.page(number)?;
+            let old = page.iter().filter(|copy| is_old(copy.kept_ms));
+            dropped.extend(old.map(|copy| Dropped { group_id: group_id.clone(), epoch: copy.epoch }));
+            page.retain(|copy| !is_old(copy.kept_ms));
+            self.count(number);
+        }
+        Ok(dropped)
+    }
+
+    /// Makes the index say what the page holds.
+    fn count(&mut self, number: u64) {
+        let page = self.pages.get(&number).map(Vec::as_slice).unwrap_or_default();
+        match page.iter().map(|copy| copy.kept_ms).min() {
+            Some(oldest_ms) => {
+                let bytes = page.iter().map(|copy| copy.bytes).sum();
+                self.index.insert(number, Page { copies: page.len() as u64, bytes, oldest_ms });
+            }
+            None => drop(self.index.remove(&number)),
+        }
+    }
+
+    /// Writes what was looked at.
+    fn write(self, writes: &mut WriteSet) {
+        let index = (!self.index.is_empty()).then(|| codec::encode(&self.index));
+        writes.0.insert(index_row(&self.group_id), index);
+        for (number, page) in self.pages {
+            let row = (!page.is_empty()).then(|| codec::encode(&page));
+            writes.0.insert(page_row(&self.group_id, number), row);
+        }
+    }
+}
+
 /// Lists a new copy of a group and drops what exceeds the bounds, the new one included.
 pub(super) fn keep(
     rows: &dyn Rows,
@@ -60,36 +164,29 @@ pub(super) fn keep(
     group_id: &[u8],
     new: Kept,
 ) -> Result<Vec<Dropped>, GroupError> {
-    let mut dropped = Vec::new();
     let mut holdings: BTreeMap<Bytes, u64> = read(rows, HOLDINGS)?.unwrap_or_default();
-    let mut lists = BTreeMap::from([(Bytes(group_id.to_vec()), list(rows, group_id)?)]);
-    for kept in lists.values_mut() {
-        kept.retain(|copy| copy.epoch != new.epoch);
-        kept.push(new);
-        while kept.first().is_some_and(|oldest| {
-            kept.len() > bounds.copies || new.kept_ms.saturating_sub(oldest.kept_ms) > bounds.age_ms
-        }) {
-            dropped.push(Dropped { group_id: group_id.to_vec(), epoch: kept.remove(0).epoch });
-        }
-        holdings.insert(Bytes(group_id.to_vec()), size(kept));
+    let mut list = List::read(rows, group_id)?;
+    list.insert(new)?;
+    let mut dropped = list.expire(bounds.age_ms, new.kept_ms)?;
+    while list.copies() > bounds.copies as u64 {
+        dropped.extend(list.pop()?);
     }
+    holdings.insert(Bytes(group_id.to_vec()), list.bytes());
+    let mut lists = BTreeMap::from([(Bytes(group_id.to_vec()), list)]);
     while holdings.values().sum::<u64>() > bounds.bytes {
         let Some(most) = holdings.iter().max_by_key(|(_, bytes)| **bytes).map(|(group, _)| group.clone()) else {
             break;
         };
-        let kept = match lists.remove(&most) {
-            Some(kept) => kept,
-            None => list(rows, most.as_slice())?,
+        let mut list = match lists.remove(&most) {
+            Some(list) => list,
+            None => List::read(rows, most.as_slice())?,
         };
-        if let Some(oldest) = kept.first() {
-            dropped.push(Dropped { group_id: most.0.clone(), epoch: oldest.epoch });
-        }
-        let kept: Vec<Kept> = kept.into_iter().skip(1).collect();
-        holdings.insert(most.clone(), size(&kept));
-        lists.insert(most, kept);
+        dropped.extend(list.pop()?);
+        holdings.insert(most.clone(), list.bytes());
+        lists.insert(most, list);
     }
-    for (group, kept) in lists {
-        write_list(writes, group.as_slice(), &kept);
+    for (_, list) in lists {
+        list.write(writes);
     }
     write_holdings(writes, holdings);
     Ok(dropped)
@@ -97,7 +194,8 @@ pub(super) fn keep(
 
 /// Whether a copy of the epoch is kept.
 pub(super) fn is_kept(rows: &dyn Rows, group_id: &[u8], epoch: u64) -> Result<bool, GroupError> {
-    Ok(list(rows, group_id)?.iter().any(|kept| kept.epoch == epoch))
+    let page: Option<Vec<Kept>> = read(rows, &page_row(group_id, epoch / PAGE_EPOCHS))?;
+    Ok(page.is_some_and(|page| page.iter().any(|kept| kept.epoch == epoch)))
 }
 
 /// Notes that opening a message has changed the size of a copy, in bytes: keys of messages that are still missing stay.
@@ -108,45 +206,43 @@ pub(super) fn resize(
     epoch: u64,
     (before, after): (u64, u64),
 ) -> Result<(), GroupError> {
-    let mut kept = list(rows, group_id)?;
-    for copy in kept.iter_mut().filter(|copy| copy.epoch == epoch) {
+    let (mut list, number) = (List::read(rows, group_id)?, epoch / PAGE_EPOCHS);
+    for copy in list.page(number)?.iter_mut().filter(|copy| copy.epoch == epoch) {
         copy.bytes = copy.bytes.saturating_sub(before).saturating_add(after);
     }
+    list.count(number);
     let mut holdings: BTreeMap<Bytes, u64> = read(rows, HOLDINGS)?.unwrap_or_default();
-    holdings.insert(Bytes(group_id.to_vec()), size(&kept));
-    write_list(writes, group_id, &kept);
+    holdings.insert(Bytes(group_id.to_vec()), list.bytes());
+    list.write(writes);
     write_holdings(writes, holdings);
     Ok(())
 }
 
 /// Drops all copies of a group.
 pub(super) fn forget(rows: &dyn Rows, writes: &mut WriteSet, group_id: &[u8]) -> Result<Vec<Dropped>, GroupError> {
-    let kept = list(rows, group_id)?;
-    if kept.is_empty() {
-        return Ok(Vec::new());
+    let mut list = List::read(rows, group_id)?;
+    let mut dropped = Vec::new();
+    while !list.index.is_empty() {
+        dropped.extend(list.pop()?);
     }
+    if dropped.is_empty() {
+        return Ok(dropped);
+    }
+    list.write(writes);
     let mut holdings: BTreeMap<Bytes, u64> = read(rows, HOLDINGS)?.unwrap_or_default();
     holdings.insert(Bytes(group_id.to_vec()), 0);
-    write_list(writes, group_id, &[]);
     write_holdings(writes, holdings);
-    Ok(kept.iter().map(|copy| Dropped { group_id: group_id.to_vec(), epoch: copy.epoch }).collect())
+    Ok(dropped)
 }
 
-fn size(kept: &[Kept]) -> u64 {
-    kept.iter().map(|copy| copy.bytes).sum()
+fn index_row(group_id: &[u8]) -> Vec<u8> {
+    [b"past-epochs/index/", group_id].concat()
 }
 
-/// Copies of a group, oldest first.
-fn list(rows: &dyn Rows, group_id: &[u8]) -> Result<Vec<Kept>, GroupError> {
-    Ok(read(rows, &list_row(group_id))?.unwrap_or_default())
-}
-
-fn list_row(group_id: &[u8]) -> Vec<u8> {
-    [b"past-epochs/list/", group_id].concat()
-}
-
-fn write_list(writes: &mut WriteSet, group_id: &[u8], kept: &[Kept]) {
-    writes.0.insert(list_row(group_id), (!kept.is_empty()).then(|| codec::encode(&kept)));
+/// Length before id: no group's pages have the name of another's.
+fn page_row(group_id: &[u8], number: u64) -> Vec<u8> {
+    let length = (group_id.len() as u64).to_be_bytes();
+    [b"past-epochs/page/".as_slice(), &length, group_id, &number.to_be_bytes()].concat()
 }
 
 fn write_holdings(writes: &mut WriteSet, mut holdings: BTreeMap<Bytes, u64>) {
@@ -208,6 +304,48 @@ mod tests {
         writes.apply_to(&mut rows);
         let gone = keep_one(&mut rows, b"large", 3, 1, 0);
         assert_eq!(gone, [(b"small".to_vec(), 1)], "what grew when it was used counts as it is");
+    }
+
+    #[test]
+    fn a_long_list_is_kept_in_pages_and_goes_from_its_beginning() {
+        let mut rows = Store::new();
+        let bounds = Bounds { age_ms: 1_000, copies: 300, bytes: 10_000 };
+        for epoch in 0..1_000_u64 {
+            let mut writes = WriteSet::default();
+            let new = Kept { epoch, kept_ms: epoch, bytes: 1 };
+            let dropped = keep(&rows, &mut writes, bounds, b"g", new).unwrap();
+            let gone: Vec<u64> = dropped.iter().map(|copy| copy.epoch).collect();
+            let expected: Vec<u64> = epoch.checked_sub(300).into_iter().collect();
+            assert_eq!(gone, expected, "the oldest makes room, epoch {epoch}");
+            let largest = writes.0.values().flatten().map(Vec::len).max().unwrap();
+            assert!(largest < 4_000, "no row grows with the list, has {largest} bytes");
+            assert!(writes.0.len() <= 4, "and few are written");
+            writes.apply_to(&mut rows);
+        }
+        for epoch in [0, 699] {
+            assert!(!is_kept(&rows, b"g", epoch).unwrap(), "{epoch} is gone");
+        }
+        for epoch in [700, 831, 999] {
+            assert!(is_kept(&rows, b"g", epoch).unwrap(), "{epoch} is kept");
+        }
+        let mut writes = WriteSet::default();
+        let new = Kept { epoch: 1_000, kept_ms: 1_900, bytes: 1 };
+        let dropped = keep(&rows, &mut writes, bounds, b"g", new).unwrap();
+        assert_eq!(dropped.len(), 200, "those from before 900 are too old, across pages");
+        writes.apply_to(&mut rows);
+        let mut writes = WriteSet::default();
+        assert_eq!(forget(&rows, &mut writes, b"g").unwrap().len(), 101, "the rest is named when the group goes");
+        writes.apply_to(&mut rows);
+        assert!(rows.is_empty(), "and no page stays");
+    }
+
+    #[test]
+    fn a_copy_of_a_branch_goes_by_its_age_though_its_epoch_is_high() {
+        let mut rows = Store::new();
+        keep_one(&mut rows, b"g", 90, 1, 0);
+        keep_one(&mut rows, b"g", 5, 1, 60);
+        assert_eq!(keep_one(&mut rows, b"g", 6, 1, 101), [(b"g".to_vec(), 90)], "the one kept first is too old");
+        assert!(is_kept(&rows, b"g", 5).unwrap(), "the other is not");
     }
 
     #[test]

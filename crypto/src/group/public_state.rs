@@ -2,7 +2,7 @@
 //!
 //! Holds no secret. Never finds a queued proposal: commits of Roost carry theirs inline.
 
-use super::{GroupError, Part, bounded};
+use super::{GroupError, Part, bounded, packed};
 use crate::bytes::Bytes;
 use crate::codec;
 use openmls::prelude::{GroupId, PublicGroup};
@@ -15,7 +15,7 @@ use std::cell::RefCell;
 /// A hub's state of a group, in bytes: a tree of 300 leaves takes about 600 KiB in OpenMLS's own form.
 const STATE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// The values, each the CBOR of OpenMLS's type; empty as long as it is not written.
+/// The values, each OpenMLS's as [`packed`] writes it; empty as long as it is not written.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PublicState {
@@ -58,14 +58,15 @@ pub(super) enum StateError {
 }
 
 fn write<V: Serialize>(slot: &mut Bytes, value: &V) {
-    *slot = Bytes(codec::encode(value));
+    // What does not encode leaves nothing, which does not read.
+    *slot = Bytes(packed::encode(value).unwrap_or_default());
 }
 
 fn read<V: DeserializeOwned>(slot: &Bytes) -> Result<Option<V>, StateError> {
     if slot.is_empty() {
         return Ok(None);
     }
-    ciborium::from_reader(slot.as_slice()).map(Some).map_err(|_| StateError::Unreadable)
+    packed::decode(slot.as_slice()).map(Some).map_err(|_| StateError::Unreadable)
 }
 
 /// Writers, readers and deleters of the four values.

@@ -244,6 +244,20 @@ impl GroupEngine for SymbolicEngine {
         self.make_rejoin(rows, group_info, tree)
     }
 
+    fn public_state(&self, rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+        Group::read_as_member(rows, group_id).map(|group| Bytes(codec::encode(&group.public)))
+    }
+
+    fn replay(
+        &self,
+        state: &[u8],
+        commit: &[u8],
+        welcome: Option<&[u8]>,
+        group_info: &[u8],
+    ) -> Result<(CommitView, Bytes), GroupError> {
+        judge(state, commit, welcome, group_info)
+    }
+
     fn seal(&mut self, rows: &dyn Rows, group_id: &[u8], plaintext: &[u8]) -> Result<(Sealed, WriteSet), GroupError> {
         bounded(Part::Plaintext, plaintext, PLAINTEXT_MAX_BYTES)?;
         let mut group = Group::read_as_member(rows, group_id)?;

@@ -5,7 +5,7 @@
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
 use crate::metrics::Stopwatch;
-use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError};
+use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError, Wide};
 use crate::publisher::Publisher;
 use crate::relay::{ConnectionId, Identity, Input, Inspector, Limits, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
@@ -206,11 +206,13 @@ impl Node {
             metrics,
             batches: 0,
             space_is_low: false,
+            untold: worker::Untold::default(),
         };
         worker.metrics.notes(worker.relay.notes(), now_ms());
         let thread = worker.spawn(queue, wake).map_err(NodeError::Thread)?;
         runtime.spawn(forward(asked, commands.clone()));
         runtime.spawn(learn(handle.shared.network.learned_logs(), commands.clone()));
+        runtime.spawn(hear(handle.shared.network.wide(), commands.clone()));
         runtime.spawn(ticks(woken, commands.clone()));
         Ok(Self { handle, listen, thread })
     }
@@ -248,6 +250,20 @@ async fn learn(logs: Option<mpsc::Receiver<IdentityLog>>, commands: mpsc::Sender
     let Some(mut logs) = logs else { return };
     while let Some(log) = logs.recv().await {
         if commands.send(Command::Input(Input::LogLearned(log))).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// What comes by gossip of entries goes to the rules.
+async fn hear(wide: Option<mpsc::Receiver<Wide>>, commands: mpsc::Sender<Command>) {
+    let Some(mut wide) = wide else { return };
+    while let Some(told) = wide.recv().await {
+        let input = match told {
+            Wide::Heard { token, source, topic, entries } => Input::Gossiped { token, source, topic, entries },
+            Wide::Untold(topic) => Input::Untold(topic),
+        };
+        if commands.send(Command::Input(input)).await.is_err() {
             break;
         }
     }

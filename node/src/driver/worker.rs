@@ -1,11 +1,15 @@
 //! The relay's thread: takes what queued, lets the rules handle it, commits once, lets the outputs leave.
+//!
+//! Rows of which nobody is told anything (a device's acknowledgement, another home's custody) need no fsync of their own: they
+//! wait a moment for a batch that has one. What is durable is at every time all that happened up to some batch, and a crash
+//! forgets nothing that anybody was told of.
 
 use super::{Command, ToDevice, now_ms, refusal};
 use crate::metrics::{Metrics, Stopwatch};
-use crate::network::{InboundRequest, Network};
+use crate::network::{InboundRequest, Network, NetworkError};
 use crate::publisher::{Offer, Publisher};
-use crate::relay::{ConnectionId, InboundToken, Input, Output, Relay};
-use crate::store::{Overlay, SledStore, Store as _, StoreError};
+use crate::relay::{ConnectionId, InboundToken, Input, Note, Output, Relay};
+use crate::store::{Batch, Overlay, SledStore, Store as _, StoreError};
 use crate::way;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 use roost_crypto::ids::{NodeId, OrgId};
@@ -27,6 +31,9 @@ const BATCH_COMMANDS: usize = 256;
 const BATCH_BYTES: usize = crate::store::BATCH_BYTES_MAX / 4;
 /// Frames waiting for one connection; a device that reads slower is disconnected and resumes.
 const CONNECTION_QUEUE: usize = 1024;
+/// How long rows wait for a batch of which somebody is told, milliseconds: some tens of them share one fsync while people talk,
+/// and a crash forgets no more than what is said again within a moment.
+const UNTOLD_MS: u64 = 50;
 /// Accounts of one page of such a round: the next is read when the publisher has room.
 const PAGE_ACCOUNTS: usize = 128;
 
@@ -46,6 +53,23 @@ pub(super) struct Worker {
     /// Batches so far: what the steps of one commit have in common.
     pub(super) batches: u64,
     pub(super) space_is_low: bool,
+    pub(super) untold: Untold,
+}
+
+/// What batches wrote and noted of which nobody was told anything yet.
+#[derive(Default)]
+pub(super) struct Untold {
+    rows: Batch,
+    notes: Vec<Note>,
+    /// When it must be on disk, milliseconds since 1970.
+    until_ms: Option<u64>,
+}
+
+impl Untold {
+    fn is_due(&self, now_ms: u64) -> bool {
+        // A clock that was set back must not keep it from the disk.
+        self.until_ms.is_some_and(|until| until <= now_ms || until > now_ms.saturating_add(UNTOLD_MS))
+    }
 }
 
 /// A panic of the relay's thread ends the process: a node without rules must not look alive.
@@ -84,7 +108,7 @@ impl Worker {
                     std::process::abort();
                 }
             }
-            let at = self.relay.wake_at();
+            let at = self.relay.wake_at().into_iter().chain(self.untold.until_ms).min();
             wake.send_if_modified(|known| std::mem::replace(known, at) != at);
         }
     }
@@ -99,7 +123,8 @@ impl Worker {
         let mut flushed = Vec::new();
         let mut pages = Vec::new();
         let mut running = true;
-        let mut rows = Overlay::new(&self.store);
+        let Untold { rows, mut notes, until_ms } = std::mem::take(&mut self.untold);
+        let mut rows = Overlay::resume(&self.store, rows);
         if low != self.space_is_low {
             let (free, floor) = space.map_or((0, 0), |space| (space.free, space.floor()));
             tracing::warn!(free, floor, low, "free space on the store's disk");
@@ -108,7 +133,6 @@ impl Worker {
         }
         let mut next = Some(first);
         let mut taken = 0;
-        let mut notes = Vec::new();
         self.batches += 1;
         while let Some(command) = next {
             let input = match command {
@@ -166,14 +190,16 @@ impl Worker {
         }
         outputs.extend(self.relay.settle(&mut rows, now_ms())?);
         notes.extend_from_slice(self.relay.notes());
-        let batch = rows.into_batch();
+        let rows = rows.into_batch();
         let outputs = self.leave_early(outputs);
-        if !batch.is_empty() {
-            let (_step, time) = (way::commit(self.batches, taken).entered(), Stopwatch::start());
-            self.store.commit(batch)?;
-            self.metrics.commit_seconds.observe(time.seconds());
+        self.metrics.taken(taken);
+        let untold = outputs.is_empty() && round.is_empty() && pages.is_empty() && flushed.is_empty() && running;
+        let now_ms = now_ms();
+        self.untold = Untold { until_ms: until_ms.or(Some(now_ms + UNTOLD_MS)), rows, notes };
+        let Untold { rows, .. } = &self.untold;
+        if !untold || rows.is_empty() || rows.bytes() >= BATCH_BYTES || self.untold.is_due(now_ms) {
+            self.commit(taken, now_ms)?;
         }
-        self.metrics.committed(taken, &notes, now_ms());
         for output in outputs {
             self.leave(output);
         }
@@ -192,6 +218,18 @@ impl Worker {
         Ok(running)
     }
 
+    /// Makes durable what was written since the last commit.
+    fn commit(&mut self, taken: usize, now_ms: u64) -> Result<(), StoreError> {
+        let Untold { rows, notes, .. } = std::mem::take(&mut self.untold);
+        if !rows.is_empty() {
+            let (_step, time) = (way::commit(self.batches, taken).entered(), Stopwatch::start());
+            self.store.commit(rows)?;
+            self.metrics.commit_seconds.observe(time.seconds());
+        }
+        self.metrics.notes(&notes, now_ms);
+        Ok(())
+    }
+
     /// Lets out what need not wait for the commit, unless something before it on the same connection must; gives the rest.
     fn leave_early(&mut self, outputs: Vec<Output>) -> Vec<Output> {
         let mut waiting = HashSet::new();
@@ -199,6 +237,7 @@ impl Worker {
         for output in outputs {
             match output {
                 Output::Early(connection, _) if !waiting.contains(&connection) => self.leave(output),
+                Output::Judged(..) => self.leave(output),
                 _ => {
                     if let Output::Send(connection, _) | Output::Early(connection, _) | Output::Close(connection) =
                         &output
@@ -252,6 +291,10 @@ impl Worker {
             Output::Publish { log, handle_record, changed } => {
                 self.publish(log, handle_record, changed, true);
             }
+            Output::Join { topic, nodes } => gossip(self.network.join(topic, nodes)),
+            Output::Leave(topic) => gossip(self.network.leave(topic)),
+            Output::Gossip(topic, entries) => gossip(self.network.gossip(topic, entries)),
+            Output::Judged(token, hearsay) => gossip(self.network.judged(token, hearsay)),
         }
     }
 
@@ -307,5 +350,12 @@ impl Worker {
             }
         };
         self.runtime.spawn(asked.instrument(span));
+    }
+}
+
+/// What gossip misses is delivered.
+fn gossip(said: Result<(), NetworkError>) {
+    if let Err(error) = said {
+        tracing::debug!(%error, "the network was not told about gossip of entries");
     }
 }

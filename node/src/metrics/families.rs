@@ -93,6 +93,7 @@ pub struct Metrics {
     pub(crate) peer_clock_ahead_seconds: Gauge,
     pub(super) requests: Family<Request, Counter>,
     pub(super) request_seconds: Histograms,
+    pub(super) node_bytes: Family<Direction, Counter>,
     pub(super) bridge_connections: Family<State, Gauge>,
     pub(super) bridge_frames: Family<Direction, Counter>,
     pub(super) bridge_closes: Family<Cause, Counter>,
@@ -191,6 +192,11 @@ impl Metrics {
             "Time of a request to another node, with its connection",
             Histograms::new_with_constructor(short),
         );
+        let node_bytes = roost.add(
+            "node_bytes",
+            "Bytes of connections between nodes by direction, without TCP's own",
+            Family::default(),
+        );
         let bridge_connections =
             roost.add("bridge_connections", "WebSockets that are open, and signed in", Family::default());
         let bridge_frames = roost.add("bridge_frames", "Frames of devices by direction", Family::default());
@@ -226,6 +232,7 @@ impl Metrics {
             peer_clock_ahead_seconds,
             requests,
             request_seconds,
+            node_bytes,
             bridge_connections,
             bridge_frames,
             bridge_closes,

@@ -9,7 +9,7 @@ mod process;
 
 pub use families::{Metrics, Stopwatch};
 
-use crate::network::{NetworkError, Resolution};
+use crate::network::{NetworkError, Resolution, Traffic};
 use crate::relay::{Input, Note};
 use backlog::Backlog;
 use roost_protocol::peer::NodeResponse;
@@ -68,11 +68,22 @@ impl Metrics {
         self.inputs.get_or_create(&families::Kind { kind: input.name() }).inc();
     }
 
-    /// A batch is durable.
-    pub(crate) fn committed(&self, commands: usize, notes: &[Note], now_ms: u64) {
+    /// The rules have handled a batch.
+    pub(crate) fn taken(&self, commands: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most some hundred commands")]
         self.batch_commands.observe(commands as f64);
-        self.notes(notes, now_ms);
+    }
+
+    /// What counts the bytes between this node and others.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let of = |direction| self.node_bytes.get_or_create(&families::Direction { direction }).clone();
+        Traffic { inbound: of("in"), outbound: of("out") }
+    }
+
+    /// Bytes that came from other nodes, and that went to them, without TCP's own.
+    pub fn node_bytes(&self) -> (u64, u64) {
+        let traffic = self.traffic();
+        (traffic.inbound.get(), traffic.outbound.get())
     }
 
     /// A delivery is on its way until the guard is dropped.

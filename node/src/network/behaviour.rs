@@ -12,6 +12,8 @@ use super::rates::Rates;
 use super::record_store::{FRESH_S, RecordStore};
 use super::transport;
 use super::unheld::Unheld;
+use super::wide::{self, EntriesGossip};
+use libp2p::core::upgrade::Version;
 use libp2p::kad::{self, BucketInserts, Caching, Mode, StoreInserts};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
@@ -56,16 +58,23 @@ pub(super) struct Behaviour {
     pub(super) requests: request_response::Behaviour<NodeCodec>,
     /// Hints that a record of the directory changed. Holds a connection only while the peer is in a mesh.
     pub(super) gossip: Unheld<Gossip>,
+    /// Entries of wide conversations, apart from the directory: a flood of one costs the other nothing.
+    pub(super) entries: Unheld<EntriesGossip>,
 }
 
 /// Builds the swarm: TCP (and DNS names), Noise, yamux. The seed is wiped.
 ///
 /// # Errors
 /// [`NetworkError::Transport`].
-pub(super) fn build(key: &mut [u8; 32], store: RecordStore, rates: &Rates) -> Result<Swarm<Behaviour>, NetworkError> {
+pub(super) fn build(
+    key: &mut [u8; 32],
+    store: RecordStore,
+    rates: &Rates,
+    traffic: transport::Traffic,
+) -> Result<Swarm<Behaviour>, NetworkError> {
     let failed = |error: &dyn std::fmt::Display| NetworkError::Transport(error.to_string());
     let keypair = identity::Keypair::ed25519_from_bytes(key).map_err(|error| failed(&error))?;
-    let transport = transport::encrypted(&keypair)?;
+    let transport = transport::encrypted(&keypair, traffic)?;
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_other_transport(|_| transport)
@@ -75,7 +84,11 @@ pub(super) fn build(key: &mut [u8; 32], store: RecordStore, rates: &Rates) -> Re
         .with_behaviour(|keypair| Ok(behaviour(keypair, store, rates)?))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|config| {
-            config.with_idle_connection_timeout(IDLE_TIMEOUT).with_per_connection_event_buffer_size(64)
+            config
+                .with_idle_connection_timeout(IDLE_TIMEOUT)
+                .with_per_connection_event_buffer_size(64)
+                // Where a stream has one protocol its first bytes leave with the proposal: a request costs one round trip, not two.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
         .with_connection_timeout(HANDSHAKE_TIMEOUT)
         .build();
@@ -107,6 +120,7 @@ fn behaviour(keypair: &identity::Keypair, store: RecordStore, rates: &Rates) -> 
         kademlia: Paced::new(kademlia, rates.kademlia),
         requests: request_response::Behaviour::with_codec(NodeCodec, protocols, requests),
         gossip: Unheld(gossip::behaviour(keypair)?),
+        entries: Unheld(wide::behaviour(keypair)?),
     })
 }
 

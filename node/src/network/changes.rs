@@ -263,7 +263,9 @@ impl SwarmTask {
         } else {
             0.0
         };
-        self.swarm.behaviour_mut().gossip.set_application_score(peer, score);
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.gossip.set_application_score(peer, score);
+        behaviour.entries.set_application_score(peer, score);
     }
 
     pub(super) fn heard_protocols(&mut self, peer: PeerId, info: &identify::Info) {

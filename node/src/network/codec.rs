@@ -97,8 +97,9 @@ async fn write<V: Serialize, T: AsyncWrite + Unpin + Send>(io: &mut T, value: &V
         let text = format!("expected at most {NODE_MESSAGE_BYTES_MAX} bytes, got {}", bytes.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
-    io.write_all(&length.to_be_bytes()).await?;
-    io.write_all(&bytes).await?;
+    // In one write: each is a frame of its own, sealed and sent.
+    let framed = [&length.to_be_bytes()[..], &bytes].concat();
+    io.write_all(&framed).await?;
     io.flush().await
 }
 

@@ -95,7 +95,12 @@ pub(super) fn behaviour(keypair: &Keypair) -> Result<Gossip, String> {
 /// Scores for a network of a few nodes that is silent most of the time: silence is no fault (no P3), many nodes on one
 /// address are no attack (no P6), and time in the mesh is worth next to nothing (P1), so that being there earns no credit.
 pub(super) fn scores() -> PeerScoreParams {
-    let topic = TopicScoreParams {
+    scores_of(TOPICS)
+}
+
+/// What a topic adds to a score.
+pub(super) fn scores_of_topic() -> TopicScoreParams {
+    TopicScoreParams {
         topic_weight: 0.5,
         time_in_mesh_weight: 0.0027,
         time_in_mesh_quantum: Duration::from_secs(1),
@@ -108,9 +113,14 @@ pub(super) fn scores() -> PeerScoreParams {
         invalid_message_deliveries_weight: -100.0,
         invalid_message_deliveries_decay: score_parameter_decay(Duration::from_secs(3_600)),
         ..TopicScoreParams::default()
-    };
+    }
+}
+
+/// As [`scores`], for topics that are known from the start.
+pub(super) fn scores_of<const N: usize>(topics: [&str; N]) -> PeerScoreParams {
+    let topics = topics.map(|name| (IdentTopic::new(name).hash(), scores_of_topic()));
     PeerScoreParams {
-        topics: TOPICS.iter().map(|name| (IdentTopic::new(*name).hash(), topic.clone())).collect::<HashMap<_, _>>(),
+        topics: HashMap::from(topics),
         app_specific_weight: 1.0,
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: -10.0,
@@ -121,7 +131,7 @@ pub(super) fn scores() -> PeerScoreParams {
     }
 }
 
-fn thresholds() -> PeerScoreThresholds {
+pub(super) fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -100.0,
         publish_threshold: -200.0,

@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub mod codec;
 mod directory;
 mod gossip;
+mod guests;
 pub mod hello;
 mod judge;
 mod links;
@@ -25,6 +26,7 @@ pub mod selection;
 mod swarm_task;
 mod transport;
 mod unheld;
+mod wide;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,8 @@ pub use lookup::Resolution;
 pub use rates::{Rate, Rates};
 pub use record_store::StoreError;
 pub use selection::{Candidate, Choice, choose};
+pub(crate) use transport::Traffic;
+pub use wide::Wide;
 
 use crate::metrics::{Metrics, Stopwatch};
 use addresses::peer_of;
@@ -191,6 +195,7 @@ pub struct Network {
     lookups: Arc<Lookups>,
     metrics: Arc<Metrics>,
     learned: Arc<Mutex<Option<mpsc::Receiver<IdentityLog>>>>,
+    wide: Arc<Mutex<Option<mpsc::Receiver<Wide>>>>,
 }
 
 /// A request on its way.
@@ -230,18 +235,21 @@ pub async fn start(
         .ok_or_else(|| NetworkError::Transport("the node's key has no PeerId".into()))?;
     let bounds = record_store::Bounds::default();
     let store = record_store::RecordStore::open(local, config.records, bounds, clock::now_s());
-    let swarm = behaviour::build(&mut config.key, store, &config.rates)?;
     let (metrics, swarm_metrics) = Metrics::new();
+    let swarm = behaviour::build(&mut config.key, store, &config.rates, metrics.traffic())?;
     let (learned, learned_logs) = mpsc::channel(changes::LEARNED_MAX);
     let changes = changes::Changes::new(Arc::clone(&lookups), learned);
+    let (told, heard) = mpsc::channel(wide::HEARD_MAX);
+    let hearsay = (changes, wide::WideTopics::new(told));
     let connected_count = Arc::clone(&connected);
     let mut task =
-        swarm_task::SwarmTask::new(swarm, inbound, connected_count, &config.bootstrap, changes, config.rates)?;
+        swarm_task::SwarmTask::new(swarm, inbound, connected_count, &config.bootstrap, hearsay, config.rates)?;
     task.measure(Arc::clone(&metrics), swarm_metrics);
     let addresses = task.listen(&config.listen).await?;
     tokio::spawn(task.run(command_queue));
     let learned = Arc::new(Mutex::new(Some(learned_logs)));
-    Ok((Network { commands, connected, lookups, metrics, learned }, inbound_queue, addresses))
+    let wide = Arc::new(Mutex::new(Some(heard)));
+    Ok((Network { commands, connected, lookups, metrics, learned, wide }, inbound_queue, addresses))
 }
 
 impl Network {

@@ -11,8 +11,10 @@ use super::judge::Judge;
 use super::links::Links;
 use super::rates::{Allowances, Rates};
 use super::routing::Routing;
+use super::wide::WideTopics;
 use super::{InboundRequest, Lookup, NetworkError};
 use crate::metrics::Metrics;
+use crate::relay::{GossipToken, Hearsay};
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p::core::transport::ListenerId;
 use libp2p::kad::Event as KadEvent;
@@ -21,9 +23,11 @@ use libp2p::swarm::SwarmEvent;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use roost_protocol::KADEMLIA_PROTOCOL;
+use roost_protocol::NodeId;
 use roost_protocol::gossip::DirectoryChange;
 use roost_protocol::peer::{NodeHello, NodeRequest, NodeResponse};
 use roost_protocol::records::RecordKey;
+use roost_protocol::wide::{Entries, Topic};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +63,14 @@ pub(super) enum Command {
     Publish { key: RecordKey, value: Vec<u8>, reply: oneshot::Sender<Result<(), NetworkError>> },
     /// Tell others that a record of ours changed.
     Announce(Box<DirectoryChange>),
+    /// Take part in the gossip of a conversation's entries.
+    JoinTopic { topic: Topic, nodes: BTreeSet<NodeId> },
+    /// Take part no longer.
+    LeaveTopic(Topic),
+    /// Gossip entries of ours.
+    Gossip(Topic, Box<Entries>),
+    /// What becomes of entries that were heard.
+    Judged(GossipToken, Hearsay),
     /// Find a record.
     Get { key: RecordKey, reply: oneshot::Sender<Result<Lookup, NetworkError>> },
     /// What is the newest that was seen under a key.
@@ -79,6 +91,7 @@ pub(super) struct SwarmTask {
     pub(super) queries: Queries,
     pub(super) book: AddressBook,
     pub(super) changes: Changes,
+    pub(super) wide: WideTopics,
     pub(super) judge: Judge,
     pub(super) routing: Routing,
     pub(super) rates: Rates,
@@ -105,7 +118,7 @@ impl SwarmTask {
         inbound: mpsc::Sender<InboundRequest>,
         connected: Arc<AtomicUsize>,
         bootstrap: &[Multiaddr],
-        changes: Changes,
+        (changes, wide): (Changes, WideTopics),
         rates: Rates,
     ) -> Result<Self, NetworkError> {
         let bootstrap = bootstrap
@@ -123,6 +136,7 @@ impl SwarmTask {
             queries: Queries::default(),
             book,
             changes,
+            wide,
             judge: Judge::default(),
             routing,
             rates,
@@ -213,6 +227,10 @@ impl SwarmTask {
             Command::SetHello(hello) => self.set_hello(*hello),
             Command::Publish { key, value, reply } => self.publish(&key, &value, reply),
             Command::Announce(change) => self.announce_change(*change),
+            Command::JoinTopic { topic, nodes } => self.join_topic(topic, &nodes),
+            Command::LeaveTopic(topic) => self.leave_topic(&topic),
+            Command::Gossip(topic, entries) => self.gossip_entries(topic, &entries),
+            Command::Judged(token, hearsay) => self.judged_by_rules(token, hearsay),
             Command::Get { key, reply } => self.get(key, reply),
             Command::NewestSeq { key, reply } => {
                 let store = self.swarm.behaviour_mut().kademlia.store_mut();
@@ -252,6 +270,7 @@ impl SwarmTask {
             SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.request_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.kademlia_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.gossip_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Entries(event)) => self.entries_event(event),
             _ => {}
         }
     }
@@ -304,6 +323,7 @@ impl SwarmTask {
             metrics.records_held.set(i64::try_from(held).unwrap_or(i64::MAX));
         }
         self.tend_changes();
+        self.tend_topics();
         if self.tick.is_multiple_of(TEND_TICKS) {
             self.allowances.tend();
             self.tend_routing();

@@ -1,6 +1,7 @@
 //! Accounts of this home: sign-up by invite, return after a lost store, sign-in, key packages.
 
 use super::devices::{ended_key, revoked};
+use super::inbox::Extent;
 use super::quotas::{KEY_PACKAGES_RESERVE, busy};
 use super::rows;
 use super::{ConnectionId, Failure, Output, Relay, Step};
@@ -11,6 +12,7 @@ use roost_crypto::identity_log::{IdentityLog, Relation, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::{PublicKey, Signature};
 use roost_crypto::labels;
+use roost_crypto::planted;
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
 use roost_protocol::invite::InviteProof;
@@ -19,7 +21,7 @@ use roost_protocol::records::HandleRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ServerFrame, verify_sign_in};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Pause before an account without a last-resort package is asked for again, milliseconds: a budget grows by one in ten minutes.
 const KEY_PACKAGE_PAUSE_MS: u64 = 10 * 60 * 1_000;
@@ -154,7 +156,7 @@ impl Relay {
             return Err(bad().into());
         }
         // Only whoever has the key learns that it was ended.
-        if active.is_none() {
+        if active.is_none() && !planted!(self.identity.sabotage, RevokedAdmitted) {
             return Err(revoked().into());
         }
         if known.device.is_some_and(|signed_in| signed_in != (account, device)) {
@@ -177,10 +179,11 @@ impl Relay {
             self.forget(other);
             self.outputs.push(Output::Close(other));
         }
+        drop_lapsed(step, self.identity.inspector.key_package, &account, &device)?;
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let key_packages = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
         let last_resort = step.rows.get(&rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]))?;
-        let inbox = rows::get(step.rows, &rows::inbox_head(&account))?.unwrap_or(0);
+        let Extent { head: inbox, .. } = Extent::read(step.rows, &account)?;
         let frame = ServerFrame::SignedIn {
             id,
             inbox,
@@ -302,6 +305,7 @@ pub(super) fn put_key_packages(
             return Err(bad("the key package is of another device").into());
         }
     }
+    drop_lapsed(step, inspect, &account, &device)?;
     let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
     let held = step.rows.scan(&pool, &rows::end_of(&pool), limits::KEY_PACKAGES_MAX)?.len();
     if held + packages.len() > limits::KEY_PACKAGES_MAX {
@@ -320,11 +324,34 @@ pub(super) fn put_key_packages(
     Ok(())
 }
 
+/// What does not verify any more, because its life is over, goes: nobody could begin a conversation with it, and its device is
+/// to hear that there is room. The pool is in the order in which it was put, so its oldest are looked at only.
+fn drop_lapsed(
+    step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
+    account: &AccountId,
+    device: &DeviceId,
+) -> Result<(), Failure> {
+    let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+    while let Some((key, package)) = step.rows.scan(&pool, &rows::end_of(&pool), 1)?.into_iter().next() {
+        if inspect(&package).is_ok() {
+            break;
+        }
+        step.rows.delete(key);
+    }
+    let key = rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]);
+    if step.rows.get(&key)?.is_some_and(|package| inspect(&package).is_err()) {
+        step.rows.delete(key);
+    }
+    Ok(())
+}
+
 /// One package of each device; a one-time package leaves the store in the same batch, so it is never handed out twice.
 /// `one_time` decides, from how many the device has left (at most one more than the reserve), whether one of them is given; else
 /// the last-resort package is.
 pub(super) fn take_key_packages(
     step: &mut Step<'_, '_>,
+    inspect: fn(&[u8]) -> Result<KeyPackageInfo, GroupError>,
     account: AccountId,
     mut one_time: impl FnMut(&DeviceId, usize) -> bool,
 ) -> Result<(IdentityLog, Vec<(DeviceId, Bytes)>), Failure> {
@@ -332,6 +359,7 @@ pub(super) fn take_key_packages(
     let mut packages = Vec::new();
     let mut over_budget = false;
     for device in log.device_keys().keys() {
+        drop_lapsed(step, inspect, &account, device)?;
         let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
         let held = step.rows.scan(&pool, &rows::end_of(&pool), KEY_PACKAGES_RESERVE + 1)?;
         let given = !held.is_empty() && one_time(device, held.len());
@@ -421,8 +449,7 @@ pub(super) fn learn_log(step: &mut Step<'_, '_>, log: &IdentityLog) -> Result<Ar
 pub(super) fn known_log(step: &Step<'_, '_>, account: &AccountId) -> Result<Option<Arc<VerifiedLog>>, Failure> {
     let (at_home, elsewhere) = (rows::account(account), rows::peer_log(account));
     let read = |value: Vec<u8>, decode: &dyn Fn(&[u8]) -> Result<IdentityLog, StoreError>| {
-        let mut memo = step.memo.lock().unwrap_or_else(PoisonError::into_inner);
-        memo.log(account, value, |value| verified(&decode(value)?)).map(Some)
+        step.memo().logs.of(*account, value, |value| verified(&decode(value)?)).map(Some)
     };
     if let Some(value) = step.rows.get(&at_home)? {
         read(value, &|value| Ok(rows::decode::<AccountRow>(&at_home, value)?.log))

@@ -194,8 +194,9 @@ impl Relay {
         }
         let pair = (peer, requester, account);
         self.quotas.key_packages_pair.take(&pair, 1, now_ms).map_err(|wait| busy(what, wait))?;
+        let inspect = self.identity.inspector.key_package;
         let quotas = &mut self.quotas;
-        let taken = accounts::take_key_packages(step, account, |device, held| {
+        let taken = accounts::take_key_packages(step, inspect, account, |device, held| {
             quotas.one_time_key_package(other_node, device, held, now_ms)
         });
         if taken.is_err() {

@@ -6,6 +6,7 @@ use super::conversations::CreationRow;
 use super::requests::Pending;
 use super::{Relay, feeds, rows};
 use crate::store::{Overlay, Read, StoreError};
+use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::conversation::ConversationHead;
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead};
@@ -126,6 +127,29 @@ pub fn held(store: &dyn Read, account: &AccountId, feed: &FeedId) -> Result<u64,
 /// [`StoreError`].
 pub fn header_at(store: &dyn Read, feed: &FeedId, seq: u64) -> Result<Option<EntryHeader>, StoreError> {
     Ok(feeds::get(&Overlay::new(store), feed, seq)?.map(|entry| entry.header))
+}
+
+/// The identity log of an account that lives at a node, as that holds it.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn log_at_home(store: &dyn Read, account: &AccountId) -> Result<Option<IdentityLog>, StoreError> {
+    let row: Option<super::accounts::AccountRow> = rows::get(&Overlay::new(store), &rows::account(account))?;
+    Ok(row.map(|row| row.log))
+}
+
+/// How many one-time key packages of a device a node holds, and the last-resort package.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn key_packages(
+    store: &dyn Read,
+    account: &AccountId,
+    device: &DeviceId,
+) -> Result<(usize, Option<Vec<u8>>), StoreError> {
+    let pool = rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), device.as_bytes()]);
+    let held = store.scan(&pool, &rows::end_of(&pool), usize::MAX)?.len();
+    Ok((held, store.get(&rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]))?))
 }
 
 /// What a node knows of a group.

@@ -228,7 +228,7 @@ impl Relay {
         }
         rows::put(step.rows, rows::public_state(&commit.group), &state_after);
         rows::put(step.rows, rows::group_info(&commit.group), &commit.group_info);
-        self.register(step, &head)?;
+        self.register(step, &head, false)?;
         let Member { credential, .. } = &view.committer;
         let author = Author {
             account: credential.account,
@@ -241,6 +241,7 @@ impl Relay {
         let own = feeds::head(step.rows, &feed)?.seq + 1;
         self.follow(step, &before.state, &head, &next, (own, own))?;
         let seq = feeds::append(step, feed, EntryKind::Commit, head.epoch, author, payload)?;
+        super::log::note(step, &head.group, head.epoch, &feed, seq);
         let audience = ConversationState { participants: everybody(&before.state, &head.state), ..head.state.clone() };
         self.spread(step, &audience, Reference { feed, seq, bytes }, None)?;
         Ok(signed)
@@ -294,6 +295,9 @@ impl Relay {
                 self.learn_log(step, log)?;
             }
         }
+        if past != Some(false) {
+            super::log::note(step, &head.group, head.epoch, &entry.header.feed, entry.header.seq);
+        }
         if let Some(of_chain) = past {
             let row = rows::participants(&head.group, head.epoch);
             if of_chain && step.rows.get(&row)?.is_none() && before.participants != head.state.participants {
@@ -302,7 +306,7 @@ impl Relay {
         } else {
             let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
             self.follow(step, &before, &head, &next, (own + 1, own))?;
-            self.keep_state(step, &head, &next.commit)?;
+            self.keep_state(step, &head, &next)?;
             self.ask_participants(step, &head)?;
         }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })
@@ -495,7 +499,10 @@ pub(super) fn participants_at(
 ) -> Result<Vec<Participant>, StoreError> {
     let (first, end) = (rows::participants(group, 0), rows::participants(group, epoch.saturating_add(1)));
     match step.rows.last(&first, &end)? {
-        Some((key, value)) => rows::decode(&key, &value),
+        Some((key, value)) => {
+            let read = |value: &[u8]| rows::decode(&key, value);
+            step.memo().participants.of(key.clone(), value, read).map(|participants| participants.to_vec())
+        }
         None => Ok(Vec::new()),
     }
 }

@@ -93,6 +93,17 @@ impl Relay {
             Some(group) => Some(group),
             None => rows::get(step.rows, &rows::conversation(&creation.state.conversation))?,
         };
+        if standing.is_some_and(|group| group != creation.group) {
+            // Who has lost its devices, and which it has now, may be news.
+            for log in &creation.logs {
+                self.learn_log(step, log)?;
+            }
+        }
+        // Also for a creation that was told before what stands: it comes again until its author is in.
+        let standing = match standing {
+            Some(group) if group != creation.group && self.is_abandoned(step, &group)? => None,
+            standing => standing,
+        };
         if let Some(group) = standing {
             let head = group_head(step, &group)?;
             if head.state.conversation != creation.state.conversation {
@@ -120,8 +131,33 @@ impl Relay {
             .map_err(|error| Failure::from(Refusal::never(Code::Malformed, error.to_string(), "create it anew")))?;
         rows::put(step.rows, rows::public_state(&creation.group), &state);
         rows::put(step.rows, rows::group_info(&creation.group), &creation.group_info);
+        rows::put(step.rows, rows::conversation(&creation.state.conversation), &creation.group);
         self.append_first_contact(step, &head, &signed, &creation)?;
         Ok((signed, creation))
+    }
+
+    /// Whether every device with a leaf in a conversation of two was ended by its account: both have lost all that they had, nobody
+    /// is left to add their new ones, and another group must be allowed to begin.
+    fn is_abandoned(&self, step: &Step<'_, '_>, group: &GroupId) -> Result<bool, Failure> {
+        let head: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
+        let info: Option<Bytes> = rows::get(step.rows, &rows::group_info(group))?;
+        let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(group))?;
+        let (Some(head), Some(info), Some(state)) = (head, info, state) else { return Ok(false) };
+        if head.state.policy != Policy::Direct {
+            return Ok(false);
+        }
+        let inspector = &self.identity.inspector;
+        let tree = (inspector.tree)(state.as_slice());
+        let Ok(view) = tree.and_then(|tree| (inspector.creation)(info.as_slice(), tree.as_slice())) else {
+            return Ok(false);
+        };
+        for member in &view.members {
+            let log = known_log(step, &member.credential.account)?;
+            if log.is_none_or(|log| !membership::has_revoked(&log, member)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The hub answered a creation of one of our devices.
@@ -292,7 +328,9 @@ impl Relay {
         };
         let bytes = payload.len();
         let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
-        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)
+        super::log::note(step, &head.group, head.epoch, &feed, seq);
+        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)?;
+        Ok(())
     }
 
     /// A sealed message of a device: admitted, appended, spread; accepted once the batch is durable.
@@ -314,11 +352,17 @@ impl Relay {
         let dedupe = rows::submitted(&author.device, &author.message, author.attempt);
         let head = group_head(step, &group)?;
         let known = rows::get::<u64>(step.rows, &dedupe)?;
-        let seq = match known.filter(|_| !planted!(self.identity.sabotage, NoSubmitDedupe)) {
+        let (seq, held_by) = match known.filter(|_| !planted!(self.identity.sabotage, NoSubmitDedupe)) {
             // Also for whoever takes part no more: what was admitted is said again.
             Some(seq) => {
                 self.notes.push(Note::Repeated);
-                seq
+                let mut held_by = Vec::new();
+                for Participant { account, .. } in participants_at(step, &group, epoch.min(head.epoch))? {
+                    if self.custody_of(step, &feed, &account)? >= seq {
+                        held_by.push(account);
+                    }
+                }
+                (seq, held_by)
             }
             None if !head.state.has(&author.account) => return Err(not_member()),
             None => {
@@ -333,19 +377,17 @@ impl Relay {
                 let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
-                self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
+                self.tell_widely(&group, feed, seq);
+                // Of what is new nobody else has custody yet but who lives here.
+                let held_by = self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
-                seq
+                (seq, held_by)
             }
         };
         self.send(connection, ServerFrame::Accepted { id, feed, seq });
-        let readers = participants_at(step, &group, epoch.min(head.epoch))?;
-        for participant in readers.iter().map(|participant| participant.account) {
-            if participant != author.account && self.custody_of(step, &feed, &participant)? >= seq {
-                let frame = ServerFrame::Custody { account: participant, group, messages: vec![author.message] };
-                self.send(connection, frame);
-            }
+        for account in held_by.into_iter().filter(|account| *account != author.account) {
+            self.send(connection, ServerFrame::Custody { account, group, messages: vec![author.message] });
         }
         Ok(())
     }
@@ -472,7 +514,10 @@ fn check_first_state(creation: &Creation) -> Result<(), &'static str> {
 }
 
 pub(super) fn group_head(step: &Step<'_, '_>, group: &GroupId) -> Result<ConversationHead, Failure> {
-    rows::get(step.rows, &rows::group(group))?.ok_or_else(unknown_conversation)
+    let key = rows::group(group);
+    let value = step.rows.get(&key)?.ok_or_else(unknown_conversation)?;
+    let head = step.memo().heads.of(*group, value, |value| rows::decode(&key, value))?;
+    Ok(ConversationHead::clone(&head))
 }
 
 fn unknown_conversation() -> Failure {

@@ -4,9 +4,9 @@
 //! told what is gone. Implements `docs/protocol.md`, section "Between device and home".
 
 use super::accounts::known_log;
-use super::inbox::{Room, position_of};
+use super::inbox::Extent;
 use super::{Failure, Note, Relay, Step, rows};
-use crate::store::{Read as _, StoreError};
+use crate::store::StoreError;
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::limits;
 
@@ -21,7 +21,7 @@ impl Relay {
         account: &AccountId,
         device: &DeviceId,
     ) -> Result<(), StoreError> {
-        let head: u64 = rows::get(step.rows, &rows::inbox_head(account))?.unwrap_or(0);
+        let Extent { head, .. } = Extent::read(step.rows, account)?;
         rows::put(step.rows, rows::cursor(account, device), &head);
         rows::put(step.rows, rows::seen(account, device), &step.now_ms);
         Ok(())
@@ -43,13 +43,6 @@ impl Relay {
         Ok(())
     }
 
-    /// The first position that is still there, or the one behind the last.
-    pub(super) fn inbox_start(&self, step: &Step<'_, '_>, account: &AccountId) -> Result<u64, StoreError> {
-        let head: u64 = rows::get(step.rows, &rows::inbox_head(account))?.unwrap_or(0);
-        let first = step.rows.scan(&rows::inbox(account, 0), &rows::inbox(account, u64::MAX), 1)?;
-        Ok(first.first().and_then(|(key, _)| position_of(key)).unwrap_or(head + 1))
-    }
-
     /// Deletes the references that no device waits for.
     pub(super) fn trim_inbox(&mut self, step: &mut Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
         let Some(log) = known_log(step, account)? else { return Ok(()) };
@@ -62,25 +55,11 @@ impl Relay {
         }
         // Where nobody reads, nobody has read.
         let Some(slowest) = slowest else { return Ok(()) };
-        let end = rows::inbox(account, slowest.saturating_add(1));
-        let done = step.rows.scan(&rows::inbox(account, 0), &end, usize::MAX)?;
-        if !done.is_empty() {
-            self.notes.push(Note::Acknowledged(done.len() as u64));
-        }
-        for (key, _) in done {
-            step.rows.delete(key);
+        let gone = Extent::read(step.rows, account)?.trim(step.rows, account, slowest)?;
+        if gone > 0 {
+            self.notes.push(Note::Acknowledged(gone));
         }
         Ok(())
-    }
-
-    /// What still fits into an inbox, after what nobody waits for any more has gone.
-    pub(super) fn room_for(&mut self, step: &mut Step<'_, '_>, account: &AccountId) -> Result<Room, Failure> {
-        let room = self.inbox_room(step, account)?;
-        if !room.is_none() {
-            return Ok(room);
-        }
-        self.trim_inbox(step, account)?;
-        Ok(self.inbox_room(step, account)?)
     }
 
     /// Whether a device was not seen for so long that nothing is kept for it.

@@ -12,7 +12,7 @@ use super::quotas::busy;
 use super::requests::Pending;
 use super::rows;
 use super::spans::{self, Due};
-use super::{Failure, Note, Relay, Step, accounts};
+use super::{Failure, Note, Output, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::planted;
@@ -38,15 +38,17 @@ pub(super) struct Asked {
 
 impl Relay {
     /// Queues an entry of our feed for everybody, its author if there are several devices: into the inbox of an account here, for
-    /// others to their home.
+    /// others to their home. Gives the accounts here.
     pub(super) fn spread(
         &mut self,
         step: &mut Step<'_, '_>,
         state: &ConversationState,
         reference: Reference,
         author: Option<&AccountId>,
-    ) -> Result<(), Failure> {
-        let Reference { feed, seq, .. } = reference;
+    ) -> Result<Vec<AccountId>, Failure> {
+        let Reference { feed, seq, bytes } = reference;
+        self.wide.touch(feed.group);
+        let mut here = Vec::new();
         for account in state.participants.iter().map(|participant| participant.account) {
             // One's own messages are for one's other devices.
             if author == Some(&account) && !has_several_devices(step, &account)? {
@@ -60,20 +62,24 @@ impl Relay {
                 home => home?,
             };
             if home == self.node {
-                if self.room_for(step, &account)?.is_none() {
+                let mut filling = self.begin_filling(step, account, feed)?;
+                if !filling.has_room() {
                     return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
                 }
-                self.put_into_inbox(step, &account, reference)?;
+                filling.put(step.rows, seq, bytes);
+                self.filled(step, &filling);
+                here.push(account);
             } else {
                 let key = rows::outbox(&feed, &account);
                 if step.rows.get(&key)?.is_none() {
                     rows::put(step.rows, key, &0_u64);
                 }
-                self.destinations.entry(home).or_default().enqueue((feed, account), 0);
+                let at_ms = self.wide.due(&home, &feed, seq, step.now_ms);
+                self.destinations.entry(home).or_default().enqueue((feed, account), at_ms);
                 self.notes.push(Note::Owed { feed, account, from: seq, to: seq });
             }
         }
-        Ok(())
+        Ok(here)
     }
 
     pub(super) fn load_outbox(&mut self, rows: &mut Overlay<'_>) -> Result<(), StoreError> {
@@ -82,7 +88,8 @@ impl Relay {
             let custody: u64 = rows::decode(&key, &value)?;
             let corrupt = || StoreError::Corrupt { key: Some(RowKey(key.clone())) };
             let (feed, account) = parse_outbox_key(&key).ok_or_else(corrupt)?;
-            let Some(due) = spans::due(rows, &feed, &account, custody)? else { continue };
+            let head = feeds::head(rows, &feed)?.seq;
+            let Some(due) = spans::due(rows, &feed, &account, custody, head)? else { continue };
             let owed = spans::owed(rows, &feed, &account, custody)?;
             self.notes.push(Note::Owed { feed, account, from: due.from, to: due.from + owed - 1 });
             let step = Step { rows, now_ms: 0, memo: &self.memo };
@@ -121,9 +128,10 @@ impl Relay {
         accounts: Vec<AccountId>,
     ) -> Result<(), StoreError> {
         let (mut together, mut next) = (Vec::new(), None);
+        let head = feeds::head(step.rows, &feed)?.seq;
         for account in accounts {
             let custody: u64 = rows::get(step.rows, &rows::outbox(&feed, &account))?.unwrap_or(0);
-            let due = spans::due(step.rows, &feed, &account, custody)?;
+            let due = spans::due(step.rows, &feed, &account, custody, head)?;
             if due.is_some() && (next.is_none() || next == due) {
                 next = due;
                 together.push(account);
@@ -161,6 +169,7 @@ impl Relay {
             life = Some(met);
         }
         let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
+        self.wide.delivering(node, &feed, last, step.now_ms);
         let begins = next.is_some_and(|due| due.begins);
         let deliver = Deliver { conversation, entries, accounts: together.clone(), begins, log: None };
         let asked = Asked { peer: node, accounts: together, feed, last, life };
@@ -216,51 +225,66 @@ impl Relay {
             }
             Some(_) => Vec::new(),
         };
+        let life_now: Option<Incarnation> = rows::get(step.rows, &rows::peer_life(&peer))?;
+        let of_this_life = life == life_now && !self.voiding.contains_key(&peer);
+        let head = feeds::head(step.rows, &feed)?.seq;
+        let mut told = BTreeMap::<_, Vec<AccountId>>::new();
         for account in here {
             let custody = custodies.iter().find(|custody| custody.account == account && custody.feed == feed);
             // A receipt for what was not sent is no receipt.
             let custody = custody.map(|custody| custody.seq.min(last));
-            self.took_custody(step, peer, (feed, account), custody, life)?;
+            if !of_this_life {
+                self.destinations.entry(peer).or_default().enqueue((feed, account), step.now_ms);
+            } else if let Some(range) = self.took_custody(step, peer, (feed, account), custody, head)? {
+                told.entry(range).or_default().push(account);
+            }
+        }
+        for ((from, to), accounts) in told {
+            self.tell_custody(step, &feed, &accounts, from, to)?;
         }
         Ok(())
     }
 
-    /// A home answered with its custody of a feed for an account, or without one.
+    /// A home answered with its custody of a feed for an account, or without one. Gives the first and last position that are new
+    /// in its custody.
     fn took_custody(
         &mut self,
         step: &mut Step<'_, '_>,
         peer: NodeId,
         (feed, account): (FeedId, AccountId),
         custody: Option<u64>,
-        life: Option<Incarnation>,
-    ) -> Result<(), StoreError> {
+        head: u64,
+    ) -> Result<Option<(u64, u64)>, StoreError> {
         let item = (feed, account);
         let key = rows::outbox(&feed, &account);
         let before: u64 = rows::get(step.rows, &key)?.unwrap_or(0);
-        let life_now: Option<Incarnation> = rows::get(step.rows, &rows::peer_life(&peer))?;
         let salt = self.next_token;
         let custody = match custody {
-            Some(_) if planted!(self.identity.sabotage, CustodyOfHead) => Some(feeds::head(step.rows, &feed)?.seq),
+            Some(_) if planted!(self.identity.sabotage, CustodyOfHead) => Some(head),
             custody => custody,
         };
         let destination = self.destinations.entry(peer).or_default();
         match custody {
-            _ if life != life_now || self.voiding.contains_key(&peer) => destination.enqueue(item, step.now_ms),
             Some(custody) if custody > before => {
                 destination.took(item);
-                if spans::due(step.rows, &feed, &account, custody)?.is_some() {
-                    destination.enqueue(item, step.now_ms);
+                if let Some(next) = spans::due(step.rows, &feed, &account, custody, head)? {
+                    destination.enqueue(item, self.wide.due(&peer, &feed, next.from, step.now_ms).max(step.now_ms));
                 }
                 rows::put(step.rows, key, &custody);
                 self.notes.push(Note::Custody { feed, account, to: custody });
-                self.tell_custody(step, &feed, &account, before + 1, custody)?;
+                Ok(Some((before + 1, custody)))
+            }
+            // It was said already, of what the node heard by gossip meanwhile.
+            Some(custody) if custody == before && spans::due(step.rows, &feed, &account, custody, head)?.is_none() => {
+                destination.took(item);
+                Ok(None)
             }
             _ => {
                 destination.refused(item, 0, step.now_ms, salt);
                 self.notes.push(Note::Refused);
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     pub(super) fn moved(
@@ -313,6 +337,7 @@ impl Relay {
         for account in &deliver.accounts {
             accounts::check_at_home(step, account)?;
         }
+        self.wide.touch(feed.group);
         let mut taken = 0;
         for entry in &deliver.entries {
             let state = match self.admit(step, peer, &deliver, entry) {
@@ -344,8 +369,8 @@ impl Relay {
         }
         let mut custodies = Vec::new();
         for (account, mut held) in places {
-            let mut room = self.room_for(step, &account)?;
-            while held < last && !room.is_none() {
+            let mut filling = self.begin_filling(step, account, feed)?;
+            while held < last && filling.has_room() {
                 held += 1;
                 let brought = held.checked_sub(first).and_then(|at| usize::try_from(at).ok());
                 let entry = brought.and_then(|at| deliver.entries.get(at));
@@ -353,12 +378,12 @@ impl Relay {
                     Some(entry) => entry.payload.len(),
                     None => feeds::get(step.rows, &feed, held)?.map_or(0, |entry| entry.payload.len()),
                 };
-                room.take(bytes);
-                let placed = self.put_into_inbox(step, &account, Reference { feed, seq: held, bytes })?;
+                let placed = filling.put(step.rows, held, bytes);
                 if let (Some(inbox), Some(entry)) = (placed, entry) {
                     self.push_early(&account, entry, inbox);
                 }
             }
+            self.filled(step, &filling);
             if planted!(self.identity.sabotage, CustodyForMore) {
                 held += 2;
             }
@@ -389,6 +414,7 @@ impl Relay {
                 }
                 self.check_creation(step, &contact.creation)?;
                 self.know(step, &head, &contact.head, &contact.creation)?;
+                super::log::note(step, &head.group, head.epoch, &entry.header.feed, entry.header.seq);
                 Ok(head.state)
             }
             EntryKind::Commit => self.admit_commit(step, peer, deliver, entry),
@@ -441,12 +467,13 @@ impl Relay {
         Ok(elsewhere.max(here))
     }
 
-    /// Tells the authors' devices that are connected; others ask by submitting again.
+    /// Tells the authors' devices that are connected; others ask by submitting again. What another home holds is true whatever
+    /// becomes of our row of it, which is asked for again where it is lost: nobody need wait for our disk.
     pub(super) fn tell_custody(
         &mut self,
         step: &Step<'_, '_>,
         feed: &FeedId,
-        account: &AccountId,
+        accounts: &[AccountId],
         from: u64,
         to: u64,
     ) -> Result<(), StoreError> {
@@ -457,17 +484,15 @@ impl Relay {
             }
         }
         let group: GroupId = feed.group;
-        let mut frames = Vec::new();
         for ((author, device), messages) in by_author {
             for connection in self.present.get(&author).into_iter().flatten() {
                 if self.connections.get(connection).is_some_and(|state| state.device == Some((author, device))) {
-                    let frame = ServerFrame::Custody { account: *account, group, messages: messages.clone() };
-                    frames.push((*connection, frame));
+                    self.outputs.extend(accounts.iter().map(|account| {
+                        let frame = ServerFrame::Custody { account: *account, group, messages: messages.clone() };
+                        Output::Early(*connection, frame)
+                    }));
                 }
             }
-        }
-        for (connection, frame) in frames {
-            self.send(connection, frame);
         }
         Ok(())
     }

@@ -114,6 +114,15 @@ impl Destination {
         self.due = items.into_iter().map(|item| (item, 0)).collect();
     }
 
+    /// What waits of a feed is due at once, unless it was refused.
+    pub(super) fn due_of_feed(&mut self, feed: &FeedId) {
+        let of_feed = (*feed, AccountId([0; 32]))..=(*feed, AccountId([0xff; 32]));
+        for (item, due) in self.due.range_mut(of_feed).filter(|(item, _)| !self.refusals.contains_key(item)) {
+            self.queue.remove(&(std::mem::take(due), item.0, item.1));
+            self.queue.insert((0, item.0, item.1));
+        }
+    }
+
     /// An item waits for this node no longer.
     pub(super) fn withdraw(&mut self, item: &Item) {
         if let Some(due) = self.due.remove(item) {

@@ -85,6 +85,9 @@ impl Relay {
         let account = accounts::verified(log)?.account();
         let held = accounts::known_log(step, &account)?;
         let known = accounts::learn_log(step, log)?;
+        if held.as_ref().is_none_or(|held| held.homes().first() != known.homes().first()) {
+            self.wide.homes_changed();
+        }
         let Some(held) = held.filter(|held| held.head() != known.head()) else { return Ok(known) };
         self.devices_changed(step, &held, &known)?;
         if let (Some(before), Some(after)) = (held.homes().first().copied(), known.homes().first().copied())

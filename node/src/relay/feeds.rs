@@ -81,6 +81,12 @@ pub(super) fn hold(step: &mut Step<'_, '_>, entry: &Entry, begins: bool) -> Resu
     Ok(())
 }
 
+/// Nothing else may be held where an entry stands.
+pub(super) fn check_standing(step: &Step<'_, '_>, entry: &Entry) -> Result<(), Failure> {
+    let held = get(step.rows, &entry.header.feed, entry.header.seq)?;
+    if held.is_some_and(|held| held.header != entry.header) { Err(rolled_back()) } else { Ok(()) }
+}
+
 /// Holds an entry of the part that a beginning had left out: it concerns somebody else here. It must fit what lies on either side.
 fn fill(step: &mut Step<'_, '_>, entry: &Entry) -> Result<(), Failure> {
     let EntryHeader { feed, seq, prev, .. } = entry.header;

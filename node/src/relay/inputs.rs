@@ -1,6 +1,6 @@
 //! What goes into a node's rules and what comes out.
 
-use super::{ConnectionId, InboundToken, RequestToken};
+use super::{ConnectionId, GossipToken, InboundToken, RequestToken};
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::NodeId;
 use roost_crypto::keys::PublicKey;
@@ -10,6 +10,8 @@ use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
 use roost_protocol::socket::{ClientFrame, LookupReport, ServerFrame};
+use roost_protocol::wide::{Entries, Topic};
+use std::collections::BTreeSet;
 
 /// What happens to a node.
 pub enum Input {
@@ -68,6 +70,19 @@ pub enum Input {
         /// End of validity, milliseconds since 1970.
         expires_ms: u64,
     },
+    /// Entries of a wide conversation came by gossip; they have passed [`Entries::read`], and their envelope is signed by the source.
+    Gossiped {
+        /// To be judged under.
+        token: GossipToken,
+        /// Who published them, proven by the envelope's signature.
+        source: NodeId,
+        /// The topic.
+        topic: Topic,
+        /// What came.
+        entries: Entries,
+    },
+    /// What was to be gossiped reached nobody.
+    Untold(Topic),
     /// The disk has no room for new things, or has it again.
     LowSpace(bool),
     /// Time passed.
@@ -96,6 +111,7 @@ impl Input {
                 NodeRequest::Introduce { .. } => "asked_introduce",
                 NodeRequest::KeyPackages { .. } => "asked_key_packages",
                 NodeRequest::Log { .. } => "asked_log",
+                NodeRequest::Held(_) => "asked_held",
                 NodeRequest::Whisper { .. } => "asked_whisper",
             },
             Self::Answered { .. } => "answered",
@@ -103,17 +119,19 @@ impl Input {
             Self::OwnRecord(_) => "own_record",
             Self::Invite { .. } => "invite",
             Self::LogLearned(_) => "log_learned",
+            Self::Gossiped { .. } => "gossiped",
+            Self::Untold(_) => "untold",
             Self::LowSpace(_) => "low_space",
             Self::Tick => "tick",
         }
     }
 }
 
-/// What a node does, after its rows are durable; [`Output::Early`] alone need not wait for them.
+/// What a node does, after its rows are durable; [`Output::Early`] and [`Output::Judged`] need not wait for them.
 #[derive(Debug)]
 pub enum Output {
-    /// To a device, an entry that its writer keeps until our custody: it may leave before the rows are durable, but not
-    /// before what the same connection is to get first.
+    /// To a device, an entry that its writer keeps until our custody, or the word of another home that it has custody: it may leave
+    /// before the rows are durable, but not before what the same connection is to get first.
     Early(ConnectionId, ServerFrame),
     /// To a device.
     Send(ConnectionId, ServerFrame),
@@ -134,4 +152,26 @@ pub enum Output {
         /// One of the two is new, so others are told.
         changed: bool,
     },
+    /// Takes part in the gossip of a conversation from now on, or its nodes have changed.
+    Join {
+        /// The topic.
+        topic: Topic,
+        /// The homes of its participants, this node's included: nobody else is heard or told.
+        nodes: BTreeSet<NodeId>,
+    },
+    /// Takes part in it no longer.
+    Leave(Topic),
+    /// Tells entries of ours by gossip.
+    Gossip(Topic, Entries),
+    /// What became of what was heard by gossip. It says nothing of what is held, so it need not wait for the rows.
+    Judged(GossipToken, Hearsay),
+}
+
+/// What becomes of entries that were heard by gossip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearsay {
+    /// It is passed on: whether it could be held here or not, it may be for others.
+    PassOn,
+    /// It is not passed on, and nobody is to blame: what others know may differ.
+    Drop,
 }

@@ -2,45 +2,56 @@
 //!
 //! It never answers for a row: the caller reads it each time, so a step that is undone leaves nothing behind here.
 
-use super::Failure;
 use lru::LruCache;
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::AccountId;
+use roost_protocol::conversation::{ConversationHead, Participant};
+use roost_protocol::ids::GroupId;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// Logs kept: a few KiB each, and so many people talk at a time.
 const LOGS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
+/// Heads of groups kept, and lists of participants: 10 KiB each where a hundred take part.
+const GROUPS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
-/// Verified logs, each beside the bytes of the row that it was read from.
+/// Meanings, each beside the bytes of the row that it was read from.
+pub(super) struct Believed<K: Hash + Eq, V>(LruCache<K, (Vec<u8>, Arc<V>)>);
+
+impl<K: Hash + Eq, V> Believed<K, V> {
+    /// What `value`, the row of `key`, means.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn of<E>(&mut self, key: K, value: Vec<u8>, read: impl FnOnce(&[u8]) -> Result<V, E>) -> Result<Arc<V>, E> {
+        if let Some((of, meaning)) = self.0.get(&key)
+            && *of == value
+        {
+            return Ok(Arc::clone(meaning));
+        }
+        let meaning = Arc::new(read(&value)?);
+        self.0.put(key, (value, Arc::clone(&meaning)));
+        Ok(meaning)
+    }
+}
+
+/// What is believed.
 pub(super) struct Memo {
-    logs: LruCache<AccountId, (Vec<u8>, Arc<VerifiedLog>)>,
+    /// Verified logs.
+    pub logs: Believed<AccountId, VerifiedLog>,
+    /// Heads of groups.
+    pub heads: Believed<GroupId, ConversationHead>,
+    /// Participants, by the keys of their rows.
+    pub participants: Believed<Vec<u8>, Vec<Participant>>,
 }
 
 impl Default for Memo {
     fn default() -> Self {
-        Self { logs: LruCache::new(LOGS_MAX) }
-    }
-}
-
-impl Memo {
-    /// The log that `value`, the row of `account`, holds.
-    ///
-    /// # Errors
-    /// Those of `verify`.
-    pub fn log(
-        &mut self,
-        account: &AccountId,
-        value: Vec<u8>,
-        verify: impl FnOnce(&[u8]) -> Result<VerifiedLog, Failure>,
-    ) -> Result<Arc<VerifiedLog>, Failure> {
-        if let Some((of, log)) = self.logs.get(account)
-            && *of == value
-        {
-            return Ok(Arc::clone(log));
+        Self {
+            logs: Believed(LruCache::new(LOGS_MAX)),
+            heads: Believed(LruCache::new(GROUPS_MAX)),
+            participants: Believed(LruCache::new(GROUPS_MAX)),
         }
-        let log = Arc::new(verify(&value)?);
-        self.logs.put(*account, (value, Arc::clone(&log)));
-        Ok(log)
     }
 }

@@ -22,6 +22,7 @@ mod inbox;
 mod inputs;
 mod linking;
 mod lives;
+mod log;
 mod memo;
 mod note;
 mod quotas;
@@ -31,10 +32,11 @@ mod spans;
 mod standby;
 mod successors;
 mod whispers;
+mod wide;
 
 pub use accounts::AccountRow;
 pub use destination::Destination;
-pub use inputs::{Input, Output};
+pub use inputs::{Hearsay, Input, Output};
 pub use note::Note;
 pub use quotas::{Limits, Quota, Rate};
 
@@ -54,7 +56,7 @@ use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One WebSocket connection, numbered by the bridge.
 pub type ConnectionId = u64;
@@ -62,6 +64,9 @@ pub type ConnectionId = u64;
 pub type RequestToken = u64;
 /// One request of another node, numbered by the driver.
 pub type InboundToken = u64;
+
+/// One message of gossip that waits to be judged, numbered by the network.
+pub type GossipToken = u64;
 
 /// What the relay checks MLS objects with: the real checks, but for simulations with the symbolic twin.
 #[derive(Clone, Copy)]
@@ -141,6 +146,10 @@ pub struct Relay {
     present: BTreeMap<AccountId, BTreeSet<ConnectionId>>,
     /// Connections that may have something to get from their inbox.
     stirred: BTreeSet<ConnectionId>,
+    /// Connections that were pushed entries early and not told their places yet.
+    unplaced: BTreeSet<ConnectionId>,
+    /// When they are told.
+    place_at_ms: Option<u64>,
     pending: BTreeMap<RequestToken, Pending>,
     destinations: BTreeMap<NodeId, Destination>,
     next_token: RequestToken,
@@ -171,14 +180,22 @@ pub struct Relay {
     standby: standby::Standby,
     /// Feeds of hubs whose missing entries are being fetched.
     fetching: BTreeSet<FeedId>,
+    wide: wide::Wide,
 }
 
 /// One input's view of time and store.
 pub(crate) struct Step<'a, 'b> {
     pub(crate) rows: &'a mut Overlay<'b>,
     pub(crate) now_ms: u64,
-    /// What rows mean, so that no signature is verified twice.
+    /// What rows mean, so that no signature is verified and no long row read twice.
     memo: &'a Mutex<Memo>,
+}
+
+impl Step<'_, '_> {
+    /// What was believed of rows.
+    fn memo(&self) -> MutexGuard<'_, Memo> {
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why a frame or request has no positive answer: told, or the disk's fault.
@@ -220,6 +237,7 @@ impl Relay {
             links: linking::Links::default(),
             standby: standby::Standby::default(),
             fetching: BTreeSet::new(),
+            wide: wide::Wide::default(),
             identity,
             node,
             org,
@@ -228,6 +246,8 @@ impl Relay {
             connections: BTreeMap::new(),
             present: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
+            place_at_ms: None,
             pending: BTreeMap::new(),
             destinations: BTreeMap::new(),
             next_token: 1,
@@ -323,6 +343,10 @@ impl Relay {
             Input::Invite { key, uses, expires_ms } => {
                 accounts::put_invite(&mut Step { rows, now_ms, memo }, &key, uses, expires_ms)
             }
+            Input::Gossiped { token, source, topic, entries } => {
+                self.gossiped(&mut Step { rows, now_ms, memo }, token, source, &topic, &entries)?;
+            }
+            Input::Untold(topic) => self.untold(&topic),
             Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
@@ -342,6 +366,9 @@ impl Relay {
         self.void_custody(&mut step)?;
         self.keep_in_touch(&mut step)?;
         self.pump_standby(&mut step)?;
+        self.look_at_wide(&mut step)?;
+        self.gossip_entries(&mut step)?;
+        self.say_custody(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
         self.let_whispers_pass(now_ms);
@@ -364,6 +391,7 @@ impl Relay {
             .chain(voiding)
             .chain(self.contacts.wake_at())
             .chain(self.standby.wake_at())
+            .chain(self.place_at_ms)
             .min()
     }
 
@@ -376,6 +404,7 @@ impl Relay {
             self.contacts.clock_set_back(now_ms);
             self.links.clock_set_back(now_ms);
             self.standby.due_at_once();
+            self.place_at_ms = self.place_at_ms.map(|_| now_ms);
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
         self.last_now_ms = now_ms;
@@ -473,6 +502,12 @@ impl Relay {
             ClientFrame::FetchTree { id, group, epoch, offset } => {
                 self.fetch_tree(step, connection, id, account, (group, epoch, offset))
             }
+            ClientFrame::FetchCommits { id, group, behind } => {
+                self.may_resume(step, &account)?;
+                let entries = self.commits_behind(step, &account, &group, behind)?;
+                self.send(connection, ServerFrame::Commits { id, entries });
+                Ok(())
+            }
             ClientFrame::FetchParticipants { id, group, epoch, behind } => {
                 let logs = self.fetch_participants(step, account, (group, epoch), behind)?;
                 self.send(connection, ServerFrame::Participants { id, logs });
@@ -532,6 +567,7 @@ impl Relay {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.links.forget(connection);
+        self.unplaced.remove(&connection);
         let account = self.connections.remove(&connection).and_then(|state| state.device).map(|(account, _)| account);
         if let Some(account) = account
             && let Some(present) = self.present.get_mut(&account)

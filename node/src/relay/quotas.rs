@@ -5,6 +5,7 @@
 
 use super::{Code, Failure, Refusal};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_protocol::limits::WIDE_HOMES_MIN;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that one quota remembers: about 2 MiB. Whoever floods it with new keys owes little under each, so what is
@@ -167,6 +168,8 @@ pub struct Limits {
     pub whisper: Rate,
     /// Whispers of one node, and to it: a quarter of the requests that it may send.
     pub whispers_node: Rate,
+    /// Homes other than this node from which on a conversation's entries are gossiped: no rate, and the same for everybody.
+    pub wide_homes_min: usize,
 }
 
 impl Limits {
@@ -192,6 +195,7 @@ impl Limits {
         lives: Rate::new(3, 1, MINUTE),
         whisper: Rate::new(60, 2, SECOND),
         whispers_node: Rate::new(100, 50, SECOND),
+        wide_homes_min: WIDE_HOMES_MIN,
     };
 
     /// For programs on one machine: the same sizes, ten thousand times the rates.
@@ -217,6 +221,7 @@ impl Limits {
             lives,
             whisper,
             whispers_node,
+            wide_homes_min,
         } = Self::PRODUCTION;
         Self {
             submit: submit.raised(TESTNET_FACTOR),
@@ -239,6 +244,7 @@ impl Limits {
             lives: lives.raised(TESTNET_FACTOR),
             whisper: whisper.raised(TESTNET_FACTOR),
             whispers_node: whispers_node.raised(TESTNET_FACTOR),
+            wide_homes_min,
         }
     };
 }

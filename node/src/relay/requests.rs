@@ -44,7 +44,7 @@ pub(super) enum Pending {
     Fetched(FeedId),
     /// The feeds of a group's hub that another holder, the node, has.
     Feeds(GroupId, NodeId),
-    /// A proof was told; who does not hear it sees the same two heads in time.
+    /// A proof was told; who does not hear it sees the same two heads in time. Or a custody: who does not hear it delivers.
     Told,
     Tree {
         connection: ConnectionId,
@@ -152,6 +152,10 @@ impl Relay {
             NodeRequest::KeyPackages { account, requester } => {
                 let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
                 Ok(NodeResponse::KeyPackages { log, packages })
+            }
+            NodeRequest::Held(held) => {
+                self.held_by(step, peer, held)?;
+                Ok(NodeResponse::Done)
             }
             NodeRequest::Whisper { group, accounts, epoch, account, payload } => {
                 self.whispered(step, peer, &accounts, Whisper { group, epoch, account, payload })

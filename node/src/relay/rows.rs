@@ -34,9 +34,11 @@ pub const FEED_HEAD: u8 = b'g';
 pub const SUBMITTED: u8 = b'm';
 /// Account, inbox position → feed, position, bytes of payload ever put in before it.
 pub const INBOX: u8 = b'n';
-/// Account → last inbox position.
+/// Account → how far its inbox goes: last and first position, bytes of payload ever put in, and before the first.
+pub const INBOX_EXTENT: u8 = b'N';
+/// Account → last inbox position; of earlier versions.
 pub const INBOX_HEAD: u8 = b's';
-/// Account → bytes of payload ever put into its inbox.
+/// Account → bytes of payload ever put into its inbox; of earlier versions.
 pub const INBOX_BYTES: u8 = b't';
 /// Account, device → acknowledged inbox position.
 pub const CURSOR: u8 = b'q';
@@ -78,6 +80,8 @@ pub const GIVEN_STATE: u8 = b'S';
 pub const EQUIVOCATION: u8 = b'E';
 /// Operation id → what the hub said to a commit.
 pub const COMMIT_VERDICT: u8 = b'V';
+/// Group id, epoch → feed and position of the commit, or creation, that made it.
+pub const COMMIT_AT: u8 = b'C';
 /// Account that lives elsewhere → newest identity log known.
 pub const PEER_LOG: u8 = b'p';
 /// Node → the life of its store, last heard.
@@ -157,6 +161,10 @@ pub fn inbox(id: &AccountId, seq: u64) -> Vec<u8> {
     key(INBOX, &[id.as_bytes(), &position(seq)])
 }
 
+pub fn inbox_extent(id: &AccountId) -> Vec<u8> {
+    key(INBOX_EXTENT, &[id.as_bytes()])
+}
+
 pub fn inbox_head(id: &AccountId) -> Vec<u8> {
     key(INBOX_HEAD, &[id.as_bytes()])
 }
@@ -227,6 +235,15 @@ pub fn tree(id: &GroupId, epoch: u64) -> Vec<u8> {
 
 pub fn group_info(id: &GroupId) -> Vec<u8> {
     key(GROUP_INFO, &[id.as_bytes()])
+}
+
+pub fn commit_at(id: &GroupId, epoch: u64) -> Vec<u8> {
+    key(COMMIT_AT, &[id.as_bytes(), &position(epoch)])
+}
+
+/// The epoch of a key made by [`commit_at`].
+pub fn parse_commit_epoch(key: &[u8]) -> Option<u64> {
+    key.last_chunk().copied().map(u64::from_be_bytes)
 }
 
 pub fn head(id: &GroupId, epoch: u64) -> Vec<u8> {

@@ -55,14 +55,15 @@ fn read(rows: &Overlay<'_>, feed: &FeedId, account: &AccountId) -> Result<Spans,
     Ok(rows::get(rows, &rows::span(feed, account))?.unwrap_or_else(Spans::whole))
 }
 
-/// What is to be delivered next to an account's home.
+/// What is to be delivered next to an account's home of a feed whose last position is `head`.
 pub(super) fn due(
     rows: &Overlay<'_>,
     feed: &FeedId,
     account: &AccountId,
     custody: u64,
+    head: u64,
 ) -> Result<Option<Due>, StoreError> {
-    Ok(read(rows, feed, account)?.behind(custody, feeds::head(rows, feed)?.seq))
+    Ok(read(rows, feed, account)?.behind(custody, head))
 }
 
 /// How many entries an account's home has not given custody for.

@@ -12,8 +12,9 @@ use crate::store::{Overlay, Read as _, StoreError};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::codec;
 use roost_crypto::ids::NodeId;
-use roost_protocol::conversation::{Commit, ConversationHead};
+use roost_protocol::conversation::ConversationHead;
 use roost_protocol::epoch;
+use roost_protocol::feed::NextEpoch;
 use roost_protocol::ids::{GroupId, Incarnation};
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
@@ -65,8 +66,9 @@ impl Relay {
         &mut self,
         step: &mut Step<'_, '_>,
         head: &ConversationHead,
-        commit: &Commit,
+        next: &NextEpoch,
     ) -> Result<(), StoreError> {
+        let commit = &next.commit;
         let key = rows::public_state(&head.group);
         let state: Option<Bytes> = rows::get(step.rows, &key)?;
         if !self.needs_state(step, head)? {
@@ -87,7 +89,7 @@ impl Relay {
                 }
                 rows::put(step.rows, key, &after);
                 rows::put(step.rows, rows::group_info(&head.group), &commit.group_info);
-                self.register(step, head)
+                self.register(step, head, next.begins_term(head))
             }
             _ => {
                 step.rows.delete(key);
@@ -107,13 +109,18 @@ impl Relay {
         Ok(())
     }
 
-    /// A hub moves only to who asked it for the state: after a move the others ask the new one, though they keep the state. So
-    /// does the hub that has moved, if it may follow in its turn.
-    pub(super) fn register(&mut self, step: &mut Step<'_, '_>, head: &ConversationHead) -> Result<(), StoreError> {
+    /// A hub moves only to who asked it for the state in its term: after a move, and when a successor begins a term, the others ask
+    /// the new one, though they keep the state. So does the hub that has moved, if it may follow in its turn.
+    pub(super) fn register(
+        &mut self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        begins_term: bool,
+    ) -> Result<(), StoreError> {
         let key = rows::wanted_state(&head.group);
         let wanted: Option<WantedRow> = rows::get(step.rows, &key)?;
         let waits = wanted.is_some_and(|wanted| wanted.node == head.state.hub);
-        let asks = (waits || head.ordered_by.is_some()) && self.needs_state(step, head)?;
+        let asks = (waits || begins_term || head.ordered_by.is_some()) && self.needs_state(step, head)?;
         if head.state.hub == self.node || !asks {
             return self.want_no_state(step, &head.group);
         }

@@ -16,8 +16,10 @@ use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 mod archive;
 mod commits;
 mod devices;
+mod inboxes;
 mod successors;
 mod whispers;
+mod wide;
 
 const NOW_MS: u64 = 1_795_000_000_000;
 
@@ -379,9 +381,69 @@ fn who_asked_for_key_packages_too_early_gets_them_once_they_are_there() {
 }
 
 #[test]
+fn a_key_package_whose_life_is_over_is_neither_counted_nor_handed_out() {
+    /// Of bytes that begin with a zero the life is over.
+    fn inspect(bytes: &[u8]) -> Result<KeyPackageInfo, GroupError> {
+        if bytes.first() == Some(&0) {
+            return Err(GroupError::InvalidKeyPackage);
+        }
+        let credential = Credential { account: AccountId([1; 32]), device: device_of(10), log_seq: 0 };
+        let member = Member { credential, key: key(10).public_key() };
+        Ok(KeyPackageInfo { member, reference: [0; 32], last_resort: false })
+    }
+    let mut world = World::new();
+    let alice = world.alice();
+    world.relay.identity.inspector.key_package = inspect;
+    let pool = rows::key(rows::KEY_PACKAGE, &[alice.as_bytes(), device_of(10).as_bytes()]);
+    let place = |number| [&pool[..], &rows::position(number)].concat();
+    let last_resort = rows::key(rows::LAST_RESORT, &[alice.as_bytes(), device_of(10).as_bytes()]);
+    world.write(|rows| {
+        for (number, package) in [(1, [0, 1]), (2, [0, 2]), (3, [1, 3])] {
+            rows.put(place(number), package.to_vec());
+        }
+        rows.put(last_resort.clone(), vec![0, 9]);
+    });
+    let mut ask = |requester: u8| {
+        let mut rows = Overlay::new(&world.store);
+        let mut step = Step { rows: &mut rows, now_ms: NOW_MS, memo: &Mutex::default() };
+        let given = world.relay.hand_out_key_packages(&mut step, node(2), AccountId([requester; 32]), alice);
+        world.store.commit(rows.into_batch()).unwrap();
+        match given {
+            Ok((_, packages)) => Ok(packages.into_iter().map(|(_, package)| package.0).collect::<Vec<_>>()),
+            Err(Failure::Refused(refusal)) => Err(refusal.code),
+            Err(Failure::Store(error)) => panic!("{error:?}"),
+        }
+    };
+    assert_eq!(ask(8), Ok(vec![vec![1, 3]]), "the first that is good is given");
+    assert_eq!(ask(9), Err(Code::NoKeyPackage), "then there is none: that of last resort is over, too");
+    assert_eq!(world.store.scan(&pool, &rows::end_of(&pool), 9).unwrap(), [], "nothing of them is kept");
+    assert_eq!(world.store.get(&last_resort).unwrap(), None, "so that her device hears that there is room");
+}
+
+#[test]
 fn a_fetch_from_the_end_of_the_numbers_finds_nothing() {
     let store = MemoryStore::new([1; 16]);
     let feed = FeedId { group: GroupId([5; 32]), node: node(1), incarnation: Incarnation([1; 16]) };
     let found = feeds::read(&Overlay::new(&store), &feed, u64::MAX, 10).unwrap();
     assert!(found.is_empty(), "and does not overflow");
+}
+
+#[test]
+fn a_message_to_somebody_known_asks_the_directory_for_nothing() {
+    let mut world = World::new();
+    world.alice();
+    let bob = log_of(30, node(2));
+    let group = GroupId([6; 32]);
+    let (head, creation) = conversation(group, &bob);
+    let frame = ClientFrame::Introduce { id: 4, head, creation, lineage: vec![] };
+    let (mut outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let (payload, message) = (Bytes(vec![7; 100]), MessageId([7; 16]));
+    let frame = ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload };
+    outputs.extend(world.batch(vec![Input::Frame { connection: 1, frame }]).0);
+    let accepted = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { id: 7, .. }));
+    assert!(outputs.iter().any(accepted), "the message is taken");
+    let asks = |output: &&Output| matches!(output, Output::Ask(_, to, _) if *to == node(2));
+    assert!(outputs.iter().filter(asks).count() > 0, "bob's home is asked directly");
+    let looked_up = outputs.iter().filter(|output| matches!(output, Output::Resolve(..))).count();
+    assert_eq!(looked_up, 0, "and nobody is looked up");
 }

@@ -6,7 +6,7 @@
 use super::commits::{Rules, is_home_of_one, record, recorded};
 use super::conversations::{group_head, not_member};
 use super::feeds;
-use super::inbox::Reference;
+use super::inbox::Filling;
 use super::requests::Pending;
 use super::{ConnectionId, Failure, Relay, Step, accounts, rows};
 use crate::store::{Overlay, Read as _, StoreError};
@@ -423,11 +423,12 @@ impl Relay {
             if accounts::check_at_home(step, &account).is_err() {
                 continue;
             }
-            let held: u64 = rows::get(step.rows, &rows::held(&account, &entry.header.feed))?.unwrap_or(0);
+            let mut filling = Filling::begin(step.rows, account, entry.header.feed)?;
+            let held = filling.held();
             // Who is added begins here; of others, what is missing before it comes by the hub itself.
-            if (held == 0 || held + 1 == seq) && !self.inbox_room(step, &account)?.is_none() {
-                let reference = Reference { feed: entry.header.feed, seq, bytes: entry.payload.len() };
-                self.put_into_inbox(step, &account, reference)?;
+            if (held == 0 || held + 1 == seq) && filling.has_room() {
+                filling.put(step.rows, seq, entry.payload.len());
+                self.filled(step, &filling);
             }
         }
         Ok(())

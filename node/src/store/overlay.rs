@@ -20,6 +20,12 @@ impl<'a> Overlay<'a> {
         Self { base, batch: Batch::new() }
     }
 
+    /// An overlay that goes on from writes which were collected before and are not committed yet.
+    #[must_use]
+    pub fn resume(base: &'a dyn Read, batch: Batch) -> Self {
+        Self { base, batch }
+    }
+
     /// Sets `key` to `value` above the store.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.batch.put(key, value);
@@ -74,12 +80,14 @@ impl Read for Overlay<'_> {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         let mut found = Vec::new();
         let mut cursor = from.to_vec();
-        // Each round merges one page of the store with the writes in the same stretch of keys. Deletes shrink a page, so there may
-        // be several rounds; each moves the cursor forward by at least one stored row.
+        // Each round merges one page of the store with the writes in the same stretch of keys. A page has room for what deletes
+        // take away from it, so that there is rarely a second round; each moves the cursor forward by at least one stored row.
         while found.len() < limit && cursor.as_slice() < to {
-            let page = self.base.scan(&cursor, to, limit)?;
+            let hidden = self.writes(&cursor, to).filter(|(_, written)| written.is_none()).count();
+            let page_rows = limit.saturating_add(hidden);
+            let page = self.base.scan(&cursor, to, page_rows)?;
             let page_end = match page.last() {
-                Some((key, _)) if page.len() >= limit => successor(key),
+                Some((key, _)) if page.len() >= page_rows => successor(key),
                 _ => to.to_vec(),
             };
             let room = limit.saturating_sub(found.len());
@@ -129,4 +137,35 @@ fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
     next.push(0);
     next
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::store::{MemoryStore, Store as _};
+
+    #[test]
+    fn an_overlay_goes_on_from_writes_that_are_not_committed_yet() {
+        let mut store = MemoryStore::new([0; 16]);
+        let mut first = Batch::new();
+        for key in 1..=5_u8 {
+            first.put([key], [key]);
+        }
+        store.commit(first).unwrap();
+        let mut rows = Overlay::new(&store);
+        (1..=3_u8).for_each(|key| rows.delete([key]));
+        rows.put([9], [9]);
+        let mut rows = Overlay::resume(&store, rows.into_batch());
+        rows.put([8], [8]);
+        assert_eq!(rows.get(&[2]).unwrap(), None, "what was deleted before is not there");
+        let keys =
+            |limit| rows.scan(&[0], &[10], limit).unwrap().into_iter().map(|(key, _)| key[0]).collect::<Vec<_>>();
+        assert_eq!(keys(1), [4], "the first row is behind the deleted ones");
+        assert_eq!(keys(9), [4, 5, 8, 9], "old and new writes are seen together");
+        let batch = rows.into_batch();
+        store.commit(batch).unwrap();
+        assert_eq!(store.scan(&[0], &[10], 9).unwrap().len(), 4, "and are committed together");
+    }
 }

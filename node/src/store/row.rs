@@ -130,8 +130,13 @@ impl Summary {
 
     /// A row goes.
     pub(super) fn remove(&mut self, stored: &[u8]) {
+        self.forget(fingerprint(stored));
+    }
+
+    /// A row goes of which only the fingerprint is known.
+    pub(super) fn forget(&mut self, fingerprint: u64) {
         self.rows = self.rows.wrapping_sub(1);
-        self.sum = self.sum.wrapping_sub(fingerprint(stored));
+        self.sum = self.sum.wrapping_sub(fingerprint);
     }
 
     /// The summary as a note: its physical key and its sealed value, `commits (8) | rows (8) | sum (8)`.
@@ -154,7 +159,7 @@ impl Summary {
 
 /// The checksum covers the physical key, so equal values under two keys count apart. Spread over 64 bits (the finalizer of MurmurHash3), so
 /// that two changes do not cancel out.
-fn fingerprint(stored: &[u8]) -> u64 {
+pub(super) fn fingerprint(stored: &[u8]) -> u64 {
     let crc = stored.get(1..SEAL_BYTES).and_then(|crc| crc.try_into().ok()).map_or(0, u32::from_be_bytes);
     let mut mixed = (u64::try_from(stored.len()).unwrap_or(u64::MAX) << 32) ^ u64::from(crc);
     mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
+use super::cache::{Cache, Known};
 use super::row::{self, Stored, Summary};
 use super::sled_guard::{self, Prepared};
 use super::{Batch, Pair, Read, RowKey, Space, Store, StoreError, stream};
@@ -46,6 +47,8 @@ pub struct SledStore {
     data: File,
     tail: File,
     summary: Summary,
+    /// What was read and written last.
+    cache: Cache,
     incarnation: [u8; 16],
     poisoned: AtomicBool,
     dir: PathBuf,
@@ -131,6 +134,7 @@ impl SledStore {
                 data,
                 tail: prepared.tail,
                 summary,
+                cache: Cache::default(),
                 incarnation: prepared.incarnation,
                 poisoned: AtomicBool::new(false),
                 dir: dir.to_path_buf(),
@@ -188,24 +192,38 @@ impl SledStore {
         let mut summary = self.summary;
         summary.commits = summary.commits.saturating_add(1);
         let mut rows = sled::Batch::default();
+        let mut learnt = Vec::with_capacity(batch.len());
         for (key, written) in batch.into_writes() {
-            let parts_before = self.stored_parts(&key, &mut summary)?;
+            let parts_before = match self.cache.fingerprint(&key) {
+                Some(fingerprint) => {
+                    fingerprint.into_iter().for_each(|fingerprint| summary.forget(fingerprint));
+                    0
+                }
+                None => self.stored_parts(&key, &mut summary)?,
+            };
             let mut parts_after = 0;
-            match written {
+            let known = match written {
                 Some(value) => {
+                    let mut fingerprint = None;
                     for (physical, sealed) in row::encode(&key, &value)? {
                         summary.add(&sealed);
+                        fingerprint = Some(row::fingerprint(&sealed));
                         rows.insert(physical, sealed);
                         parts_after += 1;
                     }
                     // The first row is the head.
                     parts_after -= 1;
+                    Known::Row { value, fingerprint: fingerprint.filter(|_| parts_after == 0) }
                 }
-                None => rows.remove(row::row_key(&key)),
-            }
+                None => {
+                    rows.remove(row::row_key(&key));
+                    Known::Absent
+                }
+            };
             for number in parts_after..parts_before {
                 rows.remove(row::part_key(&key, number));
             }
+            learnt.push((key, known));
         }
         let (physical, sealed) = summary.encode(SUMMARY);
         rows.insert(physical, sealed);
@@ -214,6 +232,7 @@ impl SledStore {
         self.database.flush().map_err(from_sled)?;
         self.data.sync_data().map_err(StoreError::io("syncing a commit"))?;
         self.summary = summary;
+        learnt.into_iter().for_each(|(key, known)| self.cache.learn(key, known));
         sled_guard::write_tail(&self.tail, summary.commits).map_err(StoreError::io("noting a commit"))
     }
 
@@ -267,8 +286,18 @@ impl SledStore {
 impl Read for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.check_alive()?;
-        let stored = self.watch(self.tree.get(row::row_key(key)).map_err(from_sled))?;
-        self.watch(stored.map(|stored| self.value(key, &stored)).transpose())
+        if let Some(value) = self.cache.value(key) {
+            return Ok(value);
+        }
+        let Some(stored) = self.watch(self.tree.get(row::row_key(key)).map_err(from_sled))? else {
+            self.cache.learn(key.to_vec(), Known::Absent);
+            return Ok(None);
+        };
+        let value = self.watch(self.value(key, &stored))?;
+        let whole = matches!(row::decode(key, &stored), Ok(Stored::Whole(_)));
+        let fingerprint = whole.then(|| row::fingerprint(&stored));
+        self.cache.learn(key.to_vec(), Known::Row { value: value.clone(), fingerprint });
+        Ok(Some(value))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
@@ -365,6 +394,7 @@ impl SledStore {
                 *last ^= 1;
             }
             drop(self.tree.insert(physical, stored));
+            self.cache.forget();
         }
     }
 }

@@ -4,7 +4,8 @@
 
 use crate::ids::MessageId;
 use crate::limits;
-use roost_crypto::ids::AccountId;
+use roost_crypto::bytes::Bytes;
+use roost_crypto::ids::{AccountId, DeviceId};
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation as _;
 
@@ -48,9 +49,18 @@ pub enum KindError {
     /// An account that is mentioned twice, or out of order.
     #[error("expected mentions in ascending order, each once")]
     Mentions,
+    /// No public key.
+    #[error("expected a public key of 32 bytes, got {got}")]
+    Key {
+        /// What was given, bytes.
+        got: usize,
+    },
     /// A name with characters that cannot be seen.
     #[error("expected a name without control characters")]
     Name,
+    /// Bytes of no kind of picture that every screen shows.
+    #[error("expected a JPEG, PNG or WebP picture")]
+    NoPicture,
 }
 
 /// A text that answers, mentions or disappears. A plain text has a kind of its own, so each text has one spelling.
@@ -118,6 +128,47 @@ pub struct About {
     pub changed_at: u64,
 }
 
+/// Messages of one device that the author's device could not open: it asks that device to seal them again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reseal {
+    /// The device that said them.
+    pub device: DeviceId,
+    /// Their ids, at most [`limits::RECEIPT_MESSAGES_MAX`].
+    pub messages: Vec<MessageId>,
+    /// X25519 public key that the answer is to be sealed to.
+    pub key: Bytes,
+}
+
+/// The answer to [`Reseal`], for one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resealed {
+    /// The device that asked.
+    pub to: DeviceId,
+    /// A sealed box with pairs of message id and [`Again`].
+    pub sealed: Bytes,
+}
+
+/// What the device that said a message has to give of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// The canonical bytes of its content.
+    Content(Bytes),
+    /// It was a receipt: nobody misses it.
+    Nothing,
+    /// It was deleted, its time is over, it is not kept any more, or it was never for who asks.
+    Gone,
+}
+
+/// For how long what is said in a conversation from now on is to be seen. Of two, the one changed later counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// What each text carries as its timer, seconds; `None` for none.
+    pub expires_after_s: Option<u64>,
+    /// When somebody said so first, milliseconds since 1970: it is told again, unchanged, to who joins.
+    pub changed_at: u64,
+}
+
 impl RichText {
     /// # Errors
     /// [`KindError`].
@@ -133,12 +184,7 @@ impl RichText {
         if !self.mentions.is_sorted_by(|one, next| one < next) {
             return Err(KindError::Mentions);
         }
-        match self.expires_after_s {
-            Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
-                Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
-            }
-            _ => Ok(()),
-        }
+        timer(self.expires_after_s)
     }
 }
 
@@ -170,6 +216,18 @@ impl Read {
     }
 }
 
+impl Reseal {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        let (max, got) = (limits::RECEIPT_MESSAGES_MAX, self.messages.len());
+        if got == 0 || got > max {
+            return Err(KindError::TooMany { what: "messages", max, got });
+        }
+        if self.key.len() == 32 { Ok(()) } else { Err(KindError::Key { got: self.key.len() }) }
+    }
+}
+
 impl Profile {
     /// # Errors
     /// [`KindError`].
@@ -186,6 +244,23 @@ impl About {
         bounded("title", &self.title, limits::TITLE_BYTES_MAX)?;
         bounded("description", &self.description, limits::DESCRIPTION_BYTES_MAX)?;
         if self.title.chars().any(char::is_control) { Err(KindError::Name) } else { Ok(()) }
+    }
+}
+
+impl Timer {
+    /// # Errors
+    /// [`KindError`].
+    pub fn check(&self) -> Result<(), KindError> {
+        timer(self.expires_after_s)
+    }
+}
+
+fn timer(expires_after_s: Option<u64>) -> Result<(), KindError> {
+    match expires_after_s {
+        Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
+            Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
+        }
+        _ => Ok(()),
     }
 }
 

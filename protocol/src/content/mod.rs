@@ -3,11 +3,13 @@
 //! Implements `docs/protocol.md`, section "Content".
 
 mod kinds;
+mod picture;
 #[cfg(test)]
 mod tests;
 mod whisper;
 
-pub use kinds::{About, Delete, Edit, KindError, Profile, Reaction, Read, RichText};
+pub use kinds::{About, Again, Delete, Edit, KindError, Profile, Reaction, Read, Reseal, Resealed, RichText, Timer};
+pub use picture::{AboutPicture, MediaType, ProfilePicture};
 pub use whisper::{Presence, PresenceState, Typing, Watch, Whisper, WhisperBody};
 
 use crate::feed::FeedHead;
@@ -63,10 +65,20 @@ pub enum Body {
     Read(Read),
     /// What the author wants to be called.
     Profile(Profile),
+    /// What the author wants to be shown as.
+    ProfilePicture(ProfilePicture),
     /// What a conversation of many is called and is for.
     About(About),
+    /// What a conversation of many is shown as.
+    AboutPicture(AboutPicture),
+    /// For how long what is said from now on is to be seen.
+    Timer(Timer),
     /// Its account wishes to leave: a [`crate::conversation::Leave`], signed by the device.
     Leave(Signed),
+    /// The author could not open messages of a device and asks that device for them.
+    Reseal(Reseal),
+    /// What a device was asked for, sealed for the device that asked.
+    Resealed(Resealed),
     /// Anything newer.
     Unknown {
         /// Its name.
@@ -94,8 +106,13 @@ impl Serialize for Body {
             Self::Delete(value) => ("delete", Bytes(codec::encode(value))),
             Self::Read(value) => ("read", Bytes(codec::encode(value))),
             Self::Profile(value) => ("profile", Bytes(codec::encode(value))),
+            Self::ProfilePicture(value) => ("profile_picture", Bytes(codec::encode(value))),
             Self::About(value) => ("about", Bytes(codec::encode(value))),
+            Self::AboutPicture(value) => ("about_picture", Bytes(codec::encode(value))),
+            Self::Timer(value) => ("timer", Bytes(codec::encode(value))),
             Self::Leave(value) => ("leave", Bytes(codec::encode(value))),
+            Self::Reseal(value) => ("reseal", Bytes(codec::encode(value))),
+            Self::Resealed(value) => ("resealed", Bytes(codec::encode(value))),
             Self::Unknown { kind, value } => (kind.as_str(), value.clone()),
         };
         WireBody { kind: kind.into(), value }.serialize(serializer)
@@ -114,8 +131,13 @@ impl<'de> Deserialize<'de> for Body {
             "delete" => read(&value).map(Self::Delete),
             "read" => read(&value).map(Self::Read),
             "profile" => read(&value).map(Self::Profile),
+            "profile_picture" => read(&value).map(Self::ProfilePicture),
             "about" => read(&value).map(Self::About),
+            "about_picture" => read(&value).map(Self::AboutPicture),
+            "timer" => read(&value).map(Self::Timer),
             "leave" => read(&value).map(Self::Leave),
+            "reseal" => read(&value).map(Self::Reseal),
+            "resealed" => read(&value).map(Self::Resealed),
             _ => return Ok(Self::Unknown { kind, value }),
         };
         body.map_err(serde::de::Error::custom)
@@ -138,15 +160,22 @@ impl Body {
             Self::Delete(_) => "delete",
             Self::Read(_) => "read",
             Self::Profile(_) => "profile",
+            Self::ProfilePicture(_) => "profile_picture",
             Self::About(_) => "about",
+            Self::AboutPicture(_) => "about_picture",
+            Self::Timer(_) => "timer",
             Self::Leave(_) => "leave",
+            Self::Reseal(_) => "reseal",
+            Self::Resealed(_) => "resealed",
             Self::Unknown { kind, .. } => kind,
         }
     }
 
-    /// Whether it is only a sign that something arrived or was read: nobody waits for it, and none answers it.
+    /// Whether it is only a sign between devices, that something arrived, was read or is missing: no person waits for it, and
+    /// none is told if it is lost.
     pub fn is_receipt(&self) -> bool {
-        matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_))
+        let receipt = matches!(self, Self::Delivered(_) | Self::Read(_) | Self::Profile(_) | Self::ProfilePicture(_));
+        receipt || matches!(self, Self::Reseal(_) | Self::Resealed(_))
     }
 
     /// Whether it keeps the bounds of its kind.
@@ -163,8 +192,13 @@ impl Body {
             Self::Edit(value) => value.check(),
             Self::Read(value) => value.check(),
             Self::Profile(value) => value.check(),
+            Self::ProfilePicture(value) => value.check(),
             Self::About(value) => value.check(),
+            Self::AboutPicture(value) => value.check(),
+            Self::Timer(value) => value.check(),
+            Self::Reseal(value) => value.check(),
             Self::Text(_) | Self::Delivered(_) | Self::Delete(_) | Self::Leave(_) | Self::Unknown { .. } => Ok(()),
+            Self::Resealed(_) => Ok(()),
         }
     }
 }

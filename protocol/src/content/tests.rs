@@ -3,7 +3,7 @@
 
 use super::*;
 use roost_crypto::identity_log::LogHash;
-use roost_crypto::ids::AccountId;
+use roost_crypto::ids::{AccountId, DeviceId};
 
 const ID: MessageId = MessageId([7; 16]);
 
@@ -24,6 +24,29 @@ fn reaction(emoji: &str) -> Body {
     Body::Reaction(Reaction { message: ID, emoji: emoji.into(), remove: false })
 }
 
+fn reseal(messages: usize, key: usize) -> Body {
+    Body::Reseal(Reseal { device: DeviceId([1; 32]), messages: vec![ID; messages], key: Bytes(vec![9; key]) })
+}
+
+#[test]
+fn a_question_for_missing_messages_keeps_its_bounds() {
+    assert!(decoded(reseal(256, 32)).is_ok(), "256 messages at once");
+    for got in [0, 257] {
+        let over = KindError::TooMany { what: "messages", max: 256, got };
+        assert_eq!(decoded(reseal(got, 32)), Err(over.into()), "{got} messages");
+    }
+    for got in [0, 31, 33] {
+        assert_eq!(decoded(reseal(1, got)), Err(KindError::Key { got }.into()), "a key of {got} bytes");
+    }
+}
+
+/// Begins as a PNG does.
+fn png(length: usize) -> Bytes {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    bytes.resize(length, 0);
+    Bytes(bytes)
+}
+
 #[test]
 fn every_kind_survives_the_wire() {
     let kinds = [
@@ -36,6 +59,13 @@ fn every_kind_survives_the_wire() {
         Body::Delete(Delete { message: ID }),
         Body::Read(Read { messages: vec![ID] }),
         Body::Profile(Profile { name: "Alice Ξ".into() }),
+        reseal(1, 32),
+        Body::Resealed(Resealed { to: DeviceId([1; 32]), sealed: Bytes(vec![2; 48]) }),
+        Body::ProfilePicture(ProfilePicture { picture: Some(png(40)) }),
+        Body::ProfilePicture(ProfilePicture { picture: None }),
+        Body::AboutPicture(AboutPicture { picture: Some(png(40)), changed_at: 7 }),
+        Body::Timer(Timer { expires_after_s: Some(3_600), changed_at: 7 }),
+        Body::Timer(Timer { expires_after_s: None, changed_at: 8 }),
         Body::Unknown { kind: "dance".into(), value: Bytes(codec::encode(&"waltz")) },
     ];
     for body in kinds {
@@ -115,4 +145,41 @@ fn an_about_over_its_bounds_is_refused() {
         "a long description"
     );
     assert_eq!(about("two\nlines", String::new()), Err(KindError::Name.into()), "a title that is no line");
+}
+
+#[test]
+fn a_picture_that_is_none_or_over_16_kib_is_refused() {
+    let of_both = |picture: Bytes| {
+        let profile = decoded(Body::ProfilePicture(ProfilePicture { picture: Some(picture.clone()) }));
+        let about = decoded(Body::AboutPicture(AboutPicture { picture: Some(picture), changed_at: 1 }));
+        [profile.map(drop), about.map(drop)]
+    };
+    assert!(of_both(png(limits::PICTURE_BYTES_MAX)).iter().all(Result::is_ok), "16 KiB are just right");
+    let over = KindError::TooLong { what: "picture", max: 16_384, got: 16_385 };
+    for refused in of_both(png(limits::PICTURE_BYTES_MAX + 1)) {
+        assert_eq!(refused, Err(over.clone().into()), "a byte more is too long");
+    }
+    for bad in [&b""[..], b"GIF89a", b"<svg onload=alert(1)>", b"RIFF\0\0\0\0WAVE"] {
+        for refused in of_both(Bytes(bad.to_vec())) {
+            assert_eq!(refused, Err(KindError::NoPicture.into()), "{bad:?} is no picture");
+        }
+    }
+    let jpeg = of_both(Bytes(vec![0xff, 0xd8, 0xff, 0xe0]));
+    let webp = of_both(Bytes(b"RIFF\0\0\0\0WEBPVP8 ".to_vec()));
+    assert!(jpeg.iter().chain(&webp).all(Result::is_ok), "JPEG and WebP are pictures");
+}
+
+#[test]
+fn the_largest_picture_fits_a_message() {
+    let body = Body::AboutPicture(AboutPicture { picture: Some(png(limits::PICTURE_BYTES_MAX)), changed_at: u64::MAX });
+    let bytes = content(body).encode().len();
+    assert!(bytes + 2_048 < limits::PAYLOAD_BYTES_MAX, "{bytes} bytes leave room for feed heads and framing");
+}
+
+#[test]
+fn a_timer_of_no_time_or_of_over_a_year_is_refused() {
+    for got in [0, limits::EXPIRES_AFTER_S_MAX + 1] {
+        let timer = decoded(Body::Timer(Timer { expires_after_s: Some(got), changed_at: 1 }));
+        assert_eq!(timer, Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got }.into()), "{got} seconds");
+    }
 }

@@ -7,6 +7,7 @@ use super::machine::{instant, now_ms};
 use super::wire::{READ_TALKING, Socket};
 use roost_crypto::group::{Credential, GroupEngine as _, OpenMlsEngine};
 use roost_crypto::identity_log::{IdentityLog, Operation, Signer};
+use roost_protocol::content::{Body, Content};
 use roost_protocol::conversation::{ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{ConversationId, GroupId, Incarnation, MessageId, OperationId};
@@ -280,8 +281,30 @@ impl Device {
         Ok(Submission { message, frame: codec::encode(&frame) })
     }
 
+    /// As [`Self::seal_text`], with what a real device expects inside the encryption.
+    pub(super) fn seal_content(&mut self, group: GroupId, number: u64, text: &str) -> Result<Submission, BenchError> {
+        let text = format!("{text:>TEXT_BYTES$}");
+        let salt = Bytes(seed(6, u32::try_from(number).unwrap_or(u32::MAX)).iter().take(16).copied().collect());
+        let body = Body::Text(text);
+        let content = Content { salt, body, seen: Vec::new(), log: self.identity.log.head() }.encode();
+        let (sealed, writes) = self.engine.seal(&self.rows, group.as_bytes(), &content)?;
+        writes.apply_to(&mut self.rows);
+        let message = MessageId::of(now_ms(), &content);
+        let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
+        let frame = ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload };
+        Ok(Submission { message, frame: codec::encode(&frame) })
+    }
+
+    /// Leaves a key package that serves any number of conversations.
+    pub(super) async fn be_found_by_many(&mut self) -> Result<(), BenchError> {
+        let (last_resort, writes) = self.engine.key_packages(&self.rows, 1, true)?;
+        writes.apply_to(&mut self.rows);
+        let last_resort = last_resort.into_iter().next();
+        self.done(&ClientFrame::PutKeyPackages { id: 3, packages: Vec::new(), last_resort }).await
+    }
+
     /// Finds `handle`, takes a key package, creates the conversation at its hub.
-    async fn create(&mut self, handle: &str) -> Result<GroupId, BenchError> {
+    pub(super) async fn create(&mut self, handle: &str) -> Result<GroupId, BenchError> {
         let peer = self.find(handle).await?;
         let packages = self.packages_of(peer.account()).await?;
         let mut sides = [(self.identity.account(), &self.identity.log), (peer.account(), &peer)];
@@ -297,7 +320,11 @@ impl Device {
             participants: [low, high].map(|account| Participant { account, role: Role::Admin }).to_vec(),
             policy: Policy::Direct,
         };
-        let group = GroupId(*self.identity.account().as_bytes());
+        // Of both accounts: whoever writes to two has two groups.
+        let mut group = GroupId(*self.identity.account().as_bytes());
+        for (to, from) in group.0.iter_mut().step_by(2).zip(peer.account().as_bytes()) {
+            *to = *from;
+        }
         let (created, writes) = self.engine.create(&self.rows, group.as_bytes(), &codec::encode(&state), &packages)?;
         writes.apply_to(&mut self.rows);
         let creation = Creation {
@@ -335,9 +362,13 @@ pub(super) struct Submission {
 impl Pair {
     /// Signs both up, makes the conversation, and sends one message through it that the recipient opens.
     pub(super) async fn meet(number: u32, from: &Door, to: &Door) -> Result<Self, BenchError> {
-        let mut sender = Device::sign_up(2 * number, &format!("sender{number}"), from).await?;
-        let local = format!("recipient{number}");
-        let mut recipient = Device::sign_up(2 * number + 1, &local, to).await?;
+        let sender = Device::sign_up(2 * number, &format!("sender{number}"), from).await?;
+        let recipient = Device::sign_up(2 * number + 1, &format!("recipient{number}"), to).await?;
+        Self::begin(number, sender, recipient).await
+    }
+
+    /// As [`Self::meet`], of two that are there.
+    pub(super) async fn begin(number: u32, mut sender: Device, mut recipient: Device) -> Result<Self, BenchError> {
         let handle = recipient.identity.handle()?;
         let group = sender.create(&handle).await?;
         let contact = recipient.entry().await?.first_contact().map_err(BenchError::wire)?;

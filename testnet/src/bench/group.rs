@@ -29,7 +29,7 @@ const WARM_UP: usize = 10;
 /// A message that takes longer to reach all is lost.
 const MESSAGE_WAIT: Duration = Duration::from_secs(30);
 /// Arrivals that wait to be counted.
-const ARRIVALS_MAX: usize = 4_096;
+pub(super) const ARRIVALS_MAX: usize = 4_096;
 /// Messages at most.
 const MESSAGES_MAX: usize = 1_000_000;
 
@@ -51,7 +51,7 @@ pub struct Group {
 }
 
 /// A message came to a recipient.
-struct Arrival {
+pub(super) struct Arrival {
     at: usize,
     message: MessageId,
     when: Instant,
@@ -118,21 +118,21 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     Ok(Measured { params, fsync_ms: probe.disk(), complete: true, figures: Figures::Group(measured) })
 }
 
-struct Figure {
+pub(super) struct Figure {
     accepted: Durations,
-    first: Durations,
-    last: Durations,
+    pub(super) first: Durations,
+    pub(super) last: Durations,
     duplicates: u64,
 }
 
 impl Figure {
-    fn new() -> Result<Self, BenchError> {
+    pub(super) fn new() -> Result<Self, BenchError> {
         Ok(Self { accepted: Durations::new()?, first: Durations::new()?, last: Durations::new()?, duplicates: 0 })
     }
 }
 
 /// Sends one message and waits until it has come to all.
-async fn one(
+pub(super) async fn one(
     sender: &mut Device,
     submission: Submission,
     recipients: usize,
@@ -183,7 +183,7 @@ async fn one(
 }
 
 /// Takes whatever comes and says that it is held; ends with the connection.
-async fn listen(mut device: Device, at: usize, arrive: mpsc::Sender<Arrival>) {
+pub(super) async fn listen(mut device: Device, at: usize, arrive: mpsc::Sender<Arrival>) {
     while let Ok(glance) = device.socket.glance().await {
         if let Some(message) = glance.message()
             && arrive.send(Arrival { at, message, when: machine::instant() }).await.is_err()
@@ -205,7 +205,7 @@ fn all(pids: &[u32]) -> Option<Duration> {
 
 impl Device {
     /// Makes a conversation with all of these, some of them a commit.
-    async fn gather(&mut self, others: &[Self]) -> Result<GroupId, BenchError> {
+    pub(super) async fn gather(&mut self, others: &[Self]) -> Result<GroupId, BenchError> {
         let group = GroupId(*self.identity.account().as_bytes());
         let mut state = ConversationState {
             conversation: ConversationId::of_group(&group),

@@ -4,6 +4,7 @@
 //! arrives is opened behind it. Aims, peers and how to read the figures: `docs/benchmarks.md`. It never judges a figure.
 
 mod device;
+mod fanout;
 mod fsync;
 mod group;
 mod idle;
@@ -11,18 +12,25 @@ mod latency;
 mod lookup;
 mod machine;
 mod measure;
+mod membership;
 mod nodes;
+mod open;
+mod person;
 mod resume;
 mod start;
 mod swarms;
 mod throughput;
 mod wire;
 
+pub use fanout::Fanout;
 pub use group::Group;
 pub use idle::Idle;
 pub use latency::Latency;
 pub use lookup::Lookup;
 pub use measure::{Counts, Disk, Durations, Spread};
+pub use membership::{Compared, Membership, Size};
+pub use open::Open;
+pub use person::PersonResumed;
 pub use resume::Resume;
 pub use start::Start;
 pub use swarms::host_swarms;
@@ -47,6 +55,8 @@ pub enum Bench {
     Throughput,
     /// One message at a time to a conversation of many.
     Group,
+    /// The same conversation over many homes, delivered and gossiped.
+    Fanout,
     /// Memory of idle connections.
     Idle,
     /// Finding an account among many nodes.
@@ -55,6 +65,10 @@ pub enum Bench {
     Resume,
     /// A node that starts.
     Start,
+    /// Adding, removing, following and joining, against OpenMLS alone.
+    Membership,
+    /// A client with many conversations that is opened.
+    Open,
 }
 
 /// How it is measured; what is absent takes the benchmark's own default.
@@ -76,6 +90,14 @@ pub struct BenchConfig {
     pub connections: Option<usize>,
     /// Nodes of a lookup.
     pub nodes: Option<usize>,
+    /// Homes of a conversation.
+    pub homes: Option<usize>,
+    /// Conversations of one account.
+    pub conversations: Option<usize>,
+    /// Sizes of a group, in leaves; none are the benchmark's own.
+    pub leaves: Vec<usize>,
+    /// How often each operation on a group is measured.
+    pub rounds: Option<usize>,
 }
 
 /// What was measured, and on what.
@@ -110,6 +132,8 @@ pub enum Figures {
     Throughput(Throughput),
     /// Of [`Bench::Group`].
     Group(Group),
+    /// Of [`Bench::Fanout`].
+    Fanout(Fanout),
     /// Of [`Bench::Idle`].
     Idle(Idle),
     /// Of [`Bench::Lookup`].
@@ -118,6 +142,10 @@ pub enum Figures {
     Resume(Resume),
     /// Of [`Bench::Start`].
     Start(Start),
+    /// Of [`Bench::Membership`].
+    Membership(Membership),
+    /// Of [`Bench::Open`].
+    Open(Open),
 }
 
 /// What a benchmark gives to its report.
@@ -210,10 +238,13 @@ pub async fn bench(bench: Bench, config: &BenchConfig) -> Result<Report, BenchEr
         Bench::Latency => latency::run(config).await,
         Bench::Throughput => throughput::run(config).await,
         Bench::Group => group::run(config).await,
+        Bench::Fanout => fanout::run(config).await,
         Bench::Idle => idle::run(config).await,
         Bench::Lookup => lookup::run(config).await,
         Bench::Resume => resume::run(config).await,
         Bench::Start => start::run(config).await,
+        Bench::Membership => membership::run(config).await,
+        Bench::Open => open::run(config).await,
     }?;
     Ok(Report {
         bench,
@@ -278,6 +309,18 @@ impl fmt::Display for Figures {
                 group.lost,
                 group.duplicates
             ),
+            Self::Fanout(fanout) => {
+                for (how, sizes) in [("delivered", &fanout.direct), ("gossiped", &fanout.gossip)] {
+                    for (size, way) in [("short", &sizes.short), ("long", &sizes.long)] {
+                        writeln!(
+                            formatter,
+                            "{how:9} {size:5}  bytes of the writer's node {:>9.0}, of all {:>9.0}; first ms {}; last ms {}; {} lost",
+                            way.origin_bytes, way.all_bytes, way.first_delivered_ms, way.last_delivered_ms, way.lost
+                        )?;
+                    }
+                }
+                write!(formatter, "of one message, without what nodes say anyway")
+            }
             Self::Idle(idle) => write!(
                 formatter,
                 "{} idle connections: {:.0} bytes each ({:.0} of them anonymous); \
@@ -303,8 +346,18 @@ impl fmt::Display for Figures {
             ),
             Self::Resume(resume) => write!(
                 formatter,
-                "{} waiting messages: the first 50 in {:.1} ms, the last in {:.1} ms; {} lost, {} twice",
-                resume.waiting, resume.first_50_ms, resume.last_ms, resume.lost, resume.duplicates
+                "{} waiting messages: the first 50 in {:.1} ms, the last in {:.1} ms; {} lost, {} twice\n\
+                 a person's device, from the start: the first 50 in {:.1} ms, the last in {:.1} ms; {:.3} ms a message, \
+                 {} ms of them processor time",
+                resume.waiting,
+                resume.first_50_ms,
+                resume.last_ms,
+                resume.lost,
+                resume.duplicates,
+                resume.person.first_50_ms,
+                resume.person.last_ms,
+                resume.person.per_message_ms,
+                resume.person.cpu_ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.3}"))
             ),
             Self::Start(start) => write!(
                 formatter,
@@ -313,6 +366,18 @@ impl fmt::Display for Figures {
                 start.stored,
                 mib(start.store_bytes),
                 start.empty_ready_ms
+            ),
+            Self::Membership(membership) => membership::in_words(membership, formatter),
+            Self::Open(open) => write!(
+                formatter,
+                "{} conversations, {} messages, {:.1} MiB on disk: the list in {:.1} ms, signed in after {:.1} ms; \
+                 a process that tells how it stands: {:.1} ms",
+                open.conversations,
+                open.messages,
+                mib(open.store_bytes),
+                open.listed_ms,
+                open.signed_in_ms,
+                open.process_ms
             ),
         }
     }

@@ -1,22 +1,26 @@
 //! `bench resume`: a device comes back and takes what waited for it.
 
-use super::device::Pair;
+use super::device::{Device, Door, Pair, Submission};
 use super::fsync::Probe;
 use super::measure::ms;
 use super::nodes::Nodes;
+use super::person::{Person, PersonResumed, write_all};
 use super::throughput::Side;
 use super::wire::within;
 use super::{BenchConfig, BenchError, Figures, Measured, check, machine};
-use roost_protocol::ids::MessageId;
+use roost_protocol::ids::GroupId;
 use roost_protocol::limits::INBOX_ENTRIES_MAX;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// Messages that fill the first page of an application.
 const FIRST: usize = 50;
 /// Frames that the device takes before it acknowledges: what a real one commits at once.
 const TAKE_MAX: usize = 64;
+/// Conversations at most: an account more for each.
+const CONVERSATIONS_MAX: usize = 1_000;
 /// Nothing for so long is a loss.
 const STALL: Duration = Duration::from_secs(20);
 /// How long a second arrival is waited for.
@@ -37,21 +41,37 @@ pub struct Resume {
     pub lost: usize,
     /// Arrivals of a message beyond its first.
     pub duplicates: usize,
+    /// As many messages in as many conversations, at a real device: opened, kept, answered.
+    pub person: PersonResumed,
 }
 
 pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     let (orgs, waiting) = (config.orgs.unwrap_or(2), config.messages.unwrap_or(10_000));
     check("organisations", 2, 64, orgs)?;
     check("waiting messages", 1, usize::try_from(INBOX_ENTRIES_MAX).unwrap_or(usize::MAX), waiting)?;
+    let conversations = config.conversations.unwrap_or(1);
+    check("conversations", 1, waiting.min(CONVERSATIONS_MAX), conversations)?;
+    machine::allow_descriptors(4 * conversations as u64)?;
     let nodes = Nodes::start(&config.binary, orgs).await?;
-    let (from, to) = (nodes.door(0, 1).await?, nodes.door(orgs - 1, 1).await?);
-    let mut pair = Pair::meet(0, &from, &to).await?;
-    pair.recipient.leave().await?;
-    let sealed = tokio::task::block_in_place(|| pair.seal_many(waiting))?;
-    let mut missing: HashSet<MessageId> = sealed.iter().map(|submission| submission.message).collect();
-    pair.sender.come_back().await?;
-    let Pair { sender, mut recipient, .. } = pair;
-    Side::send(sender.socket, sealed).await.all_done()?;
+    let (from, to) = (nodes.door(0, 2 * conversations).await?, nodes.door(orgs - 1, 2).await?);
+    let (mut recipient, senders) = meet(conversations, &from, &to).await?;
+    recipient.leave().await?;
+    let (mut missing, mut sending) = (HashSet::new(), JoinSet::new());
+    for (number, (mut sender, group)) in senders.into_iter().enumerate() {
+        let share = waiting / conversations + usize::from(number < waiting % conversations);
+        let seal = |count| sender.seal_text(group, count, &format!("message {count} of sender {number}"));
+        let sealed: Vec<Submission> =
+            tokio::task::block_in_place(|| (1..).take(share).map(seal).collect::<Result<_, _>>())?;
+        missing.extend(sealed.iter().map(|submission| submission.message));
+        sender.come_back().await?;
+        sending.spawn(Side::send(sender.socket, sealed));
+    }
+    for side in sending.join_all().await {
+        side.all_done()?;
+    }
+    if missing.len() != waiting {
+        return Err(BenchError::wire("two messages have one id"));
+    }
 
     let probe = Probe::start(nodes.path()).await?;
     let start = machine::instant();
@@ -83,8 +103,13 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
     while let Ok(Ok(glance)) = tokio::time::timeout(REPEAT_WAIT, recipient.socket.glance()).await {
         duplicates += usize::from(glance.message().is_some());
     }
-    let probe = probe.again().await?;
     recipient.socket.close().await;
+    let person = Person::sign_up("person", &to, nodes.path()).await?;
+    let first_writer = u32::try_from(conversations + 1).unwrap_or(u32::MAX);
+    let writers = person.meet(first_writer, conversations, &from).await?;
+    let waits = write_all(writers, waiting).await?;
+    let person = person.resume(waits).await?;
+    let probe = probe.again().await?;
     nodes.end().await?;
     let resume = Resume {
         waiting,
@@ -93,7 +118,22 @@ pub(super) async fn run(config: &BenchConfig) -> Result<Measured, BenchError> {
         sign_in_ms: ms(sign_in),
         lost: missing.len(),
         duplicates,
+        person,
     };
-    let params = serde_json::json!({ "orgs": orgs, "messages": waiting });
+    let params = serde_json::json!({ "orgs": orgs, "messages": waiting, "conversations": conversations });
     Ok(Measured { params, fsync_ms: probe.disk(), complete: true, figures: Figures::Resume(resume) })
+}
+
+/// One who is written to by so many, in a conversation each, of which one message was opened.
+async fn meet(conversations: usize, from: &Door, to: &Door) -> Result<(Device, Vec<(Device, GroupId)>), BenchError> {
+    let mut recipient = Device::sign_up(0, "recipient", to).await?;
+    recipient.be_found_by_many().await?;
+    let mut senders = Vec::new();
+    for number in (1..).take(conversations) {
+        let sender = Device::sign_up(number, &format!("sender{number}"), from).await?;
+        let pair = Pair::begin(number, sender, recipient).await?;
+        senders.push((pair.sender, pair.group));
+        recipient = pair.recipient;
+    }
+    Ok((recipient, senders))
 }

@@ -169,7 +169,7 @@ impl World {
         self.feed(open.node, Input::Resolved { token: open.token, result });
     }
 
-    fn records_of(&self, node: usize, handle: &Handle) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    pub(super) fn records_of(&self, node: usize, handle: &Handle) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
         let Some(holder) = self.nodes.get(node) else { return (None, None) };
         let record =
             self.org_of(handle.org()).and_then(|org| holder.records.get(&RecordKey::Handle(handle.key(&org))).cloned());

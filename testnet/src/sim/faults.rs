@@ -1,5 +1,6 @@
 //! What goes wrong and when: planned from the scenario before the run, so that it is data.
 
+use super::devices::Life;
 use super::schedule::{Event, Millis};
 use super::world::World;
 
@@ -9,6 +10,8 @@ pub(super) enum Fault {
     Partition(usize, usize),
     OneWay(usize, usize),
     Kill(usize),
+    /// A node is down for as long as the scenario says.
+    Outage(usize),
     StartKill(usize),
     Pause(usize),
     NodeClock(usize, i64),
@@ -108,6 +111,11 @@ impl World {
                 }
                 return;
             }
+            Fault::Outage(node) => {
+                self.counters.fault("outage");
+                let outage_ms = self.scenario.outage_s * 1_000;
+                return self.crash_node(node, outage_ms);
+            }
             Fault::StartKill(node) => {
                 if let Some(target) = self.nodes.get_mut(node) {
                     target.dies_at_start = true;
@@ -153,6 +161,7 @@ impl World {
                 return;
             }
             Fault::DeviceKill(person) => {
+                let Some(person) = self.some_device(person) else { return };
                 self.counters.fault("device_kill");
                 let restart = self.dice.between(100, 20_000);
                 match self.people.get_mut(person).filter(|_| self.dice.chance(500)) {
@@ -162,6 +171,7 @@ impl World {
                 return;
             }
             Fault::Offline(person) => {
+                let Some(person) = self.some_device(person) else { return };
                 self.counters.fault("offline");
                 let until = self.now + duration;
                 if let Some(target) = self.people.get_mut(person) {
@@ -171,6 +181,7 @@ impl World {
                 return;
             }
             Fault::Hangup(person) => {
+                let Some(person) = self.some_device(person) else { return };
                 let Some(connection) = self.people.get(person).and_then(|target| target.connection) else { return };
                 self.counters.fault("hangup");
                 // Half-open: the node may believe in the connection long after the device has a new one.
@@ -224,17 +235,28 @@ impl World {
                 target.dies_at_commit = false;
             }
         }
+        if self.scenario.hub_changes > 0 {
+            // A hub that was gone for good comes back after all.
+            for node in 0..self.nodes.len() {
+                let process = self.process_of(node);
+                if self.nodes.get(node).is_some_and(|target| target.relay.is_none()) {
+                    self.schedule.at(self.now + 1, Event::NodeStart { node, process });
+                }
+            }
+        }
         for person in 0..self.people.len() {
             self.set_device_clock(person);
             let Some(target) = self.people.get_mut(person) else { continue };
             target.away_until = 0;
             target.dies_at_commit = false;
-            if target.device.is_none() {
+            if target.device.is_none() && matches!(target.life, Life::Living) {
                 // Whatever start was planned for later is void: this one comes first.
                 let process = target.process;
                 self.schedule.at(self.now + 1, Event::DeviceStart { person, process });
             }
         }
+        self.heal_devices();
+        self.heal_hubs();
     }
 
     fn set_node_clock(&mut self, node: usize) {
@@ -252,6 +274,11 @@ impl World {
     /// A node's disk is replaced by an empty one: a new life.
     fn lose_store(&mut self, node: usize) {
         let restart = self.dice.between(500, 10_000);
+        self.lose_store_until(node, restart);
+    }
+
+    /// As [`Self::lose_store`]; it starts again after `restart` milliseconds.
+    pub(super) fn lose_store_until(&mut self, node: usize, restart: Millis) {
         let incarnation = self.dice.bytes();
         self.crash_node(node, restart);
         if let Some(target) = self.nodes.get_mut(node) {

@@ -26,6 +26,10 @@ pub(super) enum Wish {
     Add(AccountId),
     Remove(AccountId),
     Role(AccountId, Role),
+    /// Another hub than this one, by its PeerId.
+    Move(String),
+    /// A hub that follows the one of this term.
+    Succeed(u32),
 }
 
 impl Wish {
@@ -35,6 +39,8 @@ impl Wish {
             Self::Begin => true,
             Self::Add(account) => head.state.has(account),
             Self::Remove(account) => !head.state.has(account),
+            Self::Move(hub) => head.state.hub.to_string() != *hub,
+            Self::Succeed(term) => head.state.term > *term,
             Self::Role(account, role) => head.state.role(account).is_none_or(|is| is == *role),
         }
     }
@@ -95,7 +101,8 @@ impl World {
         let creator = *creator;
         let handles: Vec<Handle> =
             members.iter().filter_map(|member| self.people.get(*member)).map(|person| person.handle.clone()).collect();
-        if self.give(creator, Task::Begin(group, handles)) {
+        let device = self.some_device(creator);
+        if device.is_some_and(|device| self.give(device, Task::Begin(group, handles))) {
             self.counters.reach("groups");
         } else if !self.healed {
             self.schedule.at(self.now + AGAIN_MS, Event::Begin { group });
@@ -133,7 +140,7 @@ impl World {
             return Vec::new();
         };
         let mut deciders = Vec::new();
-        for (person, one) in self.people.iter().enumerate() {
+        for (person, one) in self.people.iter().enumerate().filter(|(person, _)| self.is_living(*person)) {
             let Some(device) = &one.device else { continue };
             let reports = device.conversations().unwrap_or_default();
             let known = reports.into_iter().find(|report| report.conversation == conversation);
@@ -152,6 +159,9 @@ impl World {
         let strangers: Vec<(AccountId, Handle)> = self
             .people
             .iter()
+            .enumerate()
+            .filter(|(number, one)| one.owner == *number)
+            .map(|(_, one)| one)
             .filter(|one| participants.iter().all(|(account, _)| *account != one.account))
             .map(|one| (one.account, one.handle.clone()))
             .collect();

@@ -12,9 +12,10 @@ use roost_protocol::feed::EntryHeader;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{FeedId, MessageId};
 use roost_protocol::limits;
-use roost_protocol::peer::NodeResponse;
-use roost_protocol::socket::ServerFrame;
+use roost_protocol::peer::{Held, NodeResponse};
+use roost_protocol::socket::{ClientFrame, ServerFrame};
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Violations after which a run ends: the first ones tell enough.
@@ -80,7 +81,11 @@ pub(super) struct Message {
     /// The sender's device does not keep it any more.
     dropped: bool,
     refused: Option<String>,
-    /// How often, by reader.
+    /// The device that it was written on.
+    by: Option<usize>,
+    /// Devices with a leaf in each epoch in which its device has sealed it, and in any of them. Where devices change only.
+    leaves: Option<(BTreeSet<DeviceId>, BTreeSet<DeviceId>)>,
+    /// How often, by the device of the reader.
     pub shown: BTreeMap<usize, u32>,
     /// A disk was lost that was the only one to hold it for these readers: promised to them no more.
     excused: BTreeSet<usize>,
@@ -97,8 +102,14 @@ pub(super) struct Ledger {
     written: usize,
     /// Position at which each message was admitted, by feed.
     admitted: BTreeMap<(FeedId, MessageId), u64>,
+    /// Messages that a device said it cannot show.
+    pub gaps: BTreeSet<(usize, MessageId)>,
     /// Nodes whose store was lost.
     pub emptied: BTreeSet<usize>,
+    /// What somebody was told as missing: it is shown when its author has given it again, and stands where it belongs.
+    missed: BTreeSet<(usize, MessageId)>,
+    /// All messages before this one were seen by everybody, when that was last looked at.
+    seen_up_to: Cell<usize>,
 }
 
 impl Ledger {
@@ -116,6 +127,8 @@ impl Ledger {
             accepted: false,
             dropped: false,
             refused: None,
+            by: None,
+            leaves: None,
             shown: BTreeMap::new(),
             excused: BTreeSet::new(),
         });
@@ -131,10 +144,11 @@ impl Ledger {
         Some((to, message.text.clone()))
     }
 
-    pub fn written(&mut self, number: usize, id: MessageId) {
+    pub fn written(&mut self, number: usize, by: usize, id: MessageId) {
         if let Some(message) = self.messages.get_mut(number) {
             self.written += 1;
             message.id = Some(id);
+            message.by = Some(by);
             message.order = self.written;
             self.by_id.insert(id, number);
         }
@@ -142,6 +156,15 @@ impl Ledger {
 
     fn get_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
         self.by_id.get(id).and_then(|number| self.messages.get_mut(*number))
+    }
+
+    /// A device submits a message that these devices can open.
+    pub fn sealed_for(&mut self, id: &MessageId, devices: &BTreeSet<DeviceId>) {
+        if let Some(message) = self.get_mut(id) {
+            let (in_all, in_any) = message.leaves.get_or_insert_with(|| (devices.clone(), BTreeSet::new()));
+            in_all.retain(|device| devices.contains(device));
+            in_any.extend(devices);
+        }
     }
 
     /// A node has admitted a message of a group in an epoch.
@@ -161,6 +184,10 @@ impl Ledger {
         if let Some(message) = self.get_mut(id) {
             message.dropped = true;
         }
+    }
+
+    pub fn missed(&mut self, person: usize, id: MessageId) {
+        self.missed.insert((person, id));
     }
 
     pub fn refused(&mut self, id: &MessageId, why: String) {
@@ -193,20 +220,65 @@ impl World {
         }
     }
 
-    /// Who is to see a message and did not yet.
+    /// The devices that are to see a message and did not yet.
     fn lacking(&self, message: &Message) -> Vec<usize> {
-        let mut readers = match message.to {
+        let people = match message.to {
             To::Person(to) => vec![to],
             To::Group(group) => self.readers(group, &message.epochs, message.from),
         };
+        let mut readers =
+            people.into_iter().flat_map(|person| self.reading_devices(message, person)).collect::<Vec<_>>();
         readers.retain(|reader| !message.shown.contains_key(reader) && !message.excused.contains(reader));
+        // What was said on a branch that does not stand may be a gap, but a shown one.
+        if matches!(message.to, To::Group(group) if self.is_forked(group))
+            && let Some(id) = message.id
+        {
+            readers.retain(|reader| !self.ledger.gaps.contains(&(*reader, id)));
+        }
         readers
+    }
+
+    /// The devices of a person that are to see a message themselves; the archive brings it to the others.
+    fn reading_devices(&self, message: &Message, person: usize) -> Vec<usize> {
+        if self.has_one_device(person) {
+            return vec![person];
+        }
+        // Not sealed yet: somebody is to see it.
+        let Some((in_all, _)) = &message.leaves else {
+            let seen = message.shown.keys().any(|device| self.owner(*device) == person);
+            return if seen { Vec::new() } else { vec![person] };
+        };
+        let has_leaf = |device: &usize| self.people.get(*device).is_some_and(|one| in_all.contains(&one.device_id));
+        self.devices_of(person).into_iter().filter(has_leaf).collect()
+    }
+
+    /// What is submitted was sealed for the devices that its author has in the group now, if it is in that epoch still.
+    pub(super) fn note_sealed(&mut self, person: usize, frame: &ClientFrame) {
+        let ClientFrame::Submit { group, epoch, message, .. } = frame else { return };
+        if self.scenario.device_changes == 0 || self.ledger.get_mut(message).is_none() {
+            return;
+        }
+        let device = self.people.get(person).and_then(|person| person.device.as_ref());
+        let reports = device.and_then(|device| device.leaves().ok()).unwrap_or_default();
+        if let Some(report) = reports.into_iter().find(|report| report.group == *group && report.epoch == *epoch) {
+            self.ledger.sealed_for(message, &report.devices);
+        }
+    }
+
+    /// Whether the device that a message was written on is one no more.
+    fn is_author_gone(&self, message: &Message) -> bool {
+        message.by.is_some_and(|by| !self.is_living(by))
     }
 
     /// Whether a message is promised to be shown: a liar withholds what it will, a hub without its store decides nothing.
     fn is_promised(&self, message: &Message) -> bool {
-        let sealed = matches!(message.to, To::Group(group) if self.is_sealed(group));
-        message.id.is_some() && !sealed && !self.is_tainted(message.from, message.to)
+        let sealed = matches!(message.to, To::Group(group)
+            if self.is_sealed(group) || !self.is_on_standing_branch(group, message.from));
+        // What has not left a device is gone with it.
+        message.id.is_some()
+            && (message.accepted || !self.is_author_gone(message))
+            && !sealed
+            && !self.is_tainted(message.from, message.to)
     }
 
     /// A message is on the screen of a person, and marked so on disk.
@@ -218,19 +290,29 @@ impl World {
         let shown = entry.shown.entry(person).or_default();
         *shown += 1;
         let (from, to, shown, order) = (entry.from, entry.to, *shown, entry.order);
-        let author_fits = self.people.get(from).is_some_and(|author| {
+        let by = entry.by.unwrap_or(from);
+        let can_open = entry.leaves.as_ref().map(|(_, in_any)| in_any.clone());
+        let author_fits = self.people.get(by).is_some_and(|author| {
             author.device_id == message.device
                 && (message.from == author.handle.to_string() || message.from == author.account.to_string())
         });
         let text_fits = self.ledger.messages.get(number).is_some_and(|entry| entry.text == message.text);
+        let reader = self.owner(person);
+        let id = self.people.get(person).map(|one| one.device_id);
+        // What was missed is given again by its author, to whoever's account took part.
+        let is_given = self.ledger.missed.contains(&(person, message.id));
+        let has_no_leaf = can_open.zip(id).is_some_and(|(devices, id)| !devices.contains(&id));
+        if has_no_leaf && !is_given && !self.is_tainted(from, to) {
+            self.violated("I7", format!("message {number} is shown on device {person}, which had no leaf"));
+        }
         match to {
-            To::Person(to) if to != person => {
+            To::Person(to) if to != reader => {
                 self.violated("I6", format!("message {number} is for person {to} and shown to person {person}"));
             }
             To::Group(group) => {
                 let epochs = self.ledger.messages.get(number).map(|entry| entry.epochs.clone()).unwrap_or_default();
                 self.counters.reach("shown_in_groups");
-                if !self.may_see(group, &epochs, person) {
+                if !self.may_see(group, &epochs, reader) {
                     let detail = format!("message {number} of epochs {epochs:?} of group {group} is shown to {person}");
                     self.violated("I7", detail);
                 }
@@ -243,7 +325,10 @@ impl World {
         if shown > 1 {
             self.violated("I2", format!("message {number} is shown {shown} times to person {person}"));
         }
-        let last = self.ledger.order.insert((from, person, to), order);
+        if self.ledger.missed.contains(&(person, message.id)) {
+            return;
+        }
+        let last = self.ledger.order.insert((by, person, to), order);
         if last.is_some_and(|last| last > order) && !self.is_tainted(from, to) {
             self.violated("I3", format!("message {number} of person {from} is shown after a later one"));
         }
@@ -284,6 +369,9 @@ impl World {
         if let NodeResponse::Committed(head) | NodeResponse::Created { head, .. } = what {
             self.check_signed_head(head);
         }
+        if let NodeResponse::KeyPackages { packages, .. } = what {
+            self.note_key_packages(node, packages, "last_resorts_told");
+        }
         let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
         let NodeResponse::Custody(custodies) = what else { return };
         let mut short = None;
@@ -300,12 +388,30 @@ impl World {
         }
     }
 
+    /// A node says custody of what it heard by gossip: it must hold it.
+    pub(super) fn check_held(&mut self, node: usize, held: &Held) {
+        let Some(target) = self.nodes.get(node).filter(|target| target.lie.is_none()) else { return };
+        let mut short = None;
+        for account in &held.accounts {
+            match audit::held(&target.disk.durable, account, &held.feed) {
+                Ok(up_to) if up_to >= held.seq => {}
+                Ok(up_to) => short = Some(format!("node {node} says custody up to {}, holds {up_to}", held.seq)),
+                Err(error) => short = Some(format!("node {node}: {error}")),
+            }
+        }
+        self.counters.reach("gossip_custodies");
+        if let Some(detail) = short {
+            self.violated("I1", detail);
+        }
+    }
+
     /// A frame reaches a device: an entry must be for its account.
     pub(super) fn check_heard(&mut self, person: usize, frame: &ServerFrame) {
         let ServerFrame::Entry { entry, .. } = frame else { return };
         let Some(number) = self.ledger.by_id.get(&entry.header.message) else { return };
         let Some(message) = self.ledger.messages.get(*number) else { return };
-        if matches!(message.to, To::Person(to) if to != person) && message.from != person {
+        let reader = self.owner(person);
+        if matches!(message.to, To::Person(to) if to != reader) && message.from != reader {
             self.violated("I6", format!("message {number} reaches person {person}, who takes no part"));
         }
     }
@@ -331,8 +437,26 @@ impl World {
             .messages
             .iter()
             .enumerate()
-            .filter(|(_, message)| message.dropped && lost(message.from))
+            .filter(|(_, message)| (message.dropped || self.is_author_gone(message)) && lost(message.from))
             .map(|(number, message)| (number, self.lacking(message).into_iter().filter(|to| lost(*to)).collect()))
+            .collect();
+        for (number, readers) in excused {
+            if let Some(message) = self.ledger.messages.get_mut(number) {
+                message.excused.extend(readers);
+            }
+        }
+    }
+
+    /// A device was lost: what only it still held is promised to nobody any more.
+    pub(super) fn device_was_lost(&mut self, device: usize) {
+        let home = self.people.get(device).map_or(0, |person| person.home);
+        if !self.ledger.emptied.contains(&home) {
+            return;
+        }
+        let kept = |message: &Message| message.by == Some(device) && !message.dropped;
+        let excused: Vec<(usize, Vec<usize>)> = (self.ledger.messages.iter().enumerate())
+            .filter(|(_, message)| kept(message))
+            .map(|(number, message)| (number, self.lacking(message)))
             .collect();
         for (number, readers) in excused {
             if let Some(message) = self.ledger.messages.get_mut(number) {
@@ -353,11 +477,13 @@ impl World {
         for (number, message) in self.ledger.messages.iter().enumerate() {
             let promised = message.accepted && self.is_promised(message) && !self.lacking(message).is_empty();
             let Some(id) = message.id.filter(|_| promised) else { continue };
-            let device = self.people.get(message.from).and_then(|person| person.device.as_ref());
+            let by = message.by.unwrap_or(message.from);
+            let device = self.people.get(by).and_then(|person| person.device.as_ref());
             // A device that is not running keeps what its disk holds; it is looked at when it runs.
-            let in_outbox = device.is_none_or(|device| {
-                matches!(device.report(&id), Ok(Some(report)) if matches!(report.state, State::Queued | State::Accepted))
-            });
+            let in_outbox = self.is_living(by)
+                && device.is_none_or(|device| {
+                    matches!(device.report(&id), Ok(Some(report)) if matches!(report.state, State::Queued | State::Accepted))
+                });
             if !in_outbox && !held.contains_key(&id) {
                 lost.push(number);
             }
@@ -369,10 +495,14 @@ impl World {
 
     /// Whether everybody has seen everything and nothing waits.
     pub(super) fn is_at_rest(&self) -> bool {
-        let all_shown =
-            self.ledger.messages.iter().all(|message| {
-                !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
-            });
+        // It is looked at with each step: what was seen once is not looked at again before the end.
+        let seen = self.ledger.seen_up_to.get();
+        let settled = |message: &&Message| {
+            !self.is_promised(message) || message.refused.is_some() || self.lacking(message).is_empty()
+        };
+        let seen = seen + self.ledger.messages.iter().skip(seen).take_while(settled).count();
+        self.ledger.seen_up_to.set(seen);
+        let all_shown = seen == self.ledger.messages.len();
         let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
         all_shown
             && self.nodes.iter().all(|node| {
@@ -382,8 +512,14 @@ impl World {
                         backlog.pending == 0 && backlog.deliveries == 0
                     })
             })
-            && self.people.iter().all(|person| person.device.as_ref().is_some_and(|device| device.status().outbox == 0))
+            && self
+                .people
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| self.is_living(*number))
+                .all(|(_, person)| person.device.as_ref().is_some_and(|device| device.status().outbox == 0))
             && self.groups_rest()
+            && self.devices_rest()
     }
 
     /// At the end: everything was shown, nothing waits, nothing is held that should not be.
@@ -403,7 +539,7 @@ impl World {
                 None if never || !lacking.is_empty() => {
                     let state = self
                         .people
-                        .get(from)
+                        .get(message.by.unwrap_or(from))
                         .and_then(|person| person.device.as_ref())
                         .and_then(|device| device.report(&message.id?).ok().flatten())
                         .map(|report| format!("{:?} {:?}", report.state, report.error.map(|error| error.message)));
@@ -417,7 +553,8 @@ impl World {
         let lies = self.nodes.iter().any(|node| node.lie.is_some()) || !self.all_groups_bound();
         // What is said in a group is said to each of its members.
         let of_groups = self.ledger.messages.iter().filter(|message| matches!(message.to, To::Group(_))).count();
-        let written = self.ledger.messages.len() + (of_groups + self.scenario.changes * 4) * self.people.len();
+        let changes = self.scenario.changes * 4 + self.scenario.device_changes * 8;
+        let written = self.ledger.messages.len() + (of_groups + changes) * self.people.len();
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.lie.is_none()) {
             let audit = match audit::audit(&node.disk.durable) {
                 Ok(audit) => audit,
@@ -451,9 +588,25 @@ impl World {
                 found.push(("L2", format!("node {index} still waits: {backlog:?}")));
             }
         }
+        if !lies && self.scenario.faults.lost_stores == 0 {
+            found.extend(self.warned_in_vain());
+        }
         for (invariant, detail) in found {
             self.violated(invariant, detail);
         }
         self.check_groups_end();
+        self.check_devices_end();
+    }
+
+    /// Where nobody lies and nothing is lost, nobody is told that something is withheld or broken.
+    fn warned_in_vain(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (number, person) in self.people.iter().enumerate() {
+            let warnings = person.device.as_ref().and_then(|device| device.warnings().ok()).unwrap_or_default();
+            found.extend(
+                warnings.iter().map(|one| ("L3", format!("person {number} is warned in vain: {:?}", one.cause))),
+            );
+        }
+        found
     }
 }

@@ -9,9 +9,10 @@ use roost_protocol::codec;
 use roost_protocol::feed::{Entry, EntryKind, payload_hash};
 use roost_protocol::ids::{FeedId, Hash};
 use roost_protocol::limits;
-use roost_protocol::peer::{Custody, NodeRequest, NodeResponse};
+use roost_protocol::peer::{Custody, Held, NodeRequest, NodeResponse};
 use roost_protocol::records::RecordKey;
 use roost_protocol::socket::ServerFrame;
+use roost_protocol::wide::Entries;
 use std::collections::BTreeMap;
 
 /// What the liar told before: a lie must hang together.
@@ -37,6 +38,18 @@ impl World {
                 self.counters.fault("lie");
                 let beyond = custodies.into_iter().map(|custody| Custody { seq: custody.seq + 1_000, ..custody });
                 vec![Output::Answer(token, NodeResponse::Custody(beyond.collect()))]
+            }
+            (Lie::Withhold, Output::Gossip(..)) => {
+                self.counters.fault("lie");
+                Vec::new()
+            }
+            (_, Output::Gossip(topic, entries)) => {
+                let entries = self.lie_in_entries(node, lie, entries.entries().to_vec());
+                Entries::new(entries).ok().map(|entries| Output::Gossip(topic, entries)).into_iter().collect()
+            }
+            (Lie::CustodyBeyond, Output::Ask(token, peer, NodeRequest::Held(held))) => {
+                self.counters.fault("lie");
+                vec![Output::Ask(token, peer, NodeRequest::Held(Held { seq: held.seq + 1_000, ..held }))]
             }
             (_, Output::Ask(token, peer, NodeRequest::Deliver(mut deliver))) => {
                 deliver.entries = self.lie_in_entries(node, lie, deliver.entries);

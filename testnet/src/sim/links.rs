@@ -2,6 +2,7 @@
 //!
 //! A model of `node/src/network/links.rs`; the check of a `Hello` is the real one.
 
+use super::rumours::Rumour;
 use super::schedule::{Event, Millis};
 use super::world::World;
 use roost_crypto::identity_log::IdentityLog;
@@ -63,6 +64,8 @@ pub(super) enum Body {
     Hint {
         log: IdentityLog,
     },
+    /// Entries of a wide conversation.
+    Rumour(Box<Rumour>),
 }
 
 /// A request that has no answer yet.
@@ -118,6 +121,11 @@ impl Links {
     fn side(&mut self, of: usize, to: usize) -> &mut Side {
         let link = self.pairs.entry(pair(of, to)).or_default();
         if of < to { &mut link.lower } else { &mut link.higher }
+    }
+
+    /// The connection of a pair.
+    pub fn connection_of(&self, one: usize, other: usize) -> Option<u64> {
+        self.pairs.get(&pair(one, other)).and_then(|link| link.connection)
     }
 
     /// Nothing of `from` reaches `to` until it is allowed again.
@@ -260,7 +268,9 @@ impl World {
                 at += self.dice.between(10_000, 3_600_000);
                 parcel.stale = true;
             }
-            if matches!(parcel.body, Body::Ask { .. } | Body::Put { .. }) && self.dice.chance(faults.duplicate) {
+            if matches!(parcel.body, Body::Ask { .. } | Body::Put { .. } | Body::Rumour(_))
+                && self.dice.chance(faults.duplicate)
+            {
                 self.counters.fault("duplicate");
                 let again = at + self.dice.between(0, 3_000);
                 self.schedule.at(again, Event::Arrive(Box::new(parcel.clone())));
@@ -311,6 +321,10 @@ impl World {
             Body::Get { lookup, handle } => self.looked_up_at(to, from, lookup, &handle),
             Body::Got { lookup, handle_record, log } => self.found_at(lookup, from, handle_record, log),
             Body::Put { key, value } => self.admit(to, &key, &value),
+            Body::Rumour(rumour) => {
+                self.note(format_args!("node {to} hears gossip of {from}"), &rumour.entries.encoded());
+                self.hear_rumour(to, from, *rumour);
+            }
             Body::Hint { log } => {
                 self.counters.reach("hints");
                 self.feed(to, Input::LogLearned(log));

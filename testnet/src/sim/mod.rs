@@ -6,17 +6,22 @@
 //! outcomes can be compared.
 
 mod agreement;
+mod devices;
 mod dice;
 mod directory;
 mod disk;
+mod drains;
 mod faults;
 mod groups;
+mod hubs;
 mod invariants;
 mod liar;
 mod links;
 mod node;
+mod outage;
 mod person;
 mod report;
+mod rumours;
 mod scenario;
 mod schedule;
 mod sockets;

@@ -11,7 +11,7 @@ use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
 use roost_node::relay::{Identity, InboundToken, Input, Inspector, Limits, Output, Relay};
-use roost_node::store::{Overlay, Store as _};
+use roost_node::store::{Batch, Overlay, Store as _};
 use roost_protocol::ids::Incarnation;
 use roost_protocol::limits;
 use roost_protocol::peer::{NodeHello, NodeRequest};
@@ -25,6 +25,10 @@ const BATCH_INPUTS: usize = 256;
 pub(super) const QUEUE_MAX: usize = 4096;
 /// As the real driver: how often the rules are woken at most.
 const TICK_MS_MIN: Millis = 20;
+/// As the real driver: how long rows of which nobody is told wait for a batch of which somebody is.
+const UNTOLD_MS: u64 = 50;
+/// As the real driver: bytes after which they wait no longer.
+const UNTOLD_BYTES: usize = 4 * 1024 * 1024;
 
 /// A node.
 pub(super) struct Node {
@@ -55,6 +59,9 @@ pub(super) struct Node {
     syncing: bool,
     batches: u64,
     leaving: BTreeMap<u64, Vec<Output>>,
+    /// Rows of which nobody was told anything, and when by the node's clock they go to the disk.
+    untold: Batch,
+    untold_until: Option<u64>,
     ticks: u64,
     asked: BTreeMap<InboundToken, Asker>,
     asks: InboundToken,
@@ -77,6 +84,7 @@ fn split_early(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
             waiting.insert(*connection);
             false
         }
+        Output::Judged(..) => true,
         _ => false,
     })
 }
@@ -106,6 +114,8 @@ impl Node {
             syncing: false,
             batches: 0,
             leaving: BTreeMap::new(),
+            untold: Batch::new(),
+            untold_until: None,
             ticks: 0,
             asked: BTreeMap::new(),
             asks: 0,
@@ -113,7 +123,7 @@ impl Node {
     }
 
     /// Who the relay is told to be.
-    pub fn identity(&self, engine: Engine, sabotage: Sabotage) -> Identity {
+    pub fn identity(&self, engine: Engine, sabotage: Sabotage, wide_homes: usize) -> Identity {
         let inspector = match engine {
             Engine::Mls => Inspector::default(),
             Engine::Symbolic => Inspector {
@@ -130,7 +140,7 @@ impl Node {
             name: self.name.clone(),
             open: true,
             incarnation: Incarnation(self.disk.durable.incarnation()),
-            limits: Limits::TESTNET,
+            limits: Limits { wide_homes_min: wide_homes, ..Limits::TESTNET },
             inspector,
             sabotage,
         }
@@ -162,6 +172,8 @@ impl Node {
         self.queue.clear();
         self.asked.clear();
         self.leaving.clear();
+        self.untold = Batch::new();
+        self.untold_until = None;
         self.batch_planned = false;
         self.syncing = false;
         self.hello = None;
@@ -255,10 +267,10 @@ impl World {
             self.plan_batch(node);
             return;
         }
-        let Node { relay: Some(relay), disk, queue, .. } = target else { return };
+        let Node { relay: Some(relay), disk, queue, untold, untold_until, .. } = target else { return };
         let mut outputs = Vec::new();
         let mut failure = None;
-        let mut rows = Overlay::new(&disk.visible);
+        let mut rows = Overlay::resume(&disk.visible, std::mem::take(untold));
         let inputs: Vec<_> = queue.drain(..queue.len().min(BATCH_INPUTS)).map(Some).collect();
         // After the last input the batch is settled.
         for input in inputs.into_iter().chain([None]) {
@@ -278,6 +290,20 @@ impl World {
             return;
         }
         let batch = rows.into_batch();
+        let (early, late) = split_early(outputs);
+        let until = *untold_until.get_or_insert(now_ms + UNTOLD_MS);
+        let is_due = until <= now_ms || until > now_ms + UNTOLD_MS || batch.bytes() >= UNTOLD_BYTES;
+        if late.is_empty() && !batch.is_empty() && !is_due {
+            *untold = batch;
+            self.counters.reach("untold_batches");
+            self.plan_tick(node);
+            self.check_bounds(node, early.len());
+            self.counters.reached_times("early_pushes", early.len() as u64);
+            self.let_out(node, early);
+            self.plan_batch(node);
+            return;
+        }
+        *untold_until = None;
         let wrote = !batch.is_empty();
         if wrote && disk.write(batch).is_err() {
             // What the driver does: it aborts before it acknowledges anything.
@@ -291,8 +317,7 @@ impl World {
             return;
         }
         self.plan_tick(node);
-        self.check_bounds(node, outputs.len());
-        let (early, late) = split_early(outputs);
+        self.check_bounds(node, early.len() + late.len());
         self.counters.reached_times("early_pushes", early.len() as u64);
         self.let_out(node, early);
         if !wrote {
@@ -342,7 +367,8 @@ impl World {
         let now_ms = self.node_clock(node);
         let Some(target) = self.nodes.get_mut(node) else { return };
         target.ticks += 1;
-        let Some(at) = target.relay.as_ref().and_then(Relay::wake_at) else { return };
+        let wakes = target.relay.as_ref().and_then(Relay::wake_at);
+        let Some(at) = wakes.into_iter().chain(target.untold_until).min() else { return };
         let (process, plan) = (target.process, target.ticks);
         let pause = at.saturating_sub(now_ms).max(TICK_MS_MIN);
         self.schedule.at(self.now + pause, Event::NodeTick { node, process, plan });
@@ -378,8 +404,10 @@ impl World {
                 }
             }
             Output::Ask(token, peer, request) => {
-                if let NodeRequest::Deliver(deliver) = &request {
-                    self.check_deliver(node, deliver);
+                match &request {
+                    NodeRequest::Deliver(deliver) => self.check_deliver(node, deliver),
+                    NodeRequest::Held(held) => self.check_held(node, held),
+                    _ => {}
                 }
                 match self.nodes.iter().position(|other| other.id == peer) {
                     Some(to) if to != node => self.ask(node, token, to, request),
@@ -388,6 +416,13 @@ impl World {
             }
             Output::Resolve(token, handle) => self.look_up(node, token, &handle),
             Output::Publish { log, handle_record, changed } => self.publish(node, &log, &handle_record, changed),
+            Output::Join { topic, nodes } => self.rumours.join(node, topic, nodes),
+            Output::Leave(topic) => self.rumours.leave(node, &topic),
+            Output::Gossip(topic, entries) => {
+                self.check_gossip(node, &entries);
+                self.tell_rumour(node, topic, entries);
+            }
+            Output::Judged(token, hearsay) => self.rumour_judged(node, token, hearsay),
         }
     }
 
@@ -397,12 +432,15 @@ impl World {
         let torn = self.dice.chance(500);
         let Some(target) = self.nodes.get_mut(node) else { return };
         let unsynced = target.disk.unsynced();
+        let untold = u64::from(!target.untold.is_empty());
         let crash = target.disk.crash(keep.min(unsynced), torn);
         target.stop();
         let process = target.process;
+        self.rumours.forget(node);
         match crash {
             Ok(crash) => {
                 self.counters.faults("lost_unsynced_write", crash.lost);
+                self.counters.faults("lost_untold_rows", untold);
                 self.counters.faults("torn_write", crash.torn);
                 self.counters.faults("survived_unsynced_write", crash.survived);
             }
@@ -421,10 +459,11 @@ impl World {
     /// The process starts; it takes nothing before it is ready.
     pub(super) fn node_starts(&mut self, node: usize, process: u64) {
         let (engine, sabotage) = (self.options.engine, self.options.sabotage());
+        let wide_homes = self.scenario.wide_homes;
         let Some(target) = self.nodes.get_mut(node).filter(|target| target.process == process) else { return };
         target.process += 1;
         let process = target.process;
-        let identity = target.identity(engine, sabotage);
+        let identity = target.identity(engine, sabotage, wide_homes);
         let opened = {
             let mut rows = Overlay::new(&target.disk.visible);
             catch_unwind(AssertUnwindSafe(|| Relay::open(identity, &mut rows)))

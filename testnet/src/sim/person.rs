@@ -1,11 +1,14 @@
-//! A person with one device: the real device core, and around it a model of the runner that owns it.
+//! A device of a person: the real device core, and around it a model of the runner that owns it.
 
+use super::devices::Life;
 use super::disk::DeviceDisk;
 use super::groups::Wish;
 use super::invariants::Wanted;
 use super::scenario::Engine;
 use super::schedule::{Event, Millis};
 use super::world::World;
+use roost_client::core::devices::LogChange;
+use roost_client::core::linking::LinkCode;
 use roost_client::core::message::{ReceivedMessage, State};
 use roost_client::core::{Device, Engine as DeviceEngine, Extras, GroupChange, Input, Output};
 use roost_crypto::group::{OpenMlsEngine, SymbolicEngine, inspect_key_package, symbolic};
@@ -41,6 +44,14 @@ pub(super) enum Task {
     Change(usize, GroupChange, Wish),
     /// The person leaves a group.
     Leave(usize),
+    /// The person lets it show a code for another device.
+    OfferLink,
+    /// The digits of both devices were the same.
+    AcceptLink,
+    /// They were not, or nobody asked.
+    EndLink,
+    /// The person ends another of its devices.
+    Revoke(DeviceId),
 }
 
 /// What is true once the batch is on disk.
@@ -50,12 +61,17 @@ struct Told {
     begun: Vec<(usize, u64, ConversationId)>,
     wished: Vec<(usize, u64, Wish)>,
     leaving: Vec<(usize, u64)>,
+    codes: Vec<LinkCode>,
     shown: Vec<ReceivedMessage>,
     outputs: Vec<Output>,
 }
 
-/// A person.
+/// A device of a person; the number of the person is that of its first one.
 pub(super) struct Person {
+    pub owner: usize,
+    pub life: Life,
+    /// Of the account's recovery code; the first device has it.
+    pub recovery: [u8; 16],
     pub handle: Handle,
     pub account: AccountId,
     pub device_id: DeviceId,
@@ -83,6 +99,9 @@ pub(super) struct Person {
 impl Person {
     pub fn new(handle: Handle, account: AccountId, device_id: DeviceId, home: usize) -> Self {
         Self {
+            owner: 0,
+            life: Life::Living,
+            recovery: [0; 16],
             handle,
             account,
             device_id,
@@ -119,6 +138,13 @@ impl Person {
                 sabotage,
             },
         })
+    }
+
+    /// It is no more, with all that was on it.
+    pub fn end(&mut self) {
+        self.stop();
+        self.disk = DeviceDisk::default();
+        self.life = Life::Gone;
     }
 
     fn stop(&mut self) {
@@ -162,6 +188,7 @@ impl World {
     pub(super) fn device_batch(&mut self, person: usize, process: u64) {
         let now_ms = self.device_clock(person);
         let sabotage = self.options.sabotage();
+        self.agreement.batches += 1;
         let World { people, dice, ledger, agreement, .. } = self;
         let Some(target) = people.get_mut(person).filter(|target| target.process == process) else { return };
         target.batch_planned = false;
@@ -222,6 +249,15 @@ impl World {
                             Err(_) => {}
                         }
                     }
+                    Task::OfferLink => told.codes.push(device.offer_link(&mut random)),
+                    // What is not possible any more is tried again, or was done.
+                    Task::AcceptLink => {
+                        let _ = device.accept_link();
+                    }
+                    Task::EndLink => device.end_link(),
+                    Task::Revoke(other) => {
+                        let _ = device.change_log(LogChange::Revoke(other));
+                    }
                 }
             }
             let writes = device.finish(&mut random, now_ms)?;
@@ -280,7 +316,10 @@ impl World {
 
     /// What a durable batch says goes into the ledger.
     fn believe(&mut self, person: usize, told: Told) -> Vec<Output> {
-        let Told { written, begun, wished, leaving, shown, outputs } = told;
+        let Told { written, begun, wished, leaving, codes, shown, outputs } = told;
+        for code in codes {
+            self.code_shown(person, &code);
+        }
         for (group, intent, conversation) in begun {
             self.note(format_args!("person {person} begins group {group}"), conversation.as_bytes());
             self.agreement.begun(group, conversation);
@@ -295,7 +334,7 @@ impl World {
             self.agreement.leaves(person, group, epoch);
         }
         for (number, id) in written {
-            self.ledger.written(number, id);
+            self.ledger.written(number, person, id);
             self.note(format_args!("person {person} wrote {number}"), &id.0);
         }
         for message in shown {
@@ -308,7 +347,10 @@ impl World {
     fn carry_out(&mut self, person: usize, outputs: Vec<Output>) {
         for output in outputs {
             match output {
-                Output::Send(frame) => self.send_to_node(person, *frame),
+                Output::Send(frame) => {
+                    self.note_sealed(person, &frame);
+                    self.send_to_node(person, *frame);
+                }
                 Output::Disconnect(_) => {
                     self.counters.reach("device_disconnects");
                     self.hang_up(person);
@@ -334,26 +376,41 @@ impl World {
                 },
                 // What a conversation is called is a message like others; nobody types here.
                 Output::Named(_) | Output::Typing { .. } | Output::Presence(_) => {}
-                // Everybody has one device here.
-                Output::DevicesChanged | Output::Revoked | Output::LinkRequested => {}
+                Output::DevicesChanged => self.own_log_changed(person),
+                Output::Revoked => self.counters.reach("devices_told_that_they_are_revoked"),
+                Output::LinkRequested => {
+                    let at = self.now + self.dice.between(500, 15_000);
+                    self.schedule.at(at, Event::Compare { by: person });
+                }
                 Output::Equivocation(_) => self.counters.reach("equivocations"),
                 // Nobody begins anew under a handle here.
                 Output::KeyChanged { .. } => self.counters.reach("keys_changed"),
                 Output::BadArchive { .. } => self.counters.reach("bad_archive"),
                 Output::Intent(report) => self.wish_ended(person, &report),
                 Output::Membership(report) => {
+                    let (epoch, group) = (report.epoch, self.agreement.number_of(&report.conversation));
+                    self.note(format_args!("person {person} is in epoch {epoch} of group {group:?}"), &[]);
                     self.counters.reach(if report.over { "memberships_over" } else { "memberships" });
                     self.check_device(person);
                 }
-                Output::Gap { reason, .. } => {
+                Output::Gap { reason, message, .. } => {
+                    if reason.starts_with("the message cannot be opened yet") {
+                        self.ledger.missed(person, message);
+                    }
+                    self.ledger.gaps.insert((person, message));
+                    self.note(format_args!("person {person} has a gap: {reason}"), &message.0);
                     let counter = match reason {
                         "the feed's chain is broken" => "gaps_chain",
                         "the conversation cannot be entered" => "gaps_entry",
                         "the message cannot be opened" => "gaps_unopened",
+                        "the message cannot be opened yet: its author is asked for it" => "gaps_asked",
                         _ => "gaps_other",
                     };
                     self.counters.reach(counter);
                 }
+                Output::StateLost(_) => self.counters.reach("states_lost"),
+                Output::GapClosed { .. } => self.counters.reach("gaps_closed"),
+                Output::Warned(_) => self.counters.reach("warnings"),
                 Output::SignedIn => {
                     if let Some(target) = self.people.get_mut(person) {
                         target.pause_ms = RECONNECT_MS_MIN;
@@ -382,6 +439,9 @@ impl World {
 
     /// The device's process ends without warning.
     pub(super) fn crash_device(&mut self, person: usize, restart_ms: Millis) {
+        if !self.people.get(person).is_some_and(|target| matches!(target.life, Life::Living)) {
+            return;
+        }
         let keep = self.dice.chance(500);
         let Some(target) = self.people.get_mut(person) else { return };
         let survived = target.told.pop_first().map(|(_, told)| told);
@@ -401,11 +461,15 @@ impl World {
     pub(super) fn device_starts(&mut self, person: usize, process: u64) {
         let (engine, sabotage, now) = (self.options.engine, self.options.sabotage(), self.now);
         let Some(target) = self.people.get_mut(person).filter(|target| target.process == process) else { return };
+        if !matches!(target.life, Life::Living) {
+            return;
+        }
         if target.away_until > now {
             let at = target.away_until;
             self.schedule.at(at, Event::DeviceStart { person, process });
             return;
         }
+        self.agreement.batches += 1;
         match target.open(engine, sabotage) {
             Ok(device) => {
                 target.process += 1;

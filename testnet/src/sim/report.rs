@@ -1,6 +1,7 @@
 //! What a run tells: one object a seed, and one for a range.
 
 use super::invariants::Violation;
+use super::scenario::LATER_SEEDS;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -110,6 +111,20 @@ const EXPECTED_STATES: [&str; 15] = [
     "wishes_fulfilled",
     "wishes_refused",
 ];
+/// What seeds from [`LATER_SEEDS`] on must have seen as well.
+const EXPECTED_LATER_FAULTS: [&str; 3] = ["drain", "lost_device", "lost_hub"];
+const EXPECTED_LATER_STATES: [&str; 10] = [
+    "accounts_restored",
+    "accounts_without_device",
+    "devices_linked",
+    "devices_revoked",
+    "hub_moves",
+    "last_resorts_told",
+    "links_refused",
+    "successors",
+    "successors_apart",
+    "two_successors_of_a_term",
+];
 /// A range of so many seeds must have seen all of them.
 const LONG_RANGE: u64 = 100;
 
@@ -156,7 +171,9 @@ impl Summary {
             never: Vec::new(),
             ok: true,
         };
+        let mut later = 0;
         for report in reports {
+            later += u64::from(report.seed >= LATER_SEEDS);
             summary.seeds += 1;
             summary.virtual_seconds += report.virtual_seconds;
             summary.operations += report.operations;
@@ -178,6 +195,10 @@ impl Summary {
             };
             summary.never = missing(&EXPECTED_FAULTS, &summary.faults);
             summary.never.extend(missing(&EXPECTED_STATES, &summary.reached));
+            if later >= LONG_RANGE {
+                summary.never.extend(missing(&EXPECTED_LATER_FAULTS, &summary.faults));
+                summary.never.extend(missing(&EXPECTED_LATER_STATES, &summary.reached));
+            }
         }
         summary.ok = summary.violated.is_empty() && summary.never.is_empty();
         summary

@@ -1,7 +1,12 @@
 //! What one simulation is made of, as data: derived from the seed, and overridden by a file.
 
 use super::dice::Dice;
+use super::outage::DOWN_MS;
+use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
+
+/// From this seed on devices come and go, hubs are lost and key packages are drained; what a seed below is made of stays as it is.
+pub(super) const LATER_SEEDS: u64 = 1_000_000;
 
 /// Which group engine the devices have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +110,31 @@ pub struct Scenario {
     pub name: String,
     /// Organisations with a node each, 2 to 8.
     pub nodes: usize,
-    /// Accounts with a device each, 2 to 20.
+    /// Accounts, 2 to 20; each begins with one device.
     pub accounts: usize,
     /// Messages that people write.
     pub messages: usize,
+    /// The node at which the last account lives is down for so long, virtual seconds, while the others go on in one group: its
+    /// messages and changes are those of groups below, and nothing else happens. 0 for none. See `outage`.
+    #[serde(default)]
+    pub outage_s: u64,
     /// Conversations of many.
     pub groups: usize,
     /// Times at which somebody writes to one of them, once or in a burst.
     pub group_messages: usize,
     /// Changes of their people.
     pub changes: usize,
+    /// Homes other than a writer's own from which on a group's entries are gossiped.
+    pub wide_homes: usize,
+    /// Times at which somebody links, revokes or loses a device, or comes back by the recovery code.
+    #[serde(default)]
+    pub device_changes: usize,
+    /// Times at which the hub of a group moves, or is lost and followed.
+    #[serde(default)]
+    pub hub_changes: usize,
+    /// Times at which a node asks for somebody's key packages until only the last resort is left.
+    #[serde(default)]
+    pub drains: usize,
     /// Length of the safety phase, virtual seconds.
     pub safety_s: u64,
     /// After the heal everything accepted is shown within this, virtual seconds.
@@ -182,15 +202,25 @@ impl Scenario {
         let groups = if dice.chance(400) { dice.between(1, 2) } else { 0 };
         let (group_messages, changes) = (dice.between(4, 16), dice.between(2, 16));
         let accounts = if groups > 0 { accounts.max(size(dice.between(4, 9))) } else { accounts };
+        let wide_homes = if dice.chance(500) { size(dice.between(1, 2)) } else { limits::WIDE_HOMES_MIN };
         let of_groups = |count: u64| if groups > 0 { size(count) } else { 0 };
+        let later = seed >= LATER_SEEDS;
+        let device_changes = if later && dice.chance(250) { dice.between(2, 10) } else { 0 };
+        let hub_changes = if later && dice.chance(500) { dice.between(1, 4) } else { 0 };
+        let drains = if later && dice.chance(150) { dice.between(1, 4) } else { 0 };
         Self {
             name: format!("seed-{seed}"),
             nodes,
             accounts,
             messages: size(messages),
+            outage_s: 0,
             groups: of_groups(groups),
             group_messages: of_groups(group_messages),
             changes: of_groups(changes),
+            wide_homes,
+            device_changes: size(device_changes),
+            hub_changes: of_groups(hub_changes),
+            drains: size(drains),
             safety_s,
             liveness_s: 900,
             faults: Faults { lie, ..faults },
@@ -215,13 +245,29 @@ impl Scenario {
 
     fn checked(self) -> Result<Self, ScenarioError> {
         let size = |expected, got| Err(ScenarioError::Size { expected, got });
-        let of_groups = self.groups.max(self.group_messages).max(self.changes);
+        let of_groups = self
+            .groups
+            .max(self.group_messages)
+            .max(self.changes)
+            .max(self.device_changes)
+            .max(self.hub_changes)
+            .max(self.drains);
+        if self.outage_s > 0 {
+            return match (self.nodes, self.accounts) {
+                (3..=8, 3..=20) if of_groups <= 10_000 && self.safety_s > self.outage_s + DOWN_MS / 1_000 => Ok(self),
+                (3..=8, 3..=20) if of_groups <= 10_000 => {
+                    size("a safety phase that is longer than the outage", usize::try_from(self.safety_s).unwrap_or(0))
+                }
+                (3..=8, 3..=20) => size("at most 10000 of anything in groups", of_groups),
+                (_, got) => size("3 to 8 nodes and 3 to 20 accounts for an outage", got),
+            };
+        }
         match (self.nodes, self.accounts, self.messages) {
             (2..=8, 2..=20, 0..=1000) if self.groups > 0 && self.accounts < 3 => {
                 size("at least 3 accounts for a group", self.accounts)
             }
             (2..=8, 2..=20, 0..=1000) if of_groups <= 1000 => Ok(self),
-            (2..=8, 2..=20, 0..=1000) => size("at most 1000 of anything in groups", of_groups),
+            (2..=8, 2..=20, 0..=1000) => size("at most 1000 changes of anything", of_groups),
             (2..=8, 2..=20, got) => size("at most 1000 messages", got),
             (2..=8, got, _) => size("2 to 20 accounts", got),
             (got, ..) => size("2 to 8 nodes", got),

@@ -2,6 +2,7 @@
 
 use super::links::Parcel;
 use roost_node::relay::ConnectionId;
+use roost_protocol::conversation::Role;
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,32 @@ pub(super) enum Event {
     Begin { group: usize },
     /// Somebody changes the people of one.
     Change { group: usize },
+    /// An admin gives somebody of a group a role.
+    Role { group: usize, role: Role },
+    /// A person changes its devices.
+    Devices { owner: usize },
+    /// A device that is none yet connects.
+    Come { device: usize },
+    /// It has waited for long enough.
+    ComesNot { device: usize },
+    /// The person compares what a device shows with what the one that asks it shows.
+    Compare { by: usize },
+    /// A person ends a device of its account on another one.
+    Revoke { by: usize, device: usize },
+    /// A person looks at the list of its devices.
+    Tidy { owner: usize },
+    /// All devices sign in anew.
+    SignInAgain,
+    /// Something happens to the hub of a group.
+    Hub { group: usize },
+    /// An admin says that the hub of a group is lost.
+    Succeed { group: usize },
+    /// Two nodes that were cut off from each other are so no more.
+    Rejoin { one: usize, other: usize },
+    /// People look whether all of a group are together.
+    Look { group: usize },
+    /// A node asks for the key packages of somebody who lives elsewhere, for nobody.
+    Drain { node: usize, owner: usize },
     /// A fault begins.
     Fault { fault: usize },
     /// A fault ends.

@@ -20,6 +20,8 @@ pub(super) struct Socket {
     open_at_device: bool,
     /// Nothing passes any more, whether the ends know or not.
     broken: bool,
+    /// Its node had on disk that the device was ended when the connection began.
+    ended: bool,
 }
 
 impl World {
@@ -39,6 +41,15 @@ impl World {
         if !self.is_up(node) {
             return self.lost_connection(person);
         }
+        self.open_socket(person, node);
+        self.give(person, Task::Connected);
+    }
+
+    /// A connection stands.
+    pub(super) fn open_socket(&mut self, person: usize, node: usize) {
+        let changed = !self.has_one_device(self.owner(person));
+        let ended =
+            changed && self.people.get(person).is_some_and(|one| self.is_ended_at(node, &one.account, &one.device_id));
         self.numbers += 1;
         let connection = self.numbers;
         let challenge = self.dice.bytes();
@@ -50,6 +61,7 @@ impl World {
             open_at_node: true,
             open_at_device: true,
             broken: false,
+            ended,
         };
         self.sockets.insert(connection, socket);
         if let Some(target) = self.people.get_mut(person) {
@@ -57,11 +69,15 @@ impl World {
         }
         self.note(format_args!("person {person} connects to node {node}"), &challenge);
         self.feed(node, Input::Connected { connection, challenge });
-        self.give(person, Task::Connected);
     }
 
     pub(super) fn send_to_node(&mut self, person: usize, frame: ClientFrame) {
-        let Some(connection) = self.people.get(person).and_then(|target| target.connection) else { return };
+        if let Some(connection) = self.people.get(person).and_then(|target| target.connection) {
+            self.send_over(connection, frame);
+        }
+    }
+
+    pub(super) fn send_over(&mut self, connection: ConnectionId, frame: ClientFrame) {
         let latency = self.latency();
         let Some(socket) = self.sockets.get_mut(&connection) else { return };
         socket.to_node_at = socket.to_node_at.max(self.now + latency);
@@ -92,8 +108,17 @@ impl World {
         if socket.broken || !socket.open_at_device {
             return;
         }
-        let person = socket.person;
+        let (person, ended) = (socket.person, socket.ended);
         self.note(format_args!("person {person} hears connection {connection}"), &codec::encode(&frame));
+        if let ServerFrame::Refused { error, .. } = &frame {
+            self.note(format_args!("person {person} is refused: {}", error.message), &[]);
+        }
+        if self.is_coming(person) {
+            return self.coming_hears(person, connection, frame);
+        }
+        if ended && matches!(frame, ServerFrame::SignedIn { .. }) {
+            self.violated("I7", format!("a home lets device {person} in, which its account has ended"));
+        }
         self.check_heard(person, &frame);
         self.give(person, Task::Frame(Box::new(frame)));
     }
@@ -125,7 +150,11 @@ impl World {
         socket.open_at_device = false;
         let person = socket.person;
         if self.people.get(person).is_some_and(|target| target.connection == Some(connection)) {
-            self.lost_connection(person);
+            if self.is_coming(person) {
+                self.comes_not(person);
+            } else {
+                self.lost_connection(person);
+            }
         }
         self.forget_socket(connection);
     }

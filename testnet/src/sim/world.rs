@@ -1,6 +1,7 @@
 //! The world: nodes, people, what connects them, and the loop that moves time from one event to the next.
 
 use super::agreement::Agreement;
+use super::devices::Devices;
 use super::dice::Dice;
 use super::directory::Lookup;
 use super::faults::Fault;
@@ -10,6 +11,7 @@ use super::links::Links;
 use super::node::Node;
 use super::person::{Person, Task};
 use super::report::{Counters, Report};
+use super::rumours::Rumours;
 use super::scenario::Scenario;
 use super::schedule::{Event, Millis, Schedule};
 use super::sockets::Socket;
@@ -46,7 +48,9 @@ pub(super) struct World {
     pub violations: Vec<Violation>,
     pub nodes: Vec<Node>,
     pub people: Vec<Person>,
+    pub devices: Devices,
     pub links: Links,
+    pub rumours: Rumours,
     pub sockets: BTreeMap<ConnectionId, Socket>,
     pub lookups: BTreeMap<u64, Lookup>,
     pub faults: Vec<Fault>,
@@ -72,7 +76,9 @@ impl World {
             violations: Vec::new(),
             nodes: Vec::new(),
             people: Vec::new(),
+            devices: Devices::default(),
             links: Links::default(),
+            rumours: Rumours::default(),
             sockets: BTreeMap::new(),
             lookups: BTreeMap::new(),
             faults: Vec::new(),
@@ -88,7 +94,11 @@ impl World {
         }
         for number in 0..world.scenario.accounts {
             // The first two are at home at different nodes, so that something always crosses the network.
-            let home = if number < 2 { number } else { world.dice.index(world.scenario.nodes) };
+            let home = match number {
+                0 | 1 => number,
+                _ if world.scenario.outage_s > 0 && number + 1 == world.scenario.accounts => world.scenario.nodes - 1,
+                _ => world.dice.index(world.scenario.nodes),
+            };
             world.sign_up(number, home)?;
         }
         if let Some(lie) = world.scenario.faults.lie {
@@ -109,7 +119,14 @@ impl World {
         let heal = world.now + world.scenario.safety_s * 1000;
         world.schedule.at(heal, Event::Heal);
         // Last, so that a seed without groups draws what it always drew.
-        world.plan_groups();
+        if world.scenario.outage_s > 0 {
+            world.plan_outage();
+        } else {
+            world.plan_groups();
+        }
+        world.plan_devices();
+        world.plan_hubs();
+        world.plan_drains();
         Ok(world)
     }
 
@@ -213,12 +230,26 @@ impl World {
             Event::DeviceHangup { connection } => self.device_hangup(connection),
             Event::Write { message } => {
                 let from = self.ledger.messages.get(message).map_or(0, |message| message.from);
-                if !self.give(from, Task::Write(message)) {
+                let device = self.some_device(from);
+                if !device.is_some_and(|device| self.give(device, Task::Write(message))) {
                     self.schedule.at(self.now + 5_000, Event::Write { message });
                 }
             }
             Event::Begin { group } => self.begin_group(group),
             Event::Change { group } => self.change_group(group),
+            Event::Role { group, role } => self.give_role(group, role),
+            Event::Devices { owner } => self.change_devices(owner),
+            Event::Come { device } => self.come(device),
+            Event::ComesNot { device } => self.comes_not(device),
+            Event::Compare { by } => self.compare_digits(by),
+            Event::Revoke { by, device } => self.revoke(by, device),
+            Event::Tidy { owner } => self.tidy_devices(owner),
+            Event::SignInAgain => self.sign_in_again(),
+            Event::Hub { group } => self.change_hub(group),
+            Event::Succeed { group } => self.succeed(group),
+            Event::Rejoin { one, other } => self.rejoin_nodes(one, other),
+            Event::Look { group } => self.look_at_hub(group),
+            Event::Drain { node, owner } => self.drain(node, owner),
             Event::Fault { fault } => {
                 let kind = self.faults.get(fault).copied();
                 self.trace.step(self.now, format_args!("fault {fault} {kind:?}"));
@@ -239,13 +270,13 @@ impl World {
     fn sign_up(&mut self, number: usize, home: usize) -> Result<(), SimError> {
         let impossible = |what: &dyn std::fmt::Display| SimError::SetUp(what.to_string());
         let (entropy, seed) = (self.dice.bytes(), Zeroizing::new(self.dice.bytes()));
-        let (engine, now) = (self.options.engine, self.now);
+        let (engine, now, wide_homes) = (self.options.engine, self.now, self.scenario.wide_homes);
         let node = self.nodes.get_mut(home).ok_or_else(|| impossible(&"no such node"))?;
         let handle = Handle::new(&format!("p{number}"), &node.name).map_err(|error| impossible(&error))?;
         let mut account =
             NewAccount::found(entropy, seed, node.id, node.org_id(), handle.clone()).map_err(|e| impossible(&e))?;
         account.settings.accept_strangers = true;
-        let identity = node.identity(engine, roost_crypto::sabotage::Sabotage::NONE);
+        let identity = node.identity(engine, roost_crypto::sabotage::Sabotage::NONE, wide_homes);
         let record = node.own_record(now);
         let mut rows = Overlay::new(&node.disk.visible);
         let mut relay = Relay::open(identity, &mut rows).map_err(|error| impossible(&error))?;
@@ -274,6 +305,7 @@ impl World {
         let (handle_record, org) = answer.ok_or_else(|| impossible(&"the sign-up was refused"))?;
         let writes = account.signed_up("sim", handle_record, org, now).map_err(|error| impossible(&error))?;
         let mut person = Person::new(handle, account.account(), account.device(), home);
+        (person.owner, person.recovery) = (number, entropy);
         person.disk.write(writes);
         person.disk.sync();
         self.people.push(person);

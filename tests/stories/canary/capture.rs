@@ -4,17 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// A trace of `strace -f -xx`.
+#[derive(Default)]
 pub struct Capture {
-    /// Descriptor and direction → all its bytes, in order.
+    /// Direction, whether it is a file or a socket, and descriptor → all its bytes, in order.
     pub streams: BTreeMap<String, Vec<u8>>,
     /// Payloads of WebSocket frames from devices (RFC 6455 section 5.3).
     pub unmasked: Vec<Vec<u8>>,
+    /// Calls that moved more bytes than were read of them: a capture that has any shows nothing by what it lacks.
+    pub lost: Vec<String>,
 }
 
 impl Capture {
     pub fn read(path: &Path) -> Self {
-        let text = std::fs::read_to_string(path).unwrap();
-        let mut streams: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        Self::of(&std::fs::read_to_string(path).unwrap())
+    }
+
+    fn of(text: &str) -> Self {
+        let mut capture = Self::default();
         let mut unfinished: HashMap<&str, &str> = HashMap::new();
         for line in text.lines() {
             let Some((process, call)) = line.split_once(' ') else { continue };
@@ -24,25 +30,41 @@ impl Capture {
                 continue;
             }
             let start = if call.starts_with("<... ") { unfinished.remove(process).unwrap_or_default() } else { "" };
-            let Some((name, rest)) = (if start.is_empty() { call } else { start }).split_once('(') else { continue };
-            let descriptor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            let Some(done) = call
-                .rsplit_once(") = ")
-                .and_then(|(_, done)| done.split_whitespace().next().and_then(|count| count.parse::<usize>().ok()))
-            else {
-                continue;
-            };
-            let mut bytes = quoted(start);
-            if start.is_empty() || bytes.is_empty() {
-                bytes.extend(quoted(call));
-            }
-            bytes.truncate(done);
-            let direction = if name.starts_with("re") { "read from" } else { "written to" };
-            streams.entry(format!("bytes {direction} descriptor {descriptor}")).or_default().extend(bytes);
+            capture.call(start, call);
         }
-        let unmasked = streams.values().flat_map(|stream| frames(stream)).collect();
-        Self { streams, unmasked }
+        capture.unmasked = capture.streams.values().flat_map(|stream| frames(stream)).collect();
+        capture
     }
+
+    /// A call that has returned, and how its line began where another thread's came in between.
+    fn call(&mut self, start: &str, call: &str) {
+        let Some(done) = returned(call) else { return };
+        let Some((name, rest)) = (if start.is_empty() { call } else { start }).split_once('(') else {
+            self.lost.extend((done > 0).then(|| call.chars().take(80).collect()));
+            return;
+        };
+        let descriptor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let mut bytes = quoted(start);
+        if start.is_empty() || bytes.is_empty() {
+            bytes.extend(quoted(call));
+        }
+        if bytes.len() < done {
+            self.lost.push(format!("{name} of {done} bytes, {} read", bytes.len()));
+        }
+        bytes.truncate(done);
+        let direction = if name.starts_with("re") { "read from" } else { "written to" };
+        // Files, pipes and the log are read and written; sockets are sent to and received from.
+        let what = if matches!(name, "read" | "write") { "file" } else { "socket" };
+        self.streams.entry(format!("bytes {direction} {what} {descriptor}")).or_default().extend(bytes);
+    }
+}
+
+/// What a call returned, unless that is an error. The tracer aligns short lines, and those that it resumes are: between the
+/// parenthesis and the sign there may be more than one blank.
+fn returned(call: &str) -> Option<usize> {
+    let (arguments, done) = call.rsplit_once(" = ")?;
+    let done = done.split_whitespace().next()?;
+    if arguments.trim_end().ends_with(')') { done.parse().ok() } else { None }
 }
 
 /// The bytes of every `"\x61…"` of a line.
@@ -77,4 +99,28 @@ fn frames_of(connection: &[u8]) -> Option<Vec<Vec<u8>>> {
         at += head + 4 + length;
     }
     Some(frames)
+}
+
+#[test]
+fn no_call_is_lost_because_its_line_is_short_or_was_interrupted() {
+    let capture = Capture::of(concat!(
+        "101 sendto(7, \"\\x01\\x02\", 2)        = 2\n",
+        "101 sendto(7, \"\\x03\\x04\\x05\", 3, MSG_NOSIGNAL, NULL, 0 <unfinished ...>\n",
+        "102 recvfrom(8,  <unfinished ...>\n",
+        "101 <... sendto resumed>)             = 2\n",
+        "101 sendto(7, \"\\x05\", 1, MSG_NOSIGNAL, NULL, 0) = 1\n",
+        "102 <... recvfrom resumed>\"\\x09\", 8192, 0, NULL, NULL) = 1\n",
+        "102 recvfrom(8, 0x7f, 8192, 0, NULL, NULL) = -1 EAGAIN (Resource temporarily unavailable)\n",
+        "102 --- SIGTERM {si_signo=SIGTERM} ---\n",
+        "101 write(7, \"\\x08\", 1)               = 1\n",
+        "102 writev(7, [{iov_base=\"\\x06\", iov_len=1}, {iov_base=\"\\x07\", iov_len=1}], 2) = 2\n",
+        "102 +++ exited with 0 +++\n",
+    ));
+    let read = |name: &str| capture.streams.get(name).cloned().unwrap_or_default();
+    assert_eq!(read("bytes written to socket 7"), [1, 2, 3, 4, 5, 6, 7], "what was sent, each byte once, in order");
+    assert_eq!(read("bytes written to file 7"), [8], "and nothing of a file that had the number before");
+    assert_eq!(read("bytes read from socket 8"), [9], "and what came");
+    assert!(capture.lost.is_empty(), "nothing is missing: {:?}", capture.lost);
+    let cut = Capture::of("101 write(7, \"\\x01\"..., 9) = 9\n");
+    assert_eq!(cut.lost, ["write of 9 bytes, 1 read"], "what the tracer cut short is told");
 }

@@ -7,6 +7,8 @@ mod client;
 mod flood;
 mod home;
 mod killed;
+mod liar;
+mod lies;
 mod member;
 mod strangers;
 

@@ -5,7 +5,7 @@ use crate::vectors::cast::{ACME, ALICE, BOB, CHALLENGE, GROUP, LIFE, NOW_S};
 use roost_crypto::identity_log::LogHash;
 use roost_crypto::labels;
 use roost_crypto::recovery::RecoveryCode;
-use roost_crypto::safety_number::SafetyNumber;
+use roost_crypto::safety_number::{SafetyCode, SafetyNumber};
 use roost_crypto::sealing::{BoxSecretKey, StoreKey};
 use roost_protocol::content::{Body, Content};
 use roost_protocol::conversation::{ConversationState, Participant, Policy, Role};
@@ -177,6 +177,7 @@ fn every_length_and_text_of_an_example_is_right() {
     bytes(codec::encode(&NodeRequest::Log { account: ALICE.account() }).len(), "`NodeRequest::Log` of alice, {} bytes");
     told(&ACME.node().to_string());
     told(&SafetyNumber::of(&ALICE.root().public_key(), &BOB.root().public_key()).to_string());
+    told(&SafetyCode::of(&ALICE.root().public_key(), &BOB.root().public_key()).to_string());
     told(RecoveryCode::from_entropy(*b"alice's 16 bytes").text().as_str());
     let custody = Custody { account: BOB.account(), feed: header().feed, seq: 1 };
     let answer = serde_json::to_value(NodeResponse::Custody(vec![custody])).unwrap();

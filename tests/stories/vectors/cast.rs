@@ -90,6 +90,8 @@ pub const ALICE: Person = Person { name: "alice", home: ACME, root: None, device
 pub const BOB: Person = Person { name: "bob", home: BIRCH, root: Some(0x0c), device: 0x0d };
 /// Lives at acme.example as alice does.
 pub const CAROL: Person = Person { name: "carol", home: ACME, root: Some(0x12), device: 0x13 };
+/// Lives at evil.example and takes part in nothing.
+pub const STRANGER: Person = Person { name: "frank", home: EVIL, root: Some(0x15), device: 0x16 };
 
 impl Person {
     pub fn root(&self) -> SecretKey {

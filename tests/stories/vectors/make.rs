@@ -1,7 +1,10 @@
 //! Builds every vector from fixed seeds. A fault is its valid vector with one part replaced.
 
+mod commits;
+mod devices;
 mod homes;
 mod hubs;
+mod kinds;
 mod records;
 mod wire;
 
@@ -16,6 +19,9 @@ pub fn all() -> BTreeMap<String, Vector> {
     records::make(&mut maker);
     homes::make(&mut maker);
     hubs::make(&mut maker);
+    commits::make(&mut maker);
+    kinds::make(&mut maker);
+    devices::make(&mut maker);
     maker.all
 }
 

@@ -4,6 +4,7 @@
 //! the files anew. `tests/vectors/README.md` says how another implementation reads them.
 
 pub mod cast;
+mod commits;
 mod live;
 mod make;
 mod relay;

@@ -1,7 +1,7 @@
 //! What the real code makes of a vector.
 
 use super::cast::{fixed, hex, unhex};
-use super::{Outcome, Vector, live, relay};
+use super::{Outcome, Vector, commits, live, relay};
 use futures::executor::block_on;
 use futures::io::Cursor;
 use roost_crypto::identity_log::{HandleError, HomesError, LogError, Relation, check_handle, check_org_name};
@@ -11,16 +11,17 @@ use roost_crypto::safety_number::SafetyNumber;
 use roost_crypto::sealing::{BoxSecretKey, SealError, SealedBox, StoreKey};
 use roost_node::network::selection::{Candidate, Choice, choose};
 use roost_node::network::{codec as exchange, hello};
-use roost_protocol::content::{Content, ContentError, KindError};
-use roost_protocol::conversation::{ConversationHead, ConversationState};
+use roost_protocol::content::{Content, ContentError, KindError, Whisper, WhisperBody};
+use roost_protocol::conversation::{ConversationHead, ConversationState, Leave};
 use roost_protocol::equivocation::{Equivocation, EquivocationError, EquivocationProof};
 use roost_protocol::feed::{Entry, EntryError, payload_hash};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, GroupId, MessageId};
+use roost_protocol::ids::{ConversationId, GroupId, Hash, MessageId};
 use roost_protocol::peer::{NodeHello, NodeRequest};
 use roost_protocol::records::{HandleRecord, RecordError, RecordKey, VerifiedRecord};
 use roost_protocol::socket::{ClientFrame, verify_sign_in};
 use roost_protocol::succession::{Succession, SuccessionError, follow_lineage};
+use roost_protocol::wide::{Entries, Topic, WideError};
 use roost_protocol::{
     AccountId, DeviceId, NodeId, OrgId, PublicKey, Signature, Signed, SignedError, VerifiedLog, codec, limits,
 };
@@ -55,11 +56,15 @@ pub fn run(vector: &Vector) -> Outcome {
         "lineage" => lineage(given),
         "equivocation" => equivocation(given),
         "entry" => entry(given),
+        "entries" => entries(given),
         "content" => content(given),
         "hello" => greeting(given),
         "sign-in" => sign_in(given),
         "home" => relay::run(given),
         "creation" => live::creation(given),
+        "commit" => commits::run(given),
+        "leave" => leave(given),
+        "whisper" => whisper(given),
         "key-package" => live::key_package(given),
         other => panic!("{other} is no kind of vector"),
     }
@@ -343,10 +348,34 @@ fn equivocation(given: &Given) -> Outcome {
 fn entry(given: &Given) -> Outcome {
     let entry: Entry = codec::decode_canonical(&unhex(&given["entry"]), limits::NODE_MESSAGE_BYTES_MAX).unwrap();
     let accept = |()| json!({ "header": entry.header, "hash": entry.header.hash() });
-    outcome(entry.check(), accept, |error| match error {
-        EntryError::PayloadTooLarge { .. } => "too_large".into(),
-        EntryError::PayloadHash => "payload_hash".into(),
-        EntryError::SeqZero => "seq_zero".into(),
+    outcome(entry.check(), accept, |error| entry_cause(&error))
+}
+
+fn entry_cause(error: &EntryError) -> String {
+    match error {
+        EntryError::PayloadTooLarge { .. } => "too_large",
+        EntryError::PayloadHash => "payload_hash",
+        EntryError::SeqZero => "seq_zero",
+    }
+    .into()
+}
+
+fn entries(given: &Given) -> Outcome {
+    let read = Entries::of_message(text(given, "topic"), &node(&given["source"]), &unhex(&given["data"]));
+    let accept = |(_, read): (Topic, Entries)| {
+        let feed = read.feed().unwrap();
+        let seqs: Vec<_> = read.entries().iter().map(|entry| entry.header.seq).collect();
+        let topic = Topic::of(&feed.group, &Hash(fixed(&given["made_by"]))).to_string();
+        json!({ "group": feed.group, "seqs": seqs, "topic": topic })
+    };
+    outcome(read, accept, |error| match error {
+        WideError::Topic => "topic".into(),
+        WideError::Codec(error) => codec_cause(error),
+        WideError::Count { .. } => "count".into(),
+        WideError::Kind => "kind".into(),
+        WideError::Apart => "apart".into(),
+        WideError::Foreign => "foreign".into(),
+        WideError::Entry(error) => entry_cause(&error),
     })
 }
 
@@ -364,6 +393,23 @@ fn content(given: &Given) -> Outcome {
             "content": serde_json::to_value(&content).unwrap(),
         })),
     }
+}
+
+fn leave(given: &Given) -> Outcome {
+    let signed: Signed = codec::decode_canonical(&unhex(&given["leave"]), limits::DHT_VALUE_BYTES_MAX).unwrap();
+    let log = VerifiedLog::decode(&unhex(&given["log"])).unwrap();
+    outcome(Leave::verify(&signed, &log), |leave| serde_json::to_value(leave).unwrap(), signed_cause)
+}
+
+fn whisper(given: &Given) -> Outcome {
+    let read = Whisper::decode(&unhex(&given["content"]));
+    let kind = |body: &WhisperBody| match body {
+        WhisperBody::Typing(_) => "typing".to_owned(),
+        WhisperBody::Presence(_) => "presence".to_owned(),
+        WhisperBody::Watch(_) => "watch".to_owned(),
+        WhisperBody::Unknown { kind } => kind.clone(),
+    };
+    outcome(read, |whisper| json!({ "sent_at": whisper.sent_at, "kind": kind(&whisper.body) }), codec_cause)
 }
 
 fn greeting(given: &Given) -> Outcome {

@@ -3,10 +3,12 @@
 use super::ARCHIVE_WAIT;
 use crate::commands::account::spaced;
 use crate::output::{Failure, Printer};
+use crate::qr;
 use roost_client::Session;
 use roost_crypto::ids::DeviceId;
 use roost_protocol::limits;
 use serde_json::json;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -44,6 +46,9 @@ pub struct LinkArgs {
     /// Link whoever has the code
     #[arg(long, group = "comparison")]
     yes_without_comparing: bool,
+    /// Draw no QR code of the code on stderr
+    #[arg(long)]
+    no_qr: bool,
 }
 
 pub(super) async fn run(session: &Session, args: Args, out: Printer) -> Result<(), Failure> {
@@ -76,6 +81,11 @@ pub(super) async fn link(session: &Session, args: LinkArgs, out: Printer) -> Res
     wait_for_archive(session).await?;
     let code = session.offer_link().await?;
     let words = format!("on the new device:\n\nroost account link {code} --dir DIR\n\nNobody else may see this line.");
+    // For a camera; what stdout holds is for whoever copies it.
+    let stderr = std::io::stderr();
+    if !out.json && !args.no_qr && stderr.is_terminal() {
+        eprint!("{}", qr::printed(&code.to_string(), &stderr));
+    }
     out.print(&json!({ "type": "link_code", "code": code.to_string() }), words)?;
     let wait = args.wait.min(Duration::from_millis(limits::LINK_MS) * 5);
     let asked = session.link_asked(wait).await?;

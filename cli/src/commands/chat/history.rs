@@ -1,6 +1,7 @@
 //! `roost chat history`: what was said, newest first.
 
-use super::visible;
+use super::{timer, visible};
+use crate::commands::group::warning;
 use crate::output::{Failure, Printer, rfc3339};
 use roost_client::Session;
 use roost_client::core::Recipient;
@@ -23,9 +24,22 @@ pub struct Args {
 }
 
 pub(super) async fn run(session: &Session, args: Args, out: Printer) -> Result<(), Failure> {
+    if args.before.is_none() {
+        for one in session.warnings(args.to.clone()).await? {
+            let line = format!("WARNING {}", one.cause.text());
+            let mut value = warning(&one);
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("type".into(), json!("warning"));
+            }
+            out.print(&value, format_args!("{line}"))?;
+        }
+    }
     let page = session.history(args.to, args.before, usize::from(args.limit)).await?;
     for item in &page.items {
-        let text: String = item.text.chars().map(visible).collect();
+        let text: String = match item.timer_s.filter(|_| !item.deleted && !item.expired) {
+            Some(seconds) => timer::words(seconds),
+            None => item.text.chars().map(visible).collect(),
+        };
         out.print(&value(item), format_args!("{}  {}: {text}{}", rfc3339(item.sent_at), item.from, words(item)))?;
     }
     match page.before {
@@ -45,7 +59,7 @@ pub(super) fn value(item: &HistoryItem) -> Value {
         "type": "message", "id": item.id, "conversation": item.conversation, "with": item.with, "from": item.from,
         "own": item.own, "kind": item.kind, "text": item.text, "reply_to": item.reply, "mentions": item.mentions,
         "edited": item.edited, "deleted": item.deleted, "expired": item.expired,
-        "expires_at": item.expires_at.map(rfc3339), "reactions": item.reactions, "unread": item.unread,
+        "expires_at": item.expires_at.map(rfc3339), "timer_s": item.timer_s, "reactions": item.reactions, "unread": item.unread,
         "sent_at": rfc3339(item.sent_at), "received_at": rfc3339(item.received_at), "state": item.state,
         "delivered": marks(&item.delivered), "read": marks(&item.read), "payload_hash": item.payload_hash,
     })

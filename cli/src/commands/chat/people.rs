@@ -2,11 +2,14 @@
 
 use super::{ARCHIVE_WAIT, LEAVE_WAIT, LOOKUP_WAIT, history, visible};
 use crate::output::{Failure, Printer, rfc3339};
+use crate::picture;
 use roost_client::Session;
 use roost_client::core::Recipient;
 use roost_client::core::people::{Settings, Whom};
+use roost_crypto::safety_number::SafetyCode;
 use roost_protocol::handle::Handle;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -21,6 +24,9 @@ pub struct SettingsArgs {
     /// Whether authors hear that you read their messages
     #[arg(long, value_enum)]
     read_receipts: Option<Switch>,
+    /// Whether authors hear that their messages are on this device
+    #[arg(long, value_enum)]
+    delivery_receipts: Option<Switch>,
     /// Whether anybody may write without being accepted first
     #[arg(long, value_enum)]
     accept_strangers: Option<Switch>,
@@ -74,23 +80,62 @@ pub(super) async fn report(session: &Session, to: Whom, _: Printer) -> Result<()
     Printer { json: true }.print(&value, "")
 }
 
-pub(super) async fn profile(session: &Session, name: Option<String>, out: Printer) -> Result<(), Failure> {
-    let settings = match name {
-        Some(name) => {
-            let settings = session.change_settings(move |settings| settings.profile = Some(name)).await?;
-            leave(session).await?;
-            settings
+/// Whose profile, and what is to become of it.
+#[derive(Debug, clap::Args)]
+pub struct ProfileArgs {
+    /// Somebody else: like bob@birch, or an account id
+    #[arg(value_name = "TO", conflicts_with_all = ["name", "picture", "no_picture"])]
+    to: Option<Whom>,
+    /// Tell it to everybody you know
+    #[arg(long)]
+    name: Option<String>,
+    /// A JPEG, PNG or WebP file, which is scaled down until it fits a message
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+    /// Take your picture away
+    #[arg(long, conflicts_with = "picture")]
+    no_picture: bool,
+    /// Write the picture to a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+}
+
+pub(super) async fn profile(session: &Session, args: ProfileArgs, out: Printer) -> Result<(), Failure> {
+    let ProfileArgs { to, name, picture: file, no_picture, save } = args;
+    if let Some(file) = &file {
+        session.set_own_picture(Some(picture::read(file)?)).await?;
+    } else if no_picture {
+        session.set_own_picture(None).await?;
+    }
+    if let Some(name) = &name {
+        let name = name.clone();
+        session.change_settings(move |settings| settings.profile = Some(name)).await?;
+    }
+    if name.is_some() || file.is_some() || no_picture {
+        leave(session).await?;
+    }
+    let (whose, name, picture) = match to {
+        Some(whom) => {
+            let (theirs, picture) = session.profile_of(whom.clone()).await?;
+            (self::name(&whom), theirs, picture)
         }
-        None => session.settings().await?,
+        None => (session.status().await?.handle, session.settings().await?.profile, session.own_picture().await?),
     };
-    let words = settings.profile.as_deref().unwrap_or("no name").chars().map(visible).collect::<String>();
-    out.print(&json!({ "name": settings.profile }), words)
+    if let Some(path) = &save {
+        picture::save(picture.as_ref(), path)?;
+    }
+    let shown = name.as_deref().unwrap_or("no name").chars().map(visible).collect::<String>();
+    let value = json!({ "peer": whose, "name": name, "picture": picture::value(picture.as_ref()) });
+    out.print(&value, format_args!("{shown}\n{}", picture::words(picture.as_ref())))
 }
 
 pub(super) async fn settings(session: &Session, args: SettingsArgs, out: Printer) -> Result<(), Failure> {
     let change = move |settings: &mut Settings| {
         if let Some(switch) = args.read_receipts {
             settings.read_receipts = switch == Switch::On;
+        }
+        if let Some(switch) = args.delivery_receipts {
+            settings.delivery_receipts = switch == Switch::On;
         }
         if let Some(switch) = args.accept_strangers {
             settings.accept_strangers = switch == Switch::On;
@@ -102,14 +147,16 @@ pub(super) async fn settings(session: &Session, args: SettingsArgs, out: Printer
     let settings = session.change_settings(change).await?;
     let word = |on: bool| if on { "on" } else { "off" };
     let value = json!({
-        "read_receipts": settings.read_receipts, "accept_strangers": settings.accept_strangers,
+        "read_receipts": settings.read_receipts, "delivery_receipts": settings.delivery_receipts, "accept_strangers": settings.accept_strangers,
         "presence": settings.presence, "profile": settings.profile,
     });
     let (receipts, strangers) = (word(settings.read_receipts), word(settings.accept_strangers));
-    let presence = word(settings.presence);
+    let (delivery, presence) = (word(settings.delivery_receipts), word(settings.presence));
     out.print(
         &value,
-        format_args!("read receipts     {receipts}\naccept strangers  {strangers}\npresence          {presence}"),
+        format_args!(
+            "read receipts      {receipts}\ndelivery receipts  {delivery}\naccept strangers   {strangers}\npresence           {presence}"
+        ),
     )
 }
 
@@ -133,10 +180,19 @@ pub(super) async fn backup(session: &Session, switch: Option<Switch>, out: Print
     out.print(&json!({ "backup": settings.backup, "archived": archived }), words)
 }
 
-pub(super) async fn verify(session: &Session, to: Handle, digits: Option<String>, out: Printer) -> Result<(), Failure> {
+pub(super) async fn verify(
+    session: &Session,
+    to: Handle,
+    digits: Option<String>,
+    code: Option<SafetyCode>,
+    out: Printer,
+) -> Result<(), Failure> {
     // Looks the account up where it is not known yet.
     session.safety_number(&to.to_string(), LOOKUP_WAIT).await?;
-    let number = session.verify(Whom::Handle(to.clone()), digits).await?;
+    let number = match code {
+        Some(code) => session.verify_code(Whom::Handle(to.clone()), code).await?,
+        None => session.verify(Whom::Handle(to.clone()), digits).await?,
+    };
     let value = json!({ "peer": to, "digits": number.digits(), "verified": true });
     out.print(&value, format_args!("{to}\n{number}\nmarked as compared"))
 }

@@ -17,7 +17,8 @@ pub(super) async fn run(session: &Session, to: Recipient, wait: Duration, out: P
         (Seen::Online, _) => format!("{name} is there"),
         (Seen::Away, Some(at)) => format!("{name} is away since {at}"),
         (Seen::Away, None) => format!("{name} is away"),
-        (Seen::Unknown, _) => format!("{name} is not there, or does not tell"),
+        (Seen::Unknown, Some(at)) => format!("{name} is not there, or does not tell; last seen {at}"),
+        (Seen::Unknown, None) => format!("{name} is not there, or does not tell"),
     };
     let value = json!({
         "peer": name, "state": report.state, "last_active_at": last_active_at,

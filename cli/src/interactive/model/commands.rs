@@ -1,10 +1,13 @@
 //! What begins with a slash.
 
 use super::{Effect, Model, Notice, Overlay, Place};
+use crate::commands::chat::timer::{Time, words as timer_words};
 use crate::interactive::snapshot::{Conversation, Who};
+use crate::interactive::text::clean_line;
 use roost_client::core::GroupChange;
 use roost_client::core::people::Whom;
 use roost_protocol::AccountId;
+use roost_protocol::conversation::Role;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::ConversationId;
 
@@ -27,6 +30,15 @@ impl Model {
             "group" => self.group(&words),
             "add" => self.add(&words),
             "remove" => self.remove(&words),
+            "role" => self.role(&words),
+            "title" => self.title_words(line),
+            "info" => self.info(),
+            "timer" => self.timer(&words),
+            "find" => self.find_line(line),
+            "devices" => self.ask(Effect::Devices, "Looking …"),
+            "device-name" => self.device_name(line),
+            "revoke" => self.revoke(&words),
+            "link" => self.ask(Effect::Link, "A code is being made …"),
             "leave" => self.many().map(|id| self.effects.push_back(Effect::Leave(id))),
             "accept" => self.whom(&words).map(|whom| self.effects.push_back(Effect::Accept(whom))),
             "block" => self.whom(&words).map(|whom| self.effects.push_back(Effect::Block(whom, true))),
@@ -108,6 +120,103 @@ impl Model {
         Ok(())
     }
 
+    fn role(&mut self, words: &[&str]) -> Told {
+        let id = self.many()?;
+        let ([name, role], Some(Who::Many { participants, .. })) = (words, self.conversation().map(|one| &one.who))
+        else {
+            return Err("/role NAME admin, or /role NAME member".to_owned());
+        };
+        let role = match *role {
+            "admin" => Role::Admin,
+            "member" => Role::Member,
+            _ => return Err("A role is admin or member.".to_owned()),
+        };
+        let found = participants.iter().find(|one| one.name == *name || one.account.to_string() == *name);
+        let account = found.map(|one| one.account).ok_or_else(|| format!("{name} takes no part in it."))?;
+        self.change_group(id, GroupChange::Role(account, role));
+        Ok(())
+    }
+
+    fn title_words(&mut self, line: &str) -> Told {
+        let id = self.many()?;
+        let title = rest(line);
+        if title.is_empty() {
+            return Err("/title WORDS, like /title Friends of the house".to_owned());
+        }
+        self.effects.push_back(Effect::Title(id, title.to_owned()));
+        Ok(())
+    }
+
+    /// Who takes part, in which role, and what else is known of a conversation.
+    fn info(&mut self) -> Told {
+        let one = self.conversation().ok_or_else(|| "No conversation is open.".to_owned())?;
+        let mut lines = Vec::new();
+        match &one.who {
+            Who::Many { participants, title, description, hub, .. } => {
+                lines.extend((!title.is_empty()).then(|| clean_line(title)));
+                lines.extend(description.lines().map(clean_line));
+                for one in participants {
+                    let role = if one.role == Role::Admin { "admin" } else { "member" };
+                    let devices =
+                        if one.devices == 1 { "1 device".to_owned() } else { format!("{} devices", one.devices) };
+                    lines.push(format!("{}  {role}, {devices}", clean_line(&one.name)));
+                }
+                lines.push(String::new());
+                lines.push(format!("hub {hub}"));
+            }
+            Who::Handle { handle, account, verified, .. } => {
+                lines.push(handle.to_string());
+                lines.extend(one.name.as_ref().map(|name| format!("wants to be called {}", clean_line(name))));
+                lines.extend(one.devices.map(|devices| format!("{devices} devices")));
+                let compared = if *verified { "compared" } else { "not compared; /verify does" };
+                lines.push(format!("safety number {compared}"));
+                lines.push(format!("account {account}"));
+            }
+            Who::Account(account) => lines.push(format!("account {account}")),
+        }
+        lines.push(format!("conversation {}", one.id));
+        lines.push(timer_words(one.expires_after_s.unwrap_or(0)));
+        let title = clean_line(&one.title(self.me()));
+        self.overlay = Some(Overlay::Page { title, lines, from: 0 });
+        Ok(())
+    }
+
+    fn timer(&mut self, words: &[&str]) -> Told {
+        let how = || "/timer TIME, like /timer 1d; /timer off".to_owned();
+        let to =
+            self.conversation().map(Conversation::recipient).ok_or_else(|| "No conversation is open.".to_owned())?;
+        let [time] = words else { return Err(how()) };
+        let Time(time) = time.parse().map_err(|_| how())?;
+        self.effects.push_back(Effect::Timer(to, time.map(|time| time.as_secs())));
+        Ok(())
+    }
+
+    fn find_line(&mut self, line: &str) -> Told {
+        match rest(line) {
+            "" => Err("/find WORDS selects the newest message with them; again, the one before.".to_owned()),
+            words => self.find_words(words),
+        }
+    }
+
+    fn ask(&mut self, effect: Effect, words: &str) -> Told {
+        self.notice = Some(Notice::done(words));
+        self.effects.push_back(effect);
+        Ok(())
+    }
+
+    fn device_name(&mut self, line: &str) -> Told {
+        match rest(line) {
+            "" => Err("/device-name NAME, like /device-name kitchen laptop".to_owned()),
+            name => self.ask(Effect::NameDevice(name.to_owned()), "It is being named …"),
+        }
+    }
+
+    fn revoke(&mut self, words: &[&str]) -> Told {
+        let [which] = words else { return Err("/revoke NUMBER, as /devices lists them".to_owned()) };
+        self.effects.push_back(Effect::AskToRevoke((*which).to_owned()));
+        Ok(())
+    }
+
     fn change_group(&mut self, id: ConversationId, change: GroupChange) {
         self.notice = Some(Notice::done("Asked for; it is done once the others know …"));
         self.effects.push_back(Effect::Change(id, change));
@@ -146,6 +255,11 @@ impl Model {
 
 fn whom_of_request(request: &roost_client::core::people::Request) -> Whom {
     Whom::Account(request.account)
+}
+
+/// What stands behind the command, as it was written.
+fn rest(line: &str) -> &str {
+    line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim())
 }
 
 fn of_many() -> String {

@@ -145,6 +145,7 @@ impl Model {
     }
 
     fn touched(&mut self) {
+        self.is_typing();
         self.unsaved |= matches!(self.mode, Mode::Write | Mode::Reply(_) | Mode::Delete(_));
     }
 
@@ -185,10 +186,13 @@ impl Model {
         let reply = if let Mode::Reply(id) = self.mode { Some(id) } else { None };
         match self.writable() {
             Ok((conversation, to)) => {
+                self.has_written();
                 self.written();
                 self.selected = None;
                 self.page_to_newest();
                 self.effects.push_back(Effect::Send { conversation, to, text, reply });
+                // Whoever is written to is no stranger any more, and may be asked for.
+                self.watch();
             }
             Err(why) => self.notice = Some(Notice::failed(why)),
         }

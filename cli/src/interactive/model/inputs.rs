@@ -1,9 +1,11 @@
 //! What goes into the model, what comes out, and what its parts are called.
 
 use crate::interactive::keys::Key;
-use crate::interactive::snapshot::{Snapshot, Wanted};
+use crate::interactive::snapshot::{MyDevice, Snapshot, Wanted};
+use roost_client::core::linking::LinkReport;
 use roost_client::core::people::Whom;
 use roost_client::core::{GroupChange, Recipient};
+use roost_crypto::ids::DeviceId;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::AccountId;
 use roost_protocol::handle::Handle;
@@ -29,7 +31,17 @@ pub enum Input {
     SafetyNumber {
         with: Handle,
         number: SafetyNumber,
+        /// What the other's device can read instead.
+        code: String,
     },
+    /// The devices of the account.
+    Devices(Vec<MyDevice>),
+    /// The device that is to be ended, if the person says so once more.
+    RevokeAsked(MyDevice),
+    /// The code for another device.
+    Linking(String),
+    /// A device asks with it; `None` if none did in time.
+    LinkAsked(Option<LinkReport>),
     /// A message was not written; its text comes back.
     NotWritten {
         conversation: ConversationId,
@@ -47,10 +59,27 @@ pub enum Input {
 pub enum Effect {
     Refresh(Option<Wanted>),
     MarkRead(ConversationId, Recipient),
-    Send { conversation: ConversationId, to: Recipient, text: String, reply: Option<MessageId> },
-    Edit { to: Recipient, message: MessageId, text: String },
-    Delete { to: Recipient, message: MessageId },
-    React { to: Recipient, message: MessageId, emoji: String, remove: bool },
+    Send {
+        conversation: ConversationId,
+        to: Recipient,
+        text: String,
+        reply: Option<MessageId>,
+    },
+    Edit {
+        to: Recipient,
+        message: MessageId,
+        text: String,
+    },
+    Delete {
+        to: Recipient,
+        message: MessageId,
+    },
+    React {
+        to: Recipient,
+        message: MessageId,
+        emoji: String,
+        remove: bool,
+    },
     LoadDraft(ConversationId),
     SaveDraft(ConversationId, String),
     LookUp(Handle),
@@ -63,6 +92,22 @@ pub enum Effect {
     Verify(Handle, String),
     AcceptKey(Handle),
     KeyChangeShown(Handle),
+    /// In passing.
+    Active,
+    Typing(Recipient, bool),
+    Watch(Recipient),
+    Unwatch(Recipient),
+    Title(ConversationId, String),
+    Timer(Recipient, Option<u64>),
+    Devices,
+    NameDevice(String),
+    /// Asks first; by number of the list, or by id.
+    AskToRevoke(String),
+    Revoke(DeviceId),
+    Link,
+    AwaitLink,
+    AcceptLink,
+    EndLink,
 }
 
 /// One line for the person.
@@ -103,5 +148,13 @@ pub enum Overlay {
     /// Keys and commands, from this row on.
     Help(usize),
     /// To be compared.
-    SafetyNumber { with: Handle, number: SafetyNumber },
+    SafetyNumber { with: Handle, number: SafetyNumber, code: String },
+    /// To be read, from this row on.
+    Page { title: String, lines: Vec<String>, from: usize },
+    /// Asks once more.
+    Revoke(MyDevice),
+    /// The code for another device.
+    Link(String),
+    /// A device asks with it: its digits are to be compared.
+    LinkAsked(LinkReport),
 }

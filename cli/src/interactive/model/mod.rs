@@ -7,6 +7,8 @@ mod commands;
 mod composer;
 mod inputs;
 mod moves;
+mod overlays;
+mod passing;
 #[cfg(test)]
 mod stories;
 
@@ -19,8 +21,8 @@ use super::layout::Panes;
 use super::snapshot::{Conversation, Snapshot, Talk, Wanted, Who, empty};
 use super::stamp::Clock;
 use super::transcript::{Row, Transcript};
-use super::view::HELP_WIDTH;
 use jiff::tz::TimeZone;
+use passing::Passing;
 use roost_client::core::message::Status;
 use roost_client::core::people::Request;
 use roost_crypto::safety_number::SafetyNumber;
@@ -66,6 +68,7 @@ pub struct Model {
     unsaved: bool,
     overlay: Option<Overlay>,
     notice: Option<Notice>,
+    passing: Passing,
     effects: VecDeque<Effect>,
     over: bool,
 }
@@ -95,6 +98,7 @@ impl Model {
             unsaved: false,
             overlay: None,
             notice: None,
+            passing: Passing::default(),
             effects: VecDeque::from([Effect::Refresh(None)]),
             over: false,
         }
@@ -116,7 +120,11 @@ impl Model {
             Input::Draft(conversation, text) => self.draft(conversation, &text),
             Input::Found(handle, account, conversation) => self.found(handle, account, conversation),
             Input::Begun(conversation) => self.begun(conversation),
-            Input::SafetyNumber { with, number } => self.compare(with, number),
+            Input::SafetyNumber { with, number, code } => self.compare(with, number, code),
+            Input::Devices(devices) => self.show_devices(&devices),
+            Input::RevokeAsked(device) => self.overlay = Some(Overlay::Revoke(device)),
+            Input::Linking(code) => self.show_link(code),
+            Input::LinkAsked(asked) => self.link_asked(asked),
             Input::NotWritten { conversation, text, why } => self.not_written(conversation, &text, why),
             Input::Notice(notice) => self.notice = Some(notice),
             Input::Pause => self.save_draft(),
@@ -345,9 +353,9 @@ impl Model {
         self.refresh();
     }
 
-    fn compare(&mut self, with: Handle, number: SafetyNumber) {
+    fn compare(&mut self, with: Handle, number: SafetyNumber, code: String) {
         self.notice = None;
-        self.overlay = Some(Overlay::SafetyNumber { with, number });
+        self.overlay = Some(Overlay::SafetyNumber { with, number, code });
     }
 
     fn key(&mut self, key: Key) {
@@ -357,35 +365,12 @@ impl Model {
             return;
         }
         self.notice = None;
+        self.is_active();
         match (self.overlay.take(), self.focus) {
             (Some(overlay), _) => self.key_over(overlay, key),
             (None, _) if key == Key::F1 => self.overlay = Some(Overlay::Help(0)),
             (None, Focus::List) => self.key_in_list(key),
             (None, Focus::Talk) => self.key_in_talk(key),
         }
-    }
-
-    fn key_over(&mut self, overlay: Overlay, key: Key) {
-        match (overlay, key) {
-            (Overlay::Help(from), Key::Down) => self.overlay = Some(Overlay::Help(self.help_from(from + 1))),
-            (Overlay::Help(from), Key::PageDown) => self.overlay = Some(Overlay::Help(self.help_from(from + 10))),
-            (Overlay::Help(from), Key::Up) => self.overlay = Some(Overlay::Help(from.saturating_sub(1))),
-            (Overlay::Help(from), Key::PageUp) => self.overlay = Some(Overlay::Help(from.saturating_sub(10))),
-            // Whoever wants to write it needs a way.
-            (Overlay::Help(_), Key::Char('?')) if self.focus == Focus::Talk => self.write("?"),
-            (Overlay::SafetyNumber { with, number }, Key::Char('y')) => {
-                self.effects.push_back(Effect::Verify(with, number.digits().to_owned()));
-            }
-            (Overlay::Help(_), _) | (Overlay::SafetyNumber { .. }, Key::Escape) => {}
-            // Nothing else closes it: a word that is being typed must not.
-            (overlay @ Overlay::SafetyNumber { .. }, _) => self.overlay = Some(overlay),
-        }
-    }
-
-    /// The help is never scrolled beyond its end.
-    fn help_from(&self, from: usize) -> usize {
-        let (width, height) = self.size;
-        let inside = |size: u16, frame: u16| usize::from(size.saturating_sub(frame));
-        from.min(super::help::rows(inside(width.min(HELP_WIDTH), 4)).len().saturating_sub(inside(height, 2)))
     }
 }

@@ -48,6 +48,7 @@ impl Model {
                     None => self.effects.push_back(Effect::LoadDraft(id)),
                 }
             }
+            self.watch();
             self.refresh();
         }
         self.cursor = Some(place);
@@ -97,6 +98,22 @@ impl Model {
         }
     }
 
+    /// Selects the newest loaded message with these words that is older than the selected one.
+    pub(super) fn find_words(&mut self, words: &str) -> Result<(), String> {
+        let words = words.to_lowercase();
+        let older = |item: &&HistoryItem| self.selected.is_none_or(|selected| item.id < selected);
+        let found = self.talk.items.iter().rev().filter(older).find(|item| item.text.to_lowercase().contains(&words));
+        match found.map(|item| item.id) {
+            Some(id) => {
+                self.selected = Some(id);
+                self.show_selected();
+                Ok(())
+            }
+            None if self.talk.older => Err("Not in what is loaded. PgUp at the top loads more.".to_owned()),
+            None => Err("Nobody said that here, or not above.".to_owned()),
+        }
+    }
+
     pub(super) fn select_request(&mut self, to: impl FnOnce(usize) -> usize) {
         self.request = to(self.request).min(self.requests.len().saturating_sub(1));
     }
@@ -127,6 +144,8 @@ impl Model {
     }
 
     fn leave(&mut self) {
+        self.stops_typing();
+        self.unwatch();
         self.save_draft();
         self.talk = Talk::default();
         self.wanted = PAGE;

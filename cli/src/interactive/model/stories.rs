@@ -7,8 +7,9 @@ use crate::interactive::snapshot::{Wanted, Who};
 use roost_client::core::people::Whom;
 use roost_client::core::{GroupChange, Recipient};
 use roost_crypto::keys::SecretKey;
-use roost_crypto::safety_number::SafetyNumber;
+use roost_crypto::safety_number::{SafetyCode, SafetyNumber};
 use roost_protocol::AccountId;
+use roost_protocol::conversation::Role;
 
 fn bob() -> Recipient {
     "bob@birch".parse().unwrap()
@@ -168,9 +169,10 @@ fn a_changed_key_is_shown_and_nothing_is_sent_before_the_person_decides() {
     let root = |seed| SecretKey::from_seed(&[seed; 32]).public_key();
     let number = SafetyNumber::of(&root(1), &root(2));
     let digits = number.digits().to_owned();
-    desk.input(Input::SafetyNumber { with: "bob@birch".parse().unwrap(), number });
+    let code = SafetyCode::of(&root(1), &root(2)).to_string();
+    desk.input(Input::SafetyNumber { with: "bob@birch".parse().unwrap(), number, code });
     assert!(desk.screen().contains(&digits[..5]), "it is shown: {}", desk.screen());
-    assert!(desk.screen().contains("This is the new one's number."), "and whose it is: {}", desk.screen());
+    assert!(desk.screen().contains("This is the new"), "and whose it is: {}", desk.screen());
     assert_eq!(desk.press(&[Key::Char('n'), Key::Enter]), [], "no other key says that they are the same");
     assert!(matches!(desk.model.overlay(), Some(Overlay::SafetyNumber { .. })), "it waits");
     let verified = desk.press(&[Key::Char('y')]);
@@ -309,4 +311,64 @@ fn a_text_over_the_limit_is_not_taken() {
     desk.write("y");
     assert_eq!(desk.model.editor().text().len(), 16 * 1024, "the limit of a message");
     assert!(desk.notice().contains("16384 bytes"), "is told: {}", desk.notice());
+}
+
+#[test]
+fn of_one_of_many_its_title_its_roles_and_its_timer_are_changed_by_a_line() {
+    let mut desk = Desk::new(80, 24);
+    desk.press(&[Key::Down, Key::Enter]);
+    let title = desk.enter("/title Friends of the house");
+    assert!(title.contains(&Effect::Title(GROUP, "Friends of the house".into())), "{title:?}");
+    let role = desk.enter("/role carol@cedar admin");
+    let change = GroupChange::Role(AccountId([2; 32]), Role::Admin);
+    assert!(role.contains(&Effect::Change(GROUP, change)), "{role:?}");
+    let timer = desk.enter("/timer 1d");
+    assert!(timer.contains(&Effect::Timer(GROUP.into(), Some(86_400))), "{timer:?}");
+    let off = desk.enter("/timer off");
+    assert!(off.contains(&Effect::Timer(GROUP.into(), None)), "{off:?}");
+    for line in ["/role carol@cedar king", "/role eve@acme admin", "/timer soon", "/title"] {
+        assert_eq!(desk.enter(line), [], "{line} asks nothing of the session");
+        assert!(desk.model.notice().is_some_and(|notice| notice.failed), "{line} says why");
+        desk.press(&[Key::Ctrl('u')]);
+    }
+    desk.enter("/info");
+    let screen = desk.screen();
+    assert!(screen.contains("carol@cedar  member, 1 device") && screen.contains("hub 12D3KooW"), "{screen}");
+}
+
+#[test]
+fn words_are_found_one_after_the_other_upwards() {
+    let mut desk = Desk::new(80, 24);
+    desk.open_bob(vec![
+        said(1, "bob@birch", "Tea at four"),
+        said(2, "alice@acme", "yes"),
+        said(3, "bob@birch", "tea!"),
+    ]);
+    desk.enter("/find tea");
+    assert_eq!(desk.model.selected(), Some(id(3)), "the newest first");
+    desk.enter("/find tea");
+    assert_eq!(desk.model.selected(), Some(id(1)), "then the one before, in either case");
+    desk.enter("/find tea");
+    assert!(desk.notice().contains("Nobody said that"), "and then none: {}", desk.notice());
+}
+
+#[test]
+fn who_types_and_who_looks_is_said_in_passing_and_no_command_is() {
+    let mut desk = Desk::new(80, 24);
+    desk.open_bob(talk());
+    assert_eq!(desk.passing, [Effect::Active, Effect::Watch(place_of_bob())], "she is here and looks at bob");
+    desk.passing.clear();
+    desk.write("hi");
+    assert_eq!(desk.passing, [Effect::Typing(place_of_bob(), true)], "she types, said once");
+    desk.press(&[Key::Ctrl('u')]);
+    assert_eq!(desk.passing.last(), Some(&Effect::Typing(place_of_bob(), false)), "and stopped");
+    desk.passing.clear();
+    desk.write("/timer");
+    assert_eq!(desk.passing, [], "a command is no word to bob");
+    desk.press(&[Key::Ctrl('u')]);
+    desk.write("x");
+    desk.passing.clear();
+    desk.press(&[Key::AltDown]);
+    let left = [Effect::Typing(place_of_bob(), false), Effect::Unwatch(place_of_bob())];
+    assert_eq!(desk.passing, left, "who leaves types there no more and does not ask for bob");
 }

@@ -2,11 +2,14 @@
 
 use crate::interactive::desk::{BOB, Desk, GROUP, id, marked, reacted, request, said};
 use crate::interactive::keys::Key;
-use crate::interactive::model::{Input, Notice};
-use crate::interactive::snapshot::{Talk, Who};
+use crate::interactive::model::{Effect, Input, Notice, Overlay};
+use crate::interactive::snapshot::{MyDevice, Talk, Who};
 use crate::interactive::text::columns;
+use roost_client::core::linking::LinkReport;
 use roost_client::core::message::State;
+use roost_client::core::{PresenceReport, Seen};
 use roost_client::runner::Gap;
+use roost_protocol::{AccountId, DeviceId};
 
 fn talk() -> Vec<roost_client::core::history::HistoryItem> {
     let mut hello = said(1, "alice@acme", "hello bob");
@@ -19,6 +22,12 @@ fn talk() -> Vec<roost_client::core::history::HistoryItem> {
     let mut last = said(3, "alice@acme", "see you at six");
     last.state = Some(State::Queued);
     vec![hello, answer, last]
+}
+
+fn seen(state: Seen) -> PresenceReport {
+    // A minute past one in the afternoon of the stories' day.
+    let at = id(1).at_ms();
+    PresenceReport { account: AccountId([1; 32]), state, last_active_at: Some(at), heard_at: Some(at) }
 }
 
 /// The row that holds a text.
@@ -68,7 +77,7 @@ fn a_narrow_screen_has_one_of_them_at_a_time() {
     assert!(rows[11].contains("3 unread"), "what is new elsewhere is told: {}", rows[11]);
     desk.press(&[Key::Tab]);
     assert!(desk.rows()[0].contains("Conversations"), "Tab goes back");
-    for keys in [vec![Key::F1], vec![Key::PageDown; 9]] {
+    for keys in [vec![Key::F1], vec![Key::PageDown; 20]] {
         desk.press(&keys);
         assert!(desk.rows().iter().all(|row| columns(row) <= 40), "the help fits: {}", desk.screen());
     }
@@ -171,6 +180,20 @@ fn what_became_of_messages_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_a_conversation_stands_below_what_was_said() {
+    let mut desk = Desk::new(80, 24);
+    desk.open_bob(Vec::new());
+    let warnings = vec!["Messages are being withheld or late: 2 are missing.".to_owned()];
+    let items = vec![said(1, "bob@acme", "hello")];
+    desk.snapshot.talk = Some((BOB, Talk { items, warnings, ..Talk::default() }));
+    desk.show();
+    let rows = desk.rows();
+    let at = |text: &str| rows.iter().position(|row| row.split('│').nth(1).is_some_and(|talk| talk.contains(text)));
+    assert!(at("Messages are being withheld") > at("hello"), "below the words: {rows:?}");
+    assert!(at("hello").is_some(), "which stay");
+}
+
+#[test]
 fn marks_of_many_are_counted() {
     let mut desk = Desk::new(80, 24);
     desk.press(&[Key::Down, Key::Enter]);
@@ -193,7 +216,7 @@ fn who_is_there_or_writing_is_shown_only_where_it_is_known() {
     let mut desk = Desk::new(80, 24);
     desk.open_bob(talk());
     assert!(desk.rows()[0].ends_with("not verified"), "nothing is made up: {}", desk.rows()[0]);
-    desk.snapshot.conversations[0].presence = Some("online".into());
+    desk.snapshot.conversations[0].presence = Some(seen(Seen::Online));
     desk.snapshot.conversations[0].devices = Some(2);
     desk.show();
     assert!(desk.rows()[0].ends_with("not verified · online · 2 devices"), "{}", desk.rows()[0]);
@@ -225,4 +248,84 @@ fn offline_is_said_in_words() {
     desk.snapshot.lost = 2;
     desk.show();
     assert!(desk.rows()[23].contains("2 messages cannot be shown"), "nothing is lost in silence: {}", desk.rows()[23]);
+}
+
+#[test]
+fn who_is_not_there_was_last_seen_and_what_disappears_is_said() {
+    let mut desk = Desk::new(120, 40);
+    desk.open_bob(talk());
+    desk.snapshot.conversations[0].presence = Some(seen(Seen::Unknown));
+    desk.snapshot.conversations[0].expires_after_s = Some(86_400);
+    desk.show();
+    let head = desk.rows()[0].clone();
+    assert!(head.ends_with("not verified · last seen 13:01 · disappears after 1 day"), "{head}");
+    desk.snapshot.conversations[0].presence = Some(seen(Seen::Away));
+    desk.show();
+    assert!(desk.rows()[0].contains("away since 13:01"), "{}", desk.rows()[0]);
+    let mut timer = said(4, "bob@birch", "");
+    (timer.kind, timer.timer_s) = ("timer".into(), Some(86_400));
+    desk.say(vec![timer]);
+    assert!(desk.screen().contains("what is said from now on disappears after 1 day"), "{}", desk.screen());
+    desk.snapshot.conversations[1].unread = 3;
+    desk.snapshot.conversations[1].mentioned = 1;
+    desk.show();
+    assert!(row(&desk.rows(), "# bob").contains("@ (3)"), "one of three is about alice: {}", desk.screen());
+}
+
+#[test]
+fn a_code_to_link_is_drawn_where_there_is_room_and_always_there_to_be_copied() {
+    let code = format!("ROOST-LINK-{}", "0123456789ABCDEFGHJKMNPQRSTVWXYZ".repeat(4));
+    for (width, height, drawn) in [(80, 24, true), (120, 40, true), (60, 24, false), (80, 20, false)] {
+        let mut desk = Desk::new(width, height);
+        let wanted = desk.enter("/link");
+        assert!(wanted.contains(&Effect::Link), "a code is wanted: {wanted:?}");
+        assert_eq!(desk.input(Input::Linking(code.clone())), [Effect::AwaitLink], "then a device is waited for");
+        let rows = desk.rows();
+        assert_eq!(rows.iter().any(|row| row.contains("██████")), drawn, "{width} x {height}:\n{}", rows.join("\n"));
+        let words: String = rows.iter().flat_map(|row| row.chars()).filter(char::is_ascii_alphanumeric).collect();
+        let copied: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
+        assert!(words.contains(&copied), "{width} x {height}: the code is whole:\n{}", rows.join("\n"));
+    }
+}
+
+#[test]
+fn a_new_device_is_linked_once_its_digits_were_compared() {
+    let mut desk = Desk::new(80, 24);
+    let report = LinkReport { device: DeviceId([4; 32]), name: "phone\u{1b}[2J".into(), digits: "123456".into() };
+    assert_eq!(desk.input(Input::LinkAsked(Some(report.clone()))), [], "nobody is asked without a code");
+    assert_eq!(desk.model.overlay(), None, "and nothing is shown");
+    desk.input(Input::Linking("ROOST-LINK-0".into()));
+    desk.input(Input::LinkAsked(Some(report.clone())));
+    assert!(desk.screen().contains("123 456") && !desk.screen().contains('\u{1b}'), "{}", desk.screen());
+    assert_eq!(desk.press(&[Key::Char('x'), Key::Enter]), [], "no other key says yes");
+    assert_eq!(desk.press(&[Key::Char('y')]), [Effect::AcceptLink], "this one does");
+    desk.input(Input::Linking("ROOST-LINK-0".into()));
+    desk.input(Input::LinkAsked(Some(report)));
+    assert_eq!(desk.press(&[Key::Escape]), [Effect::EndLink], "other digits link nothing");
+    desk.input(Input::Linking("ROOST-LINK-0".into()));
+    assert_eq!(desk.input(Input::LinkAsked(None)), [Effect::EndLink], "nor does a code that nobody used");
+    assert!(desk.notice().contains("/link"), "{}", desk.notice());
+}
+
+#[test]
+fn devices_are_listed_and_one_is_ended_after_a_second_word() {
+    let mut desk = Desk::new(80, 24);
+    let one = |number, name: &str| MyDevice {
+        number,
+        id: DeviceId([u8::try_from(number).unwrap(); 32]),
+        name: name.into(),
+        current: number == 1,
+    };
+    let wanted = desk.enter("/devices");
+    assert!(wanted.contains(&Effect::Devices), "{wanted:?}");
+    desk.input(Input::Devices(vec![one(1, "laptop"), one(2, "lost phone")]));
+    let screen = desk.screen();
+    assert!(screen.contains("1  laptop  (this one)") && screen.contains("2  lost phone"), "{screen}");
+    desk.press(&[Key::Escape]);
+    let asked = desk.enter("/revoke 2");
+    assert!(asked.contains(&Effect::AskToRevoke("2".into())), "{asked:?}");
+    desk.input(Input::RevokeAsked(one(2, "lost phone")));
+    assert!(matches!(desk.model.overlay(), Some(Overlay::Revoke(_))), "it asks once more");
+    assert_eq!(desk.press(&[Key::Char('n')]), [], "another key says nothing");
+    assert_eq!(desk.press(&[Key::Char('y')]), [Effect::Revoke(DeviceId([2; 32]))], "this one does");
 }

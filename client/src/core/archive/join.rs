@@ -2,11 +2,13 @@
 //!
 //! What the result says more than what came is put again, so that all devices end with it.
 
-use super::super::many::AboutRow;
+use super::super::many::{AboutPictureRow, AboutRow};
+use super::super::pictures::{OwnPictureRow, PictureRow};
 use super::super::rows::{
-    self, ABOUT, ARCHIVED, CONTACT, DEVICE_NAME, DRAFT, DeviceNameRow, DraftRow, HISTORY, ORG, PEER, PERSON, PeerRow,
-    PersonRow, SETTINGS, SettingsRow,
+    self, ABOUT, ABOUT_PICTURE, ARCHIVED, CONTACT, DEVICE_NAME, DRAFT, DeviceNameRow, DraftRow, HISTORY, ORG,
+    OWN_PICTURE, PEER, PERSON, PICTURE, PeerRow, PersonRow, SETTINGS, SettingsRow, TIMER,
 };
+use super::super::timer::TimerRow;
 use super::super::{Device, DeviceError};
 use super::ArchivedRow;
 use crate::core::history::row::MessageRow;
@@ -51,6 +53,13 @@ impl Device {
                 self.load_settings()?;
             }
             ABOUT => self.join_newest(key, value, |row: &AboutRow| row.about.changed_at)?,
+            ABOUT_PICTURE => self.join_newest(key, value, |row: &AboutPictureRow| row.picture.changed_at)?,
+            TIMER => self.join_newest(key, value, |row: &TimerRow| row.timer.changed_at)?,
+            PICTURE => self.join_newest(key, value, |row: &PictureRow| row.by)?,
+            OWN_PICTURE => {
+                self.join_newest(key, value, |row: &OwnPictureRow| row.changed_at)?;
+                self.own_picture_joined()?;
+            }
             CONTACT => self.join_first::<AccountId>(key, value)?,
             ORG => self.join_first::<OrgId>(key, value)?,
             PEER => self.join_peer(key, value)?,
@@ -60,11 +69,11 @@ impl Device {
     }
 
     /// The later word counts; of two of one moment, the one with the greater bytes.
-    fn join_newest<T: DeserializeOwned + Serialize>(
+    fn join_newest<T: DeserializeOwned + Serialize, O: Ord>(
         &mut self,
         key: &[u8],
         theirs: &[u8],
-        at: impl Fn(&T) -> u64,
+        at: impl Fn(&T) -> O,
     ) -> Result<(), DeviceError> {
         let Some(row) = read::<T>(theirs) else { return Ok(()) };
         let newer = match self.table.get::<T>(key)? {

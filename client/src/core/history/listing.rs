@@ -39,6 +39,8 @@ pub struct HistoryItem {
     pub expired: bool,
     /// When its text goes.
     pub expires_at: Option<u64>,
+    /// Of a `timer`: seconds after which what is said from then on goes, 0 for never.
+    pub timer_s: Option<u64>,
     /// Reactions that stand.
     pub reactions: Vec<Reacted>,
     /// Whether nobody read it here yet.
@@ -97,6 +99,10 @@ pub struct ConversationView {
     pub name: Option<String>,
     /// Received and not read.
     pub unread: usize,
+    /// Those of them that mention us.
+    pub mentioned: usize,
+    /// Seconds after which what is said there goes.
+    pub expires_after_s: Option<u64>,
     /// The newest message.
     pub newest: Option<MessageId>,
 }
@@ -142,6 +148,8 @@ impl Device {
                     with: self.with(conversation, account.as_ref())?,
                     name: account.map_or(Ok(None), |account| self.profile_of(&account))?,
                     unread: self.history.unread.get(conversation).map_or(0, std::collections::BTreeSet::len),
+                    mentioned: self.history.mentioned.get(conversation).map_or(0, std::collections::BTreeSet::len),
+                    expires_after_s: self.timer_in(conversation)?,
                     newest: newest.first().and_then(|(key, _)| place(key)).map(|(_, id)| id),
                 });
             }
@@ -149,16 +157,20 @@ impl Device {
         Ok(views)
     }
 
-    /// All messages of an account, newest first, whatever it is to us.
+    /// The newest messages of an account in all conversations, newest first, whatever it is to us.
     pub(in crate::core) fn received_from(
         &self,
         account: &AccountId,
         max: usize,
     ) -> Result<Vec<HistoryItem>, DeviceError> {
-        let conversation = ConversationId::direct(&self.me.account, account);
-        let rows = self.table.newest::<MessageRow>(&rows::history_of(&conversation), None, usize::MAX)?;
-        let theirs = rows.into_iter().filter(|(_, row)| row.author == *account).take(max);
-        theirs.filter_map(|(key, row)| place(&key).map(|(at, id)| self.item(at, id, row))).collect()
+        let mut theirs: Vec<(ConversationId, MessageId, MessageRow)> = Vec::new();
+        for conversation in self.history.peers.keys() {
+            let rows = self.table.newest::<MessageRow>(&rows::history_of(conversation), None, usize::MAX)?;
+            let of_account = rows.into_iter().filter(|(_, row)| row.author == *account).take(max);
+            theirs.extend(of_account.filter_map(|(key, row)| place(&key).map(|(at, id)| (at, id, row))));
+        }
+        theirs.sort_by_key(|(_, id, _)| std::cmp::Reverse(*id));
+        theirs.into_iter().take(max).map(|(at, id, row)| self.item(at, id, row)).collect()
     }
 
     fn item(&self, conversation: ConversationId, id: MessageId, row: MessageRow) -> Result<HistoryItem, DeviceError> {
@@ -180,6 +192,7 @@ impl Device {
             deleted: row.gone == Some(Gone::Deleted),
             expired: row.gone == Some(Gone::Expired),
             expires_at: row.expires_at,
+            timer_s: row.timer_s,
             reactions: reactions.collect::<Result<_, DeviceError>>()?,
             unread: !row.read && row.gone.is_none(),
             sent_at: id.at_ms(),

@@ -7,7 +7,7 @@ pub(super) mod row;
 
 pub use listing::{ConversationView, HistoryItem, HistoryPage, Mark, Reacted};
 
-use self::row::{ChangeRow, Gone, MessageRow, Said, mark};
+use self::row::{ChangeRow, Gone, MessageRow, Said, mark, timer_s};
 use super::recipient::{Place, Recipient};
 use super::rows::{self, HISTORY, Target};
 use super::{Device, DeviceError, Output, Random};
@@ -25,6 +25,8 @@ pub(super) struct History {
     /// The conversations that have a message, with the other account of those of two.
     peers: BTreeMap<ConversationId, Option<AccountId>>,
     unread: BTreeMap<ConversationId, BTreeSet<MessageId>>,
+    /// Those of them that mention us.
+    mentioned: BTreeMap<ConversationId, BTreeSet<MessageId>>,
     /// When texts disappear, milliseconds since 1970.
     expiries: BTreeSet<(u64, ConversationId, MessageId)>,
 }
@@ -46,6 +48,7 @@ impl Device {
         let conversation = place.conversation;
         let unread: Vec<MessageId> =
             self.history.unread.remove(&conversation).unwrap_or_default().into_iter().collect();
+        self.history.mentioned.remove(&conversation);
         for id in &unread {
             self.begin_timer(&conversation, id, now_ms, true)?;
         }
@@ -75,6 +78,11 @@ impl Device {
                 }
                 Ok(())
             }
+            Body::About(about) if place.peer.is_none() => self.learn_about(place.conversation, header, about.clone()),
+            Body::AboutPicture(about) if place.peer.is_none() => {
+                self.learn_about_picture(place.conversation, header, about.clone())
+            }
+            Body::Timer(timer) if !self.learn_timer(arrived, timer)? => Ok(()),
             _ if self.table.has(&rows::history(&place.conversation, &header.message)) => Ok(()),
             _ => self.remember(header.message, place, (header.account, header.device), body, now_ms),
         }
@@ -114,6 +122,7 @@ impl Device {
                 let row = MessageRow {
                     expires_at: expires_after_s.map(|timer| now_ms.saturating_add(timer.saturating_mul(1_000))),
                     read: true,
+                    timer_s: timer_s(body),
                     ..message(peer, author, device, body.kind(), text, (reply, mentions, expires_after_s), now_ms)
                 };
                 self.keep(conversation, id, row)
@@ -145,6 +154,9 @@ impl Device {
         let extras = (reply, mentions, expires_after_s);
         let row = MessageRow {
             payload: Some(header.payload_hash),
+            // A word about the conversation itself does not wait to be read.
+            read: matches!(body, Body::Timer(_)),
+            timer_s: timer_s(body),
             ..message(*peer, header.account, header.device, body.kind(), text, extras, now_ms)
         };
         self.keep(*conversation, header.message, row)?;
@@ -318,6 +330,7 @@ impl Device {
     fn put_said(&mut self, conversation: ConversationId, id: MessageId, row: &MessageRow) {
         if row.gone.is_some() {
             self.something_went(self.last_now_ms);
+            self.reseals.goes(id);
         }
         self.table.put(rows::history(&conversation, &id), row);
         self.index(conversation, id, row);
@@ -329,11 +342,16 @@ impl Device {
             self.history.expiries.insert((at, conversation, id));
         }
         if row.read || row.gone.is_some() {
-            if let Some(unread) = self.history.unread.get_mut(&conversation) {
-                unread.remove(&id);
+            for kind in [&mut self.history.unread, &mut self.history.mentioned] {
+                if let Some(ids) = kind.get_mut(&conversation) {
+                    ids.remove(&id);
+                }
             }
         } else {
             self.history.unread.entry(conversation).or_default().insert(id);
+            if row.mentions.contains(&self.me.account) {
+                self.history.mentioned.entry(conversation).or_default().insert(id);
+            }
         }
     }
 }
@@ -357,6 +375,7 @@ fn message(
         reply,
         mentions,
         expires_after_s,
+        timer_s: None,
         stored_at,
         payload: None,
         edit: None,

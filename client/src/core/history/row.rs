@@ -44,6 +44,8 @@ pub(in crate::core) struct MessageRow {
     pub reply: Option<MessageId>,
     pub mentions: Vec<AccountId>,
     pub expires_after_s: Option<u64>,
+    /// What it says of the conversation's timer, seconds, 0 for none; absent for all other kinds.
+    pub timer_s: Option<u64>,
     pub stored_at: u64,
     /// Hash of the sealed payload of a received one: evidence.
     pub payload: Option<Hash>,
@@ -87,7 +89,7 @@ impl Said {
             |text: &str| Self::Message { text: text.into(), reply: None, mentions: Vec::new(), expires_after_s: None };
         match body {
             Body::Text(text) => plain(text),
-            Body::Unknown { .. } => plain(""),
+            Body::Unknown { .. } | Body::Timer(_) => plain(""),
             Body::RichText(rich) => Self::Message {
                 text: rich.text.clone(),
                 reply: rich.reply,
@@ -100,8 +102,18 @@ impl Said {
                 let change = Change::Reaction { emoji: reaction.emoji.clone(), remove: reaction.remove };
                 Self::Change(reaction.message, change)
             }
-            Body::Delivered(_) | Body::Read(_) | Body::Profile(_) | Body::Leave(_) | Body::About(_) => Self::Receipt,
+            Body::Delivered(_) | Body::Read(_) | Body::Profile(_) | Body::ProfilePicture(_) => Self::Receipt,
+            Body::Leave(_) | Body::About(_) | Body::AboutPicture(_) => Self::Receipt,
+            Body::Reseal(_) | Body::Resealed(_) => Self::Receipt,
         }
+    }
+}
+
+/// What a body says of its conversation's timer.
+pub(in crate::core) fn timer_s(body: &Body) -> Option<u64> {
+    match body {
+        Body::Timer(timer) => Some(timer.expires_after_s.unwrap_or(0)),
+        _ => None,
     }
 }
 

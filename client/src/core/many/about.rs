@@ -1,8 +1,10 @@
 //! What a conversation of many is called and is for: sealed, the newest word of an admin, told again to who joins.
 
 use super::super::recipient::Recipient;
-use super::super::rows::{self, ABOUT, Target};
+use super::super::rows::{self, ABOUT, ABOUT_PICTURE, Target};
+use super::super::timer::TimerRow;
 use super::super::{Device, DeviceError, Output, Random};
+use super::picture::AboutPictureRow;
 use crate::error::Error;
 use roost_protocol::content::{About, Body};
 use roost_protocol::conversation::Role;
@@ -80,11 +82,22 @@ impl Device {
         Ok(())
     }
 
-    /// Who joined by a commit of ours has not heard what the conversation is called.
+    /// Who joined by a commit of ours has not heard what the conversation is called, what it is shown as, and how long things
+    /// are seen.
     pub(super) fn about_is_due(&mut self, conversation: &ConversationId) -> Result<(), DeviceError> {
         let key = rows::about(conversation);
         if let Some(row) = self.table.get::<AboutRow>(&key)? {
             self.table.put(key, &AboutRow { due: true, ..row });
+            self.intents.about_due.insert(*conversation);
+        }
+        let key = rows::about_picture(conversation);
+        if let Some(row) = self.table.get::<AboutPictureRow>(&key)? {
+            self.table.put(key, &AboutPictureRow { due: true, ..row });
+            self.intents.about_due.insert(*conversation);
+        }
+        let key = rows::timer(conversation);
+        if let Some(row) = self.table.get::<TimerRow>(&key)? {
+            self.table.put(key, &TimerRow { due: true, ..row });
             self.intents.about_due.insert(*conversation);
         }
         Ok(())
@@ -95,13 +108,21 @@ impl Device {
             let conversation = key.get(1..).and_then(ConversationId::from_slice);
             self.intents.about_due.extend(conversation.filter(|_| row.due));
         }
+        for (key, row) in self.table.scan::<AboutPictureRow>(&[ABOUT_PICTURE])? {
+            let conversation = key.get(1..).and_then(ConversationId::from_slice);
+            self.intents.about_due.extend(conversation.filter(|_| row.due));
+        }
+        let due = self.timers_due()?;
+        self.intents.about_due.extend(due);
         Ok(())
     }
 
     pub(in super::super) fn tell_about(&mut self, random: Random<'_>, now_ms: u64) -> Result<(), DeviceError> {
         for conversation in std::mem::take(&mut self.intents.about_due) {
+            self.tell_about_picture(conversation, &mut *random, now_ms)?;
+            self.tell_timer(conversation, &mut *random, now_ms)?;
             let key = rows::about(&conversation);
-            let Some(row) = self.table.get::<AboutRow>(&key)? else { continue };
+            let Some(row) = self.table.get::<AboutRow>(&key)?.filter(|row| row.due) else { continue };
             if self.group_of(&conversation)?.is_some() {
                 let body = Body::About(row.about.clone());
                 self.write(Target::Conversation(conversation), None, body, &mut *random, now_ms)?;

@@ -8,7 +8,7 @@ use super::succession::Standing;
 use super::{ConversationRow, GroupChange};
 use crate::error::Error;
 use roost_crypto::codec;
-use roost_crypto::group::GroupError;
+use roost_crypto::group::{CommitView, GroupError};
 use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
@@ -178,6 +178,11 @@ impl Device {
         match self.followed(&head.group)? {
             // A home in a new life is brought all of it again, also how we joined before we were removed.
             Some(row) if row.group == head.group && row.over && head.epoch <= row.epoch => Ok(()),
+            Some(row)
+                if row.group == head.group && !row.over && self.is_lost(&row.group) && !self.is_astray(&row.group) =>
+            {
+                self.lost_commit(row, &head, &next, entry)
+            }
             Some(row) if row.group == head.group && !row.over => {
                 match self.standing_of(&row, &head, &next, &entry.header.account)? {
                     Standing::Next => self.follow_commit(row, &head, &next, entry, now_ms),
@@ -186,6 +191,7 @@ impl Device {
                     Standing::Joins => self.begin_joining(head.group, next),
                     Standing::Past => Ok(()),
                     Standing::Broken => {
+                        self.stays(&row, &entry.header, "it does not follow the epoch here");
                         self.no_commit(Some(conversation), entry, "the commit does not follow the epoch here")
                     }
                 }
@@ -210,16 +216,23 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let (conversation, commit) = (Some(head.state.conversation), &next.commit);
-        if self.check_commit(&row, head, commit)?.is_none() {
+        if let Err(reason) = self.check_commit(&row, head, commit)? {
+            self.stays(&row, &entry.header, &reason);
             return self.no_commit(conversation, entry, "the commit breaks a rule of the conversation");
         }
         let merged = self.engine.groups.merge(&self.table, head.group.as_bytes(), commit.commit.as_slice(), now_ms);
         let (merged, writes) = match merged {
             Ok(merged) => merged,
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
-            // Our own, given up before it stood: we come over to what it began as anybody else.
-            Err(GroupError::RejoinNeeded) if next.begins_term(head) => return self.go_astray(&row, head, next),
-            Err(_) => return self.no_commit(conversation, entry, "the commit cannot be merged"),
+            // Our own, given up for a successor before its hub was heard of again, and it stands: we come over to what it made as
+            // anybody else.
+            Err(GroupError::RejoinNeeded) if next.begins_term(head) || entry.header.device == self.me.device => {
+                return self.go_astray(&row, head, next);
+            }
+            Err(error) => {
+                self.stays(&row, &entry.header, &error.to_string());
+                return self.no_commit(conversation, entry, "the commit cannot be merged");
+            }
         };
         self.table.apply_mls(writes);
         let came = head.state.participants.iter().filter(|participant| !row.state.has(&participant.account));
@@ -236,6 +249,7 @@ impl Device {
             self.intents.leave_due.insert(head.state.conversation);
         }
         self.keep_followed(&row)?;
+        self.goes_on(&row);
         self.note_head(head, next)?;
         self.verify_names(&row)?;
         if let Some(pending) = self.table.get::<PendingRow>(&rows::pending(&head.group))? {
@@ -244,12 +258,16 @@ impl Device {
             self.intents.submitted.remove(&head.group);
             if pending.commit.operation == commit.operation {
                 self.note_done(&head.group, head.epoch, pending.intent)?;
+                self.leaf_is_new(&head.group, false, now_ms);
                 if !came.is_empty() {
                     self.about_is_due(&head.state.conversation)?;
                 }
             }
-            if pending.commit.operation == commit.operation && !self.has_more(pending.intent, &row)? {
+            let ours = pending.commit.operation == commit.operation;
+            if ours && !self.has_more(pending.intent, &row)? {
                 self.end_intent(pending.intent, head.state.conversation, None);
+            } else if let Some(attempt) = self.intents.open.get_mut(&pending.intent).filter(|_| ours) {
+                attempt.goes_on(&came);
             } else if let Some(attempt) = self.intents.open.get_mut(&pending.intent) {
                 *attempt = Attempt::default();
             }
@@ -321,28 +339,40 @@ impl Device {
         Ok(())
     }
 
-    /// The rules that the hub checked, checked again; `None` if one is broken.
+    /// The rules that the hub checked, checked again; otherwise which one is broken.
     fn check_commit(
         &mut self,
         row: &ConversationRow,
         head: &ConversationHead,
         commit: &Commit,
-    ) -> Result<Option<()>, DeviceError> {
+    ) -> Result<Result<(), String>, DeviceError> {
         let view = match self.engine.groups.inspect_commit(&self.table, head.group.as_bytes(), commit.commit.as_slice())
         {
             Ok(view) => view,
             Err(error @ (GroupError::BadRow | GroupError::Engine)) => return Err(error.into()),
-            Err(_) => return Ok(None),
+            Err(error) => return Ok(Err(error.to_string())),
         };
+        self.check_view(&row.state, head, commit, &view)
+    }
+
+    /// As [`Self::check_commit`], of a commit that was read already.
+    pub(super) fn check_view(
+        &mut self,
+        before: &ConversationState,
+        head: &ConversationHead,
+        commit: &Commit,
+        view: &CommitView,
+    ) -> Result<Result<(), String>, DeviceError> {
+        let broken = |reason: &str| Ok(Err(reason.to_owned()));
         let after = codec::decode_canonical::<ConversationState>(view.conv_state.as_slice(), limits::COMMIT_BYTES_MAX);
         if after.as_ref() != Ok(&head.state) || view.epoch != epoch::mls(head.epoch) {
-            return Ok(None);
+            return broken("its hub signed another state than the commit makes");
         }
         for log in &commit.logs {
-            let Ok(log) = VerifiedLog::verify(log) else { return Ok(None) };
-            let concerned = row.state.has(&log.account()) || head.state.has(&log.account());
+            let Ok(log) = VerifiedLog::verify(log) else { return broken("an identity log beside it does not verify") };
+            let concerned = before.has(&log.account()) || head.state.has(&log.account());
             if !concerned || self.learn_log(log.log())?.is_none() {
-                return Ok(None);
+                return broken("an identity log beside it is of nobody who takes part, or branches from the known one");
             }
         }
         let members =
@@ -358,16 +388,16 @@ impl Device {
         for signed in &commit.leaves {
             match self.leave_of(signed)? {
                 Some(leave) => leaves.push(leave),
-                None => return Ok(None),
+                None => return broken("a wish to leave beside it is not signed by its account"),
             }
         }
         let log_of = |account: &AccountId| logs.get(account);
-        let verdict = if head.state.term == row.state.term {
-            membership::check(&row.state, &head.state, &view, log_of, &leaves, Judge::Member)
+        let verdict = if head.state.term == before.term {
+            membership::check(before, &head.state, view, log_of, &leaves, Judge::Member)
         } else {
-            membership::check_succession(&row.state, &head.state, &view, log_of, Judge::Member)
+            membership::check_succession(before, &head.state, view, log_of, Judge::Member)
         };
-        Ok(verdict.ok())
+        Ok(verdict.map_err(|error| error.to_string()))
     }
 
     /// The log of anybody, ourselves included.

@@ -44,6 +44,8 @@ pub enum GroupChange {
     },
     /// Our own state on the branch that stands: this device wants it by itself.
     Rejoin,
+    /// New keys for the leaf of this device, which it wants by itself from time to time.
+    Renew,
 }
 
 /// An intent.
@@ -92,6 +94,9 @@ pub(super) struct Attempt {
     /// A handle is being looked up, for whoever asked for it first.
     pub resolving: bool,
     pub fetched: BTreeMap<AccountId, Fetched>,
+    /// Accounts whose key packages are to be had later: the others do not wait for them.
+    pub postponed: BTreeSet<AccountId>,
+    pub postponed_until_ms: u64,
     pub failures: u32,
     pub not_before_ms: u64,
     pub error: Option<Refusal>,
@@ -110,6 +115,10 @@ pub(in super::super) struct Intents {
     pub(super) totals: BTreeMap<GroupId, u64>,
     pub(super) asked: BTreeSet<GroupId>,
     pub(super) joining_at_ms: BTreeMap<GroupId, u64>,
+    /// Groups of which the logs of all who take part are being asked for, and epochs for which that was done: what is known of
+    /// somebody may be older than its devices there.
+    pub(super) refreshing: BTreeSet<GroupId>,
+    pub(super) refreshed: BTreeSet<(GroupId, u64)>,
     /// Conversations whose newcomers were not told what they are called.
     pub(super) about_due: BTreeSet<ConversationId>,
     /// Intents about leaves, which no person waits for.
@@ -123,6 +132,8 @@ impl Intents {
         self.trees.clear();
         self.asked.clear();
         self.joining_at_ms.clear();
+        self.refreshing.clear();
+        self.refreshed.clear();
         for attempt in self.open.values_mut() {
             *attempt = Attempt::default();
         }
@@ -159,6 +170,18 @@ impl Intents {
 }
 
 impl Attempt {
+    /// A part of it is done; what was fetched for the rest is still good.
+    pub fn goes_on(&mut self, done: &[AccountId]) {
+        let mut before = std::mem::take(self);
+        before.fetched.retain(|account, _| !done.contains(account));
+        *self = Self {
+            fetched: before.fetched,
+            postponed: before.postponed,
+            postponed_until_ms: before.postponed_until_ms,
+            ..Self::default()
+        };
+    }
+
     pub fn failed(&mut self, error: Refusal, random: Random<'_>, now_ms: u64) {
         let delay = limits::RETRY_DELAY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_DELAY_MS_MAX);
         let delay = delay.max(error.retry_after_ms.unwrap_or(0));
@@ -168,6 +191,7 @@ impl Attempt {
         self.not_before_ms = now_ms + delay + delay * u64::from(jitter[0]) / 512;
         self.error = Some(error);
         self.fetched.clear();
+        self.postponed.clear();
         self.awaited = 0;
     }
 }
@@ -178,7 +202,7 @@ impl Device {
             let number = key.get(1..).and_then(|tail| tail.try_into().ok()).map_or(0, u64::from_be_bytes);
             self.intents.next = self.intents.next.max(number + 1);
             self.intents.open.insert(number, Attempt::default());
-            if row.change == GroupChange::Leaves {
+            if matches!(row.change, GroupChange::Leaves | GroupChange::Renew) {
                 self.intents.renewing.insert(number, row.group);
             }
         }
@@ -222,9 +246,15 @@ impl Device {
         number
     }
 
-    /// Puts the leaves of a group right, not before `at_ms`.
-    pub(in super::super) fn renew(&mut self, conversation: ConversationId, group: GroupId, at_ms: u64) {
-        let number = self.intend(conversation, group, GroupChange::Leaves);
+    /// Puts the leaves of a group right, or makes ours anew, not before `at_ms`.
+    pub(in super::super) fn renew(
+        &mut self,
+        conversation: ConversationId,
+        group: GroupId,
+        change: GroupChange,
+        at_ms: u64,
+    ) {
+        let number = self.intend(conversation, group, change);
         self.intents.renewing.insert(number, group);
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.not_before_ms = at_ms;
@@ -253,6 +283,30 @@ impl Device {
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.failed(error, random, now_ms);
         }
+    }
+
+    /// The key packages of somebody are to be had later, because many were asked for: the others are taken in meanwhile.
+    pub(in super::super) fn fetch_postponed(
+        &mut self,
+        number: u64,
+        account: AccountId,
+        error: Refusal,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<(), DeviceError> {
+        let row: Option<IntentRow> = self.table.get(&rows::intent(number))?;
+        let by_name = row.is_some_and(|row| matches!(row.change, GroupChange::Create(_) | GroupChange::Add(_)));
+        match self.intents.open.get_mut(&number).filter(|_| by_name) {
+            Some(attempt) => {
+                let pause = error.retry_after_ms.unwrap_or(0).max(RETRY_DELAY_MS_MAX);
+                attempt.awaited = attempt.awaited.saturating_sub(1);
+                attempt.postponed.insert(account);
+                attempt.postponed_until_ms = now_ms.saturating_add(pause);
+                attempt.error = Some(error);
+            }
+            None => self.intent_failed(number, error, random, now_ms),
+        }
+        Ok(())
     }
 
     /// Why an intent waits.

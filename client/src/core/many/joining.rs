@@ -9,6 +9,7 @@ use super::ConversationRow;
 use super::commits::MembershipReport;
 use roost_crypto::codec;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
+use roost_crypto::ids::AccountId;
 use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Policy, Role};
 use roost_protocol::epoch;
@@ -88,6 +89,7 @@ impl Device {
         if !fits {
             return Ok(false);
         }
+        self.joined_by(&writes)?;
         self.table.apply_mls(writes);
         let row = ConversationRow {
             group: head.group,
@@ -97,11 +99,13 @@ impl Device {
             over: false,
             leaving: false,
         };
-        if let Some(creation) = creation {
-            self.table.put(rows::creation(&head.group), &creation);
+        match creation {
+            Some(creation) => self.table.put(rows::creation(&head.group), &creation),
+            // What was said before we were added does not concern us.
+            None => self.begin_feeds_anew(&head.group)?,
         }
-        self.link.joined += 1;
-        self.leaves.look();
+        self.goes_on(&row);
+        self.leaf_is_new(&head.group, true, self.last_now_ms);
         if head.state.policy == Policy::Direct {
             return self.joined_direct(row);
         }
@@ -212,14 +216,7 @@ impl Device {
         let mut behind = None;
         for participant in &head.state.participants {
             if self.log_of(&participant.account)?.is_none() {
-                self.intents.asked.insert(group);
-                let epoch = Some(head.epoch);
-                self.request(Pending::FetchParticipants(group), |id| ClientFrame::FetchParticipants {
-                    id,
-                    group,
-                    epoch,
-                    behind,
-                });
+                self.ask_participants(group, head.epoch, behind);
                 return Ok(None);
             }
             behind = Some(participant.account);
@@ -232,6 +229,28 @@ impl Device {
         self.intents.asked.insert(group);
         self.request(Pending::FetchTree(group, epoch), |id| ClientFrame::FetchTree { id, group, epoch, offset });
         Ok(None)
+    }
+
+    /// Asks for the logs of all who take part, once an epoch and connection: a log that is known here may not have all the devices
+    /// in the group yet. `false` where that was done.
+    pub(super) fn refresh_logs(&mut self, group: GroupId, epoch: u64) -> bool {
+        if !self.intents.refreshed.insert((group, epoch)) {
+            return false;
+        }
+        self.intents.refreshing.insert(group);
+        self.ask_participants(group, epoch, None);
+        true
+    }
+
+    fn ask_participants(&mut self, group: GroupId, epoch: u64, behind: Option<AccountId>) {
+        self.intents.asked.insert(group);
+        let epoch = Some(epoch);
+        self.request(Pending::FetchParticipants(group), |id| ClientFrame::FetchParticipants {
+            id,
+            group,
+            epoch,
+            behind,
+        });
     }
 
     /// Learns the logs of those who took part when we were added and were removed since: the home tells of those who take part
@@ -278,7 +297,7 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         self.intents.asked.remove(&group);
-        let mut learnt = false;
+        let (mut learnt, mut last) = (false, None);
         let joining: Option<NextEpoch> = self.table.get(&rows::joining(&group))?;
         let next = match joining {
             Some(next) => Some(next),
@@ -291,9 +310,18 @@ impl Device {
                 if let Ok(verified) = VerifiedLog::verify(log)
                     && head.state.has(&verified.account())
                 {
-                    let known = self.log_of(&verified.account())?.is_some();
-                    learnt |= self.learn_log(log)?.is_some() && !known;
+                    let known = self.log_of(&verified.account())?;
+                    last = Some(verified.account());
+                    learnt |= self.learn_log(log)?.is_some_and(|log| known != Some(log));
                 }
+            }
+            if self.intents.refreshing.contains(&group) {
+                if last.is_some() {
+                    self.ask_participants(group, head.epoch, last);
+                    return Ok(());
+                }
+                self.intents.refreshing.remove(&group);
+                return Ok(());
             }
         }
         if !learnt {
@@ -310,6 +338,7 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         self.intents.asked.remove(&group);
+        self.intents.refreshing.remove(&group);
         if error.code == Code::NotMember
             && let Some(next) = self.table.get::<NextEpoch>(&rows::joining(&group))?
             && self.is_removed_again(&group)?
@@ -346,6 +375,9 @@ impl Device {
             self.table.apply_mls(writes);
         }
         if !self.join_by(head, &next.head, (welcome.as_slice(), tree), None)? {
+            if self.refresh_logs(group, head.epoch) {
+                return Ok(());
+            }
             return self.join_failed(group, next, now_ms);
         }
         self.unpark(group, now_ms)

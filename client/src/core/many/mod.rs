@@ -4,10 +4,13 @@
 //! hub, and merged only when its entry comes. Nothing here decides by a clock.
 
 mod about;
+mod broken;
 mod commits;
 mod intents;
 mod invitations;
 mod joining;
+mod lost;
+mod picture;
 mod planning;
 mod succession;
 
@@ -15,10 +18,12 @@ pub(super) use about::AboutRow;
 pub use commits::MembershipReport;
 pub(super) use intents::Intents;
 pub use intents::{GroupChange, IntentReport};
+pub(super) use lost::Lost;
+pub(super) use picture::AboutPictureRow;
 pub use succession::EquivocationReport;
 
 use super::rows::{self, CONVERSATION, INTENT, JOINING, PARKED, PENDING};
-use super::{Device, DeviceError};
+use super::{Device, DeviceError, Warning};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
@@ -65,6 +70,10 @@ pub struct ConversationReport {
     pub title: String,
     /// What it is for; empty for nothing.
     pub description: String,
+    /// What it is shown as.
+    pub picture: Option<Bytes>,
+    /// Seconds after which what is said there goes.
+    pub expires_after_s: Option<u64>,
     /// The MLS epoch.
     pub epoch: u64,
     /// How many successors have followed a hub that was lost.
@@ -79,11 +88,13 @@ pub struct ConversationReport {
     pub over: bool,
     /// Who takes part.
     pub participants: Vec<ParticipantReport>,
+    /// What is wrong with it.
+    pub warnings: Vec<Warning>,
 }
 
 impl Device {
     pub(super) fn conversation(&self, id: &ConversationId) -> Result<Option<ConversationRow>, DeviceError> {
-        self.table.get(&rows::conversation(id))
+        self.table.look(&rows::conversation(id))
     }
 
     /// The group that takes new messages of a conversation of many.
@@ -141,6 +152,8 @@ impl Device {
             conversation: row.state.conversation,
             title,
             description,
+            picture: self.about_picture(&row.state.conversation)?,
+            expires_after_s: self.timer_in(&row.state.conversation)?,
             epoch: epoch::mls(row.epoch),
             term: row.state.term,
             hub: row.state.hub.to_string(),
@@ -148,6 +161,7 @@ impl Device {
             standing: row.head.is_some(),
             over: row.over,
             participants,
+            warnings: self.warnings_of(&row.state.conversation)?,
         })
     }
 }

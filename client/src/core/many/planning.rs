@@ -90,6 +90,9 @@ impl Device {
             }
             return Ok(());
         }
+        if self.is_lost(&row.group) && row.change != GroupChange::Rejoin {
+            return Ok(());
+        }
         if let GroupChange::Succeed { term, .. } = &row.change {
             self.make_way(number, &row.group, *term)?;
         }
@@ -105,6 +108,10 @@ impl Device {
             self.end_intent(number, row.conversation, Some(error));
             return Ok(());
         };
+        if known.head.is_none() {
+            // What it begins with has no verdict yet.
+            return Ok(());
+        }
         let plan = match &row.change {
             GroupChange::Rejoin => return self.plan_rejoin(number, row, random, now_ms),
             GroupChange::Succeed { to, term } if term.is_none_or(|term| term >= known.state.term) => {
@@ -126,6 +133,8 @@ impl Device {
             },
             GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
             GroupChange::Leaves => self.plan_leaves(number, &known, &mut *random, now_ms)?,
+            // Every commit makes the leaf of its author anew.
+            GroupChange::Renew => Some(Plan::of_state(known.state.clone())),
         };
         match plan {
             Some(plan) => self.make_commit(number, row, &known, plan, random, now_ms),
@@ -213,8 +222,12 @@ impl Device {
     }
 
     fn fetch_of(&mut self, number: u64, accounts: impl Iterator<Item = AccountId>) -> bool {
-        let known: BTreeSet<AccountId> =
-            self.intents.open.get(&number).map(|attempt| attempt.fetched.keys().copied().collect()).unwrap_or_default();
+        let known: BTreeSet<AccountId> = self
+            .intents
+            .open
+            .get(&number)
+            .map(|attempt| attempt.fetched.keys().chain(&attempt.postponed).copied().collect())
+            .unwrap_or_default();
         let missing: Vec<AccountId> = accounts.filter(|account| !known.contains(account)).collect();
         if let Some(attempt) = self.intents.open.get_mut(&number) {
             attempt.awaited += missing.len();
@@ -224,6 +237,19 @@ impl Device {
             self.request(Pending::FetchForIntent(number, account), |id| ClientFrame::FetchKeyPackages { id, account });
         }
         missing.is_empty()
+    }
+
+    /// Those of newcomers whose key packages are there, and those for whom they come later. Where there are none yet, the intent
+    /// waits.
+    fn ready(&mut self, number: u64, newcomers: Vec<Newcomer>) -> (Vec<Newcomer>, Vec<Newcomer>) {
+        let Some(attempt) = self.intents.open.get_mut(&number) else { return (Vec::new(), newcomers) };
+        let (ready, later): (Vec<_>, Vec<_>) =
+            newcomers.into_iter().partition(|newcomer| attempt.fetched.contains_key(&newcomer.account));
+        if ready.is_empty() {
+            attempt.not_before_ms = attempt.postponed_until_ms;
+            attempt.postponed.clear();
+        }
+        (ready, later)
     }
 
     pub(in super::super) fn packages_for_intent(
@@ -265,6 +291,10 @@ impl Device {
     ) -> Result<(), DeviceError> {
         let Some(newcomers) = self.resolve_all(number, handles, now_ms)? else { return Ok(()) };
         if !self.fetch_all(number, &newcomers) {
+            return Ok(());
+        }
+        let (newcomers, postponed) = self.ready(number, newcomers);
+        if newcomers.is_empty() {
             return Ok(());
         }
         let Some(hub) = self.me.log.homes().first().copied() else { return Ok(()) };
@@ -313,9 +343,10 @@ impl Device {
                     self.table.put(rows::conversation(&row.conversation), &known);
                     self.table.put(rows::creation(&row.group), &creation);
                     self.put_intent(number, &IntentRow { operation: Some(operation), ..row.clone() });
-                    if !later.is_empty() {
-                        let handles = later.iter().map(|newcomer| newcomer.handle.clone()).collect();
-                        self.intend(row.conversation, row.group, GroupChange::Add(handles));
+                    if !later.is_empty() || !postponed.is_empty() {
+                        let handles = later.iter().chain(&postponed).map(|newcomer| newcomer.handle.clone()).collect();
+                        let next = self.intend(row.conversation, row.group, GroupChange::Add(handles));
+                        self.hand_on(number, next, now);
                     }
                     self.submit_creation(number, row.group, creation);
                     return Ok(());
@@ -327,6 +358,17 @@ impl Device {
                 return Ok(());
             }
             count /= 2;
+        }
+    }
+
+    /// What was fetched for an intent is good for the one that goes on with it.
+    fn hand_on(&mut self, number: u64, next: u64, done: &[Newcomer]) {
+        let done: Vec<AccountId> = done.iter().map(|newcomer| newcomer.account).collect();
+        if let Some(mut attempt) = self.intents.open.remove(&number) {
+            let mut going_on = std::mem::take(&mut attempt);
+            going_on.goes_on(&done);
+            self.intents.open.insert(next, going_on);
+            self.intents.open.insert(number, attempt);
         }
     }
 
@@ -358,6 +400,10 @@ impl Device {
             return Ok(None);
         }
         if newcomers.is_empty() || !self.fetch_all(number, &newcomers) {
+            return Ok(None);
+        }
+        let (newcomers, _) = self.ready(number, newcomers);
+        if newcomers.is_empty() {
             return Ok(None);
         }
         let mut count = newcomers.len();

@@ -13,7 +13,7 @@ use roost_crypto::codec;
 use roost_crypto::group::GroupError;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Role};
+use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Policy, Role};
 use roost_protocol::epoch;
 use roost_protocol::equivocation::EquivocationProof;
 use roost_protocol::feed::{Entry, NextEpoch};
@@ -181,7 +181,8 @@ impl Device {
     /// Keeps what a hub has signed, to hold it to its word.
     pub(super) fn keep_head(&mut self, head: &ConversationHead, signed: &Signed) -> Result<(), DeviceError> {
         self.table.put(rows::head(&head.group, head.epoch), signed);
-        self.trim::<Signed>(&rows::heads_of(&head.group), HEADS_MAX)
+        self.trim(&rows::heads_of(&head.group), HEADS_MAX);
+        Ok(())
     }
 
     /// How the hub of a group changed, for a home that lost it; `None` if it is too much for one frame.
@@ -198,17 +199,17 @@ impl Device {
     pub(super) fn note_done(&mut self, group: &GroupId, epoch: u64, intent: u64) -> Result<(), DeviceError> {
         if let Some(row) = self.table.get::<IntentRow>(&rows::intent(intent))? {
             self.table.put(rows::done(group, epoch), &row.change);
-            self.trim::<GroupChange>(&rows::done_of(group), DONE_MAX)?;
+            self.trim(&rows::done_of(group), DONE_MAX);
         }
         Ok(())
     }
 
-    fn trim<T: serde::de::DeserializeOwned>(&mut self, prefix: &[u8], max: usize) -> Result<(), DeviceError> {
-        let kept = self.table.scan::<T>(prefix)?;
-        for (key, _) in kept.iter().take(kept.len().saturating_sub(max)) {
-            self.table.delete(key.clone());
+    fn trim(&mut self, prefix: &[u8], max: usize) {
+        let kept = self.table.keys_under(prefix);
+        let beyond = kept.len().saturating_sub(max);
+        for key in kept.into_iter().take(beyond) {
+            self.table.delete(key);
         }
-        Ok(())
     }
 
     /// Another branch stands than the one our state is on: what we wanted is planned anew there, once we have come over.
@@ -218,14 +219,23 @@ impl Device {
         head: &ConversationHead,
         next: &NextEpoch,
     ) -> Result<(), DeviceError> {
-        let Some(Ok(from)) = next.from.as_ref().map(ConversationHead::verify) else { return Ok(()) };
+        let from = next.from.as_ref().filter(|_| next.begins_term(head));
+        let (fork, role) = match from.map(ConversationHead::verify) {
+            Some(Ok(from)) => (from.epoch, from.state.role(&self.me.account)),
+            Some(Err(_)) => return Ok(()),
+            // The next epoch of our own branch, which we have no secrets of.
+            None => (row.epoch, row.state.role(&self.me.account)),
+        };
         self.drop_pending_of(&head.group)?;
         self.note_head(head, next)?;
+        self.goes_on(row);
+        // On the branch that stands others may have taken part, at other times.
+        self.begin_feeds_anew(&head.group)?;
         self.table.put(rows::astray(&head.group), next);
         self.intents.trees.retain(|(of, _), _| *of != head.group);
-        let leads = from.state.role(&self.me.account) == Some(Role::Admin);
+        let leads = role == Some(Role::Admin);
         for (key, change) in self.table.scan::<GroupChange>(&rows::done_of(&head.group))? {
-            let behind = rows::done_epoch(&key).is_some_and(|epoch| epoch > from.epoch);
+            let behind = rows::done_epoch(&key).is_some_and(|epoch| epoch > fork);
             if !behind {
                 continue;
             }
@@ -238,7 +248,9 @@ impl Device {
                 | GroupChange::Leaves
                 | GroupChange::Move(_)
                 | GroupChange::Succeed { .. }
-                | GroupChange::Rejoin => false,
+                | GroupChange::Rejoin
+                // Coming over makes a leaf anew.
+                | GroupChange::Renew => false,
             };
             if again {
                 self.intend(row.state.conversation, row.group, change);
@@ -286,10 +298,14 @@ impl Device {
             self.table.delete(rows::astray(&head.group));
             (row.state, row.epoch, row.over) = (head.state.clone(), head.epoch, true);
             row.head = Some(next.head.clone());
-            self.table.put(rows::conversation(&head.state.conversation), &row);
+            self.found_again(&head.group);
+            self.keep_followed(&row)?;
             return self.report_branch(&row, entry);
         }
         let Some(pending) = ours else {
+            if self.is_lost(&head.group) {
+                return self.log_has_grown(&head.group);
+            }
             self.drop_pending_of(&head.group)?;
             self.table.put(rows::astray(&head.group), next);
             self.intents.trees.retain(|(of, _), _| *of != head.group);
@@ -298,7 +314,9 @@ impl Device {
         if !self.may_come_over(&branch, head, &next.commit)? {
             self.drop_pending_of(&head.group)?;
             self.table.put(rows::astray(&head.group), next);
-            self.gap(Some(head.state.conversation), &entry.header, "the branch that stands cannot be entered");
+            let reason = "the branch that stands cannot be entered";
+            self.stays(&row, &entry.header, reason);
+            self.gap(Some(head.state.conversation), &entry.header, reason);
             return Ok(());
         }
         let commit = next.commit.commit.as_slice();
@@ -309,13 +327,17 @@ impl Device {
         self.intents.submitted.remove(&head.group);
         (row.state, row.epoch) = (head.state.clone(), head.epoch);
         row.head = Some(next.head.clone());
-        self.table.put(rows::conversation(&head.state.conversation), &row);
+        self.found_again(&head.group);
+        self.keep_followed(&row)?;
+        self.goes_on(&row);
         self.verify_names(&row)?;
         self.end_intent(pending.intent, head.state.conversation, None);
-        self.report_branch(&row, entry)
+        self.leaf_is_new(&head.group, false, now_ms);
+        self.report_branch(&row, entry)?;
+        self.read_early(&head.group, now_ms)
     }
 
-    fn report_branch(&mut self, row: &ConversationRow, entry: &Entry) -> Result<(), DeviceError> {
+    pub(super) fn report_branch(&mut self, row: &ConversationRow, entry: &Entry) -> Result<(), DeviceError> {
         let report = MembershipReport {
             conversation: row.state.conversation,
             epoch: epoch::mls(row.epoch),
@@ -324,7 +346,9 @@ impl Device {
             removed: Vec::new(),
             over: row.over,
         };
-        self.staged.push(Output::Membership(report));
+        if row.state.policy != Policy::Direct {
+            self.staged.push(Output::Membership(report));
+        }
         Ok(())
     }
 
@@ -374,6 +398,12 @@ impl Device {
             _ => self.intents.joining_at_ms.remove(&row.group),
         };
         let Some(tree) = self.fetch_for(&branch)? else { return Ok(()) };
+        if let Err(at) = self.may_come_back(&row.group, now_ms)? {
+            if let Some(attempt) = self.intents.open.get_mut(&number) {
+                attempt.not_before_ms = at;
+            }
+            return Ok(());
+        }
         let info = next.commit.group_info.as_slice();
         let failed = || Refusal::later(Code::Malformed, "the branch that stands cannot be entered", "the node may lie");
         let Ok((made, writes)) = self.engine.groups.rejoin(&self.table, info, &tree) else {
@@ -397,7 +427,9 @@ impl Device {
         let after = ConversationHead { epoch: commit.epoch, ..branch.clone() };
         if !self.may_come_over(&branch, &after, &commit)? {
             self.drop_pending_of(&row.group)?;
-            self.intent_failed(number, failed(), random, now_ms);
+            if !self.refresh_logs(row.group, branch.epoch) {
+                self.intent_failed(number, failed(), random, now_ms);
+            }
             return Ok(());
         }
         let pending = PendingRow { intent: number, commit, stands: false, succeeds: None };

@@ -20,7 +20,7 @@ impl World {
     }
 
     /// The side's disk is lost, all but what a linked or restored device starts with.
-    fn lose_disk(&mut self, side: usize) {
+    pub(super) fn lose_disk(&mut self, side: usize) {
         let account = self.sides[side].disk[&rows::account()].clone();
         self.sides[side].disk = Disk::from([(rows::account(), account)]);
         self.crash(side);

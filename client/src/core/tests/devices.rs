@@ -28,8 +28,8 @@ impl World {
 
     /// A new device asks alice's with a code that she has shown.
     fn ask(&mut self, new: &NewDevice) {
-        let Some(ClientFrame::LinkRequest { session, sealed, .. }) = new.request(1, &mut draw(&mut self.draws)) else {
-            panic!("a code has a secret")
+        let ClientFrame::LinkRequest { session, sealed, .. } = new.request(1, &mut draw(&mut self.draws)) else {
+            panic!("a request to be linked")
         };
         self.sides[ALICE].arrived.push_back(ServerFrame::LinkRequested { session, sealed });
         self.settle();
@@ -91,8 +91,26 @@ fn without_the_secret_nobody_is_heard_and_nothing_opens() {
     let home = NodeId::of(world.home.node.public_key());
     assert_eq!(eve.linked(&sealed, &home, NOW_MS).err(), Some(LinkError::Sealed), "the answer opens under one secret");
     assert_eq!(second.linked(&sealed, &home, NOW_MS).err(), Some(LinkError::NotAdmitted), "and is one device's");
-    for text in ["", "roost-link-", "roost-link-00", "roost-link-zz", "hello"] {
-        assert!(text.parse::<LinkCode>().is_err(), "{text:?} is no code");
+}
+
+#[test]
+fn a_link_code_is_short_and_says_what_is_wrong_with_it() {
+    let mut world = both_online();
+    let code = world.sides[ALICE].device.offer_link(&mut draw(&mut world.draws)).to_string();
+    // 37 modules at the lowest level of correction: with its margin it fits 24 rows of a terminal.
+    assert!(code.len() <= 154, "{} characters fit a QR code of version 5: {code}", code.len());
+    let copied = code.to_lowercase().replace('0', "o");
+    assert_eq!(copied.parse::<LinkCode>().map(|code| code.to_string()), Ok(code.clone()), "however it was copied");
+    let refused = |text: &str| text.parse::<LinkCode>().expect_err("no code").to_string();
+    let other = if &code[40..41] == "Z" { 'Y' } else { 'Z' };
+    for (text, why) in [
+        ("hello".to_owned(), "begins with ROOST-LINK-"),
+        (code[..code.len() - 1].to_owned(), "typing error, or a part of it is missing"),
+        (format!("{}{other}{}", &code[..40], &code[41..]), "typing error"),
+        (format!("{}U{}", &code[..40], &code[41..]), "character 30"),
+        ("ROOST-VERIFY-0123".to_owned(), "begins with ROOST-LINK-"),
+    ] {
+        assert!(refused(&text).contains(why), "{text}: {}", refused(&text));
     }
 }
 

@@ -1,28 +1,34 @@
 //! How the hub of a conversation changes, at devices on the symbolic twin: alice, bob, carol and dave, over three model nodes that
 //! order whatever MLS allows. What real nodes refuse is theirs to prove; here the devices' own rules are told.
 
+mod late;
+mod lies;
+mod lost;
+
 use super::*;
-use crate::core::{Engine, Extras, GroupChange};
-use roost_crypto::group::{SymbolicEngine, symbolic};
+use crate::core::{Cause, Engine, Extras, GroupChange};
+use roost_crypto::group::{self, OpenMlsEngine, SymbolicEngine, symbolic};
 use roost_crypto::sabotage::Sabotage;
 use roost_protocol::conversation::{Commit, ConversationState, Role};
 use roost_protocol::epoch;
 use roost_protocol::equivocation::EquivocationProof;
 use roost_protocol::feed::NextEpoch;
 
-const CAROL: usize = 2;
+pub(super) const CAROL: usize = 2;
 const DAVE: usize = 3;
+/// What is wrong where nothing is.
+const NOTHING: [Cause; 0] = [];
 /// In whose home each of them lives.
 const HOMES: [usize; 4] = [0, 1, 2, 2];
 
 /// A person: a device, what is on its disk, and what it was sent and showed.
-struct Person {
+pub(super) struct Person {
     account: AccountId,
     device_id: DeviceId,
     log: IdentityLog,
     record: Signed,
     disk: Disk,
-    device: Device,
+    pub(super) device: Device,
     arrived: VecDeque<ServerFrame>,
     pool: VecDeque<Bytes>,
     /// The newest head that its home has followed.
@@ -31,32 +37,61 @@ struct Person {
     deaf: BTreeSet<usize>,
     shown: Vec<String>,
     gaps: Vec<&'static str>,
-    ended: Vec<(u64, Option<Code>)>,
+    pub(super) ended: Vec<(u64, Option<Code>)>,
     accused: usize,
+    /// How often it noticed that its state is an old one.
+    lost: usize,
+    /// How often it asked its home for what it lacks.
+    resumed: usize,
 }
 
-struct Town {
+/// By which engine devices and hubs do their mathematics.
+#[derive(Clone, Copy)]
+enum Kind {
+    Twin,
+    Mls,
+}
+
+pub(super) struct Town {
+    kind: Kind,
     nodes: Vec<SecretKey>,
     dead: BTreeSet<usize>,
     org: SecretKey,
-    people: Vec<Person>,
+    pub(super) people: Vec<Person>,
     /// Public state of each epoch that was ordered.
     states: BTreeMap<u64, Bytes>,
     feeds: BTreeMap<usize, Vec<Entry>>,
     accusations: Vec<EquivocationProof>,
-    now_ms: u64,
+    /// Whose device asks for what it had acknowledged.
+    restored: BTreeSet<usize>,
+    /// An epoch whose commit is left out of the log.
+    withheld: Option<u64>,
+    /// Key packages that are given at once; one a second comes back. Without a bound if absent.
+    allowance: Option<usize>,
+    /// Those that were given.
+    given: usize,
+    pub(super) now_ms: u64,
     draws: u64,
 }
 
+/// The node at which a person lives.
+fn home_of(person: usize) -> usize {
+    HOMES.get(person).copied().unwrap_or(2)
+}
+
 impl Town {
-    fn new() -> Self {
+    fn new(kind: Kind) -> Self {
+        Self::of(kind, &["alice", "bob", "carol", "dave"])
+    }
+
+    fn of(kind: Kind, names: &[&str]) -> Self {
         let nodes: Vec<SecretKey> = (1..=3).map(|seed| SecretKey::from_seed(&[seed; 32])).collect();
         let org = SecretKey::from_seed(&[9; 32]);
         let mut people = Vec::new();
-        for (index, name) in ["alice", "bob", "carol", "dave"].into_iter().enumerate() {
-            let number = 10 * (index as u8 + 1);
+        for (index, name) in names.iter().enumerate() {
+            let number = if index < 4 { 10 * (index as u8 + 1) } else { 100 + 2 * (index as u8 - 4) };
             let handle: Handle = format!("{name}@acme").parse().unwrap();
-            let home = &nodes[HOMES[index]];
+            let home = &nodes[home_of(index)];
             let (node, org_id) = (NodeId::of(home.public_key()), OrgId::of(&org.public_key()));
             let seed = Zeroizing::new([number + 1; 32]);
             let mut new = NewAccount::found([number; 16], seed, node, org_id, handle.clone()).unwrap();
@@ -71,7 +106,7 @@ impl Town {
                 device_id: new.device(),
                 log: new.log.log().clone(),
                 record,
-                device: open(&disk),
+                device: open(kind, &disk),
                 disk,
                 arrived: VecDeque::new(),
                 pool: VecDeque::new(),
@@ -81,32 +116,59 @@ impl Town {
                 gaps: Vec::new(),
                 ended: Vec::new(),
                 accused: 0,
+                lost: 0,
+                resumed: 0,
             });
         }
         let (states, feeds, draws) = (BTreeMap::new(), BTreeMap::new(), 0);
-        let (dead, accusations) = (BTreeSet::new(), Vec::new());
-        let mut town = Self { nodes, dead, org, people, states, feeds, accusations, now_ms: NOW_MS, draws };
-        for (index, home) in HOMES.into_iter().enumerate() {
-            let home = town.nodes[home].public_key();
-            let hello = ServerFrame::Hello {
-                versions: vec![1],
-                features: vec![],
-                node: NodeId::of(home),
-                org: OrgId::of(&town.org.public_key()),
-                name: "acme".into(),
-                challenge: Bytes(vec![7; 32]),
-                incarnation: Incarnation([1; 16]),
-            };
-            town.input(index, Input::Connected);
-            town.people[index].arrived.push_back(hello);
+        let (dead, accusations, restored, withheld) = (BTreeSet::new(), Vec::new(), BTreeSet::new(), None);
+        let mut town = Self {
+            kind,
+            nodes,
+            dead,
+            org,
+            people,
+            states,
+            feeds,
+            accusations,
+            restored,
+            withheld,
+            allowance: None,
+            given: 0,
+            now_ms: NOW_MS,
+            draws,
+        };
+        for person in 0..names.len() {
+            town.greet(person);
         }
         town.settle();
         town
     }
 
+    /// A person's device connects to its home.
+    fn greet(&mut self, person: usize) {
+        let home = self.nodes[home_of(person)].public_key();
+        let hello = ServerFrame::Hello {
+            versions: vec![1],
+            features: vec![],
+            node: NodeId::of(home),
+            org: OrgId::of(&self.org.public_key()),
+            name: "acme".into(),
+            challenge: Bytes(vec![7; 32]),
+            incarnation: Incarnation([1; 16]),
+        };
+        self.input(person, Input::Closed);
+        self.input(person, Input::Connected);
+        self.people[person].arrived.push_back(hello);
+    }
+
     /// Alice's group with bob, an admin, and carol, of which alice's home is the hub.
-    fn with_group() -> (Self, ConversationId) {
-        let mut town = Self::new();
+    pub(super) fn with_group() -> (Self, ConversationId) {
+        Self::with_group_of(Kind::Twin)
+    }
+
+    fn with_group_of(kind: Kind) -> (Self, ConversationId) {
+        let mut town = Self::new(kind);
         let members = vec!["bob@acme".parse().unwrap(), "carol@acme".parse().unwrap()];
         let created = {
             let mut random = draw(&mut town.draws);
@@ -134,7 +196,7 @@ impl Town {
         self.people[person].device.handle(input, &mut random, self.now_ms).expect("handled");
     }
 
-    fn change(&mut self, person: usize, conversation: ConversationId, change: GroupChange) -> u64 {
+    pub(super) fn change(&mut self, person: usize, conversation: ConversationId, change: GroupChange) -> u64 {
         self.people[person].device.change_group(conversation, change).expect("intended")
     }
 
@@ -144,18 +206,20 @@ impl Town {
     }
 
     fn say(&mut self, person: usize, conversation: ConversationId, text: &str) {
-        {
-            let mut random = draw(&mut self.draws);
-            self.people[person]
-                .device
-                .send_with(&conversation.into(), text, Extras::default(), &mut random, self.now_ms)
-                .expect("written");
-        }
+        self.write(person, conversation, text);
         self.settle();
     }
 
+    fn write(&mut self, person: usize, conversation: ConversationId, text: &str) {
+        let mut random = draw(&mut self.draws);
+        self.people[person]
+            .device
+            .send_with(&conversation.into(), text, Extras::default(), &mut random, self.now_ms)
+            .expect("written");
+    }
+
     /// The hub that a person's device follows, its term and MLS epoch.
-    fn at(&self, person: usize, conversation: ConversationId) -> (String, u32, u64) {
+    pub(super) fn at(&self, person: usize, conversation: ConversationId) -> (String, u32, u64) {
         let reports = self.people[person].device.conversations().unwrap();
         let report = reports.into_iter().find(|report| report.conversation == conversation).expect("known");
         (report.hub, report.term, report.epoch)
@@ -170,8 +234,14 @@ impl Town {
         names
     }
 
+    /// What a person is told to be wrong.
+    fn warnings(&self, person: usize) -> Vec<Cause> {
+        let warnings = self.people[person].device.warnings().unwrap();
+        warnings.into_iter().map(|warning| warning.cause).collect()
+    }
+
     /// Each tells the others something, and they read it.
-    fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
+    pub(super) fn talks(&mut self, conversation: ConversationId, people: &[usize]) {
         for writer in people {
             let text = format!("{writer} at {}", self.now_ms);
             self.say(*writer, conversation, &text);
@@ -179,31 +249,40 @@ impl Town {
                 assert!(self.people[*reader].shown.contains(&text), "{reader} reads what {writer} writes");
             }
         }
+        for person in people {
+            assert_eq!(self.warnings(*person), NOTHING, "{person} is warned of nothing where nobody lies");
+        }
     }
 
     /// Until nothing moves and every pause is over.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..40 {
-            for _ in 0..200 {
-                let mut moved = false;
-                for person in 0..self.people.len() {
-                    while let Some(frame) = self.people[person].arrived.pop_front() {
-                        moved = true;
-                        self.input(person, Input::Frame(Box::new(frame)));
-                    }
-                    {
-                        let mut random = draw(&mut self.draws);
-                        let one = &mut self.people[person];
-                        one.device.finish(&mut random, self.now_ms).expect("finished").apply_to(&mut one.disk);
-                    }
-                    moved |= self.let_out(person);
-                }
-                if !moved {
-                    break;
-                }
-            }
-            self.now_ms += 1_000;
+            self.flow();
+            self.allowance = self.allowance.map(|left| left + 1);
         }
+    }
+
+    /// Until nothing moves; then a second is over.
+    fn flow(&mut self) {
+        for _ in 0..200 {
+            let mut moved = false;
+            for person in 0..self.people.len() {
+                while let Some(frame) = self.people[person].arrived.pop_front() {
+                    moved = true;
+                    self.input(person, Input::Frame(Box::new(frame)));
+                }
+                {
+                    let mut random = draw(&mut self.draws);
+                    let one = &mut self.people[person];
+                    one.device.finish(&mut random, self.now_ms).expect("finished").apply_to(&mut one.disk);
+                }
+                moved |= self.let_out(person);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.now_ms += 1_000;
     }
 
     fn let_out(&mut self, person: usize) -> bool {
@@ -221,6 +300,7 @@ impl Town {
                     self.people[person].ended.push((report.intent, report.error.map(|error| error.code)));
                 }
                 Output::Equivocation(_) => self.people[person].accused += 1,
+                Output::StateLost(_) => self.people[person].lost += 1,
                 Output::Disconnect(reason) => panic!("disconnected: {reason}"),
                 _ => {}
             }
@@ -248,7 +328,13 @@ impl Town {
                 let lookup = LookupReport { source: LookupSource::Local, hops: 0, messages: 0, ms: 0 };
                 ServerFrame::Resolved { id, handle_record: found.record.clone(), log: found.log.clone(), lookup }
             }
+            ClientFrame::FetchKeyPackages { id, .. } if self.allowance == Some(0) => {
+                let error = Refusal { retry_after_ms: Some(10_000), ..Refusal::later(Code::Busy, "too many", "later") };
+                ServerFrame::Refused { id: Some(id), error }
+            }
             ClientFrame::FetchKeyPackages { id, account } => {
+                self.allowance = self.allowance.map(|left| left - 1);
+                self.given += 1;
                 let found = self.people.iter_mut().find(|one| one.account == account).expect("somebody of the town");
                 let package = found.pool.pop_front().expect("key packages enough");
                 ServerFrame::KeyPackages { id, log: found.log.clone(), packages: vec![(found.device_id, package)] }
@@ -281,7 +367,7 @@ impl Town {
             }
             ClientFrame::FetchTree { id, epoch, .. } => match self.states.get(&epoch) {
                 Some(state) => {
-                    let tree = symbolic::tree_of(state.as_slice()).unwrap();
+                    let tree = self.kind.tree_of(state.as_slice());
                     ServerFrame::Tree { id, total: tree.len() as u64, part: tree }
                 }
                 None => refused(id, Code::NotFound, false),
@@ -296,6 +382,7 @@ impl Town {
                 ServerFrame::Archive { id, chunks: Vec::new(), removed: 0, last: after }
             }
             ClientFrame::ArchivePut { id, .. } => ServerFrame::Archived { id, seq: 1, bytes: 1 },
+            ClientFrame::TrimArchive { id, up_to } => ServerFrame::ArchiveTrimmed { id, removed: up_to },
             ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
                 let known = self.people[person].head.clone().expect("a conversation");
                 if epoch != known.epoch {
@@ -303,9 +390,9 @@ impl Town {
                 } else {
                     let (account, device) = (self.people[person].account, self.people[person].device_id);
                     let author = (account, device, message, attempt);
-                    let entry = self.append(HOMES[person], group, EntryKind::Message, epoch, author, payload);
+                    let entry = self.append(home_of(person), group, EntryKind::Message, epoch, author, payload);
                     let (feed, seq) = (entry.header.feed, entry.header.seq);
-                    self.deliver(HOMES[person], &entry, &known.state, None);
+                    self.deliver(home_of(person), &entry, &known.state, None);
                     self.people[person].arrived.push_back(ServerFrame::Accepted { id, feed, seq });
                     for other in known.state.participants.iter().filter(|one| one.account != account) {
                         let messages = vec![message];
@@ -319,7 +406,20 @@ impl Town {
                 self.accusations.push(proof);
                 ServerFrame::Done { id }
             }
-            ClientFrame::Resume { id, .. } => ServerFrame::Done { id },
+            ClientFrame::Resume { id, .. } => {
+                self.people[person].resumed += 1;
+                if self.restored.remove(&person) {
+                    self.people[person].arrived.push_back(ServerFrame::Trimmed { inbox: 1_000 });
+                }
+                ServerFrame::Done { id }
+            }
+            ClientFrame::FetchCommits { id, behind, .. } => {
+                let all = self.feeds.values().flatten().filter(|entry| entry.header.kind != EntryKind::Message);
+                let wanted =
+                    all.filter(|entry| entry.header.epoch > behind && Some(entry.header.epoch) != self.withheld);
+                let by_epoch: BTreeMap<u64, Entry> = wanted.map(|entry| (entry.header.epoch, entry.clone())).collect();
+                ServerFrame::Commits { id, entries: by_epoch.into_values().take(2).collect() }
+            }
             ClientFrame::Ack { .. } | ClientFrame::Whisper { .. } => return,
             other => panic!("unexpected {other:?}"),
         };
@@ -327,7 +427,7 @@ impl Town {
     }
 
     fn create(&mut self, creation: &Creation) -> Signed {
-        let (_, state) = symbolic::begin(creation.group_info.as_slice(), creation.tree.as_slice()).unwrap();
+        let state = self.kind.begin(creation);
         self.states.insert(1, state);
         let hub = self.index_of(&creation.state.hub);
         let (group, made_by) = (creation.group, creation.hash());
@@ -343,10 +443,7 @@ impl Town {
 
     /// A hub orders a commit on top of an epoch; what it makes of it goes to everybody before and after who hears it.
     fn order(&mut self, by: usize, hub: usize, base: u64, commit: Commit, from: Option<Signed>) -> Signed {
-        let welcome = commit.welcome.as_ref().map(Bytes::as_slice);
-        let (bytes, info) = (commit.commit.as_slice(), commit.group_info.as_slice());
-        let (view, after) =
-            symbolic::judge(self.states[&base].as_slice(), bytes, welcome, info).expect("MLS allows it");
+        let (view, after) = self.kind.judge(self.states[&base].as_slice(), &commit);
         let state: ConversationState = codec::decode_canonical(view.conv_state.as_slice(), 1 << 20).unwrap();
         self.states.insert(commit.epoch, after);
         let ordered_by = (state.hub != self.node(hub)).then(|| self.node(hub));
@@ -398,11 +495,47 @@ impl Town {
     }
 }
 
-fn open(disk: &Disk) -> Device {
-    Device::open_with(disk.clone(), |_, identity| Engine {
-        groups: Box::new(SymbolicEngine::new(identity.credential, identity.key, 7)),
-        inspect: symbolic::inspect_key_package,
-        sabotage: Sabotage::NONE,
+impl Kind {
+    fn begin(self, creation: &Creation) -> Bytes {
+        let (info, tree) = (creation.group_info.as_slice(), creation.tree.as_slice());
+        let begun = match self {
+            Self::Twin => symbolic::begin(info, tree),
+            Self::Mls => group::begin(info, tree),
+        };
+        begun.expect("a group begins").1
+    }
+
+    fn judge(self, state: &[u8], commit: &Commit) -> (group::CommitView, Bytes) {
+        let welcome = commit.welcome.as_ref().map(Bytes::as_slice);
+        let (bytes, info) = (commit.commit.as_slice(), commit.group_info.as_slice());
+        let judged = match self {
+            Self::Twin => symbolic::judge(state, bytes, welcome, info),
+            Self::Mls => group::judge(state, bytes, welcome, info),
+        };
+        judged.expect("MLS allows it")
+    }
+
+    fn tree_of(self, state: &[u8]) -> Bytes {
+        match self {
+            Self::Twin => symbolic::tree_of(state),
+            Self::Mls => group::tree_of(state),
+        }
+        .expect("a state has a tree")
+    }
+}
+
+fn open(kind: Kind, disk: &Disk) -> Device {
+    Device::open_with(disk.clone(), |key, identity| match kind {
+        Kind::Twin => Engine {
+            groups: Box::new(SymbolicEngine::new(identity.credential, identity.key, 7)),
+            inspect: symbolic::inspect_key_package,
+            sabotage: Sabotage::NONE,
+        },
+        Kind::Mls => Engine {
+            groups: Box::new(OpenMlsEngine::new(key, identity.credential)),
+            inspect: group::inspect_key_package,
+            sabotage: Sabotage::NONE,
+        },
     })
     .expect("opens")
 }
@@ -619,4 +752,77 @@ fn of_two_successors_that_began_at_once_all_come_to_the_one_that_stands() {
         assert_eq!((hub, term), (town.node(1).to_string(), 1), "{person} is with the lower index");
     }
     town.talks(conversation, &[ALICE, BOB, CAROL]);
+}
+
+#[test]
+fn sixty_people_come_by_several_commits_each_by_one_key_package_though_a_home_gives_few_at_once() {
+    let names: Vec<String> = (0..62).map(|number| format!("p{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for allowance in [None, Some(20)] {
+        let mut town = Town::of(Kind::Twin, &names);
+        town.allowance = allowance;
+        let members = names[1..].iter().map(|name| format!("{name}@acme").parse().unwrap()).collect();
+        let (_, conversation) = {
+            let mut random = draw(&mut town.draws);
+            town.people[ALICE].device.create_group(members, &mut random).unwrap()
+        };
+        let mut joined = vec![1];
+        for _ in 0..20 {
+            town.settle();
+            joined.push(town.names(ALICE, conversation).len());
+            if joined.last() == Some(&62) {
+                break;
+            }
+        }
+        assert_eq!(joined.last(), Some(&62), "all of them are in: {joined:?}");
+        assert_eq!(town.names(61, conversation).len(), 62, "the last knows all the others");
+        assert_eq!(town.given, 61, "each by one key package: none is fetched twice");
+        let (_, _, epoch) = town.at(ALICE, conversation);
+        assert!(epoch >= 2, "of over fifty some came by a commit behind the creation: epoch {epoch}");
+        if allowance.is_some() {
+            assert!(joined[1] >= 20 && joined[1] < 62, "those who can be had do not wait for the rest: {joined:?}");
+        }
+        town.talks(conversation, &[ALICE, 61]);
+    }
+}
+
+#[test]
+fn who_joins_is_told_title_picture_and_timer_though_they_were_chosen_before() {
+    let (mut town, conversation) = Town::with_group();
+    let picture = Bytes([&b"\x89PNG\r\n\x1a\n"[..], &[7; 9_000]].concat());
+    {
+        let mut random = draw(&mut town.draws);
+        let device = &mut town.people[ALICE].device;
+        let now_ms = town.now_ms;
+        let title = (Some("Friends".to_owned()), Some("of the house".to_owned()));
+        device.set_about(conversation, title.0, title.1, &mut random, now_ms).unwrap();
+        device.set_about_picture(conversation, Some(picture.clone()), &mut random, now_ms).unwrap();
+        device.set_timer(&conversation.into(), Some(3_600), &mut random, now_ms).unwrap();
+    }
+    town.settle();
+    town.change(BOB, conversation, GroupChange::Add(vec!["dave@acme".parse().unwrap()]));
+    town.settle();
+    for person in [ALICE, BOB, CAROL, DAVE] {
+        let report = town.people[person].device.conversations().unwrap().remove(0);
+        assert_eq!((report.title.as_str(), report.description.as_str()), ("Friends", "of the house"), "{person}");
+        assert_eq!(report.picture.as_ref(), Some(&picture), "{person} sees the picture");
+        assert_eq!(report.expires_after_s, Some(3_600), "{person} knows for how long things are seen");
+    }
+    town.say(DAVE, conversation, "hello");
+    let items = town.people[CAROL].device.history(Some(&conversation.into()), None, 9).unwrap().items;
+    assert!(items[0].expires_at.is_some(), "what dave says goes as all else does");
+    let timers = items.iter().filter(|item| item.kind == "timer").count();
+    assert_eq!(timers, 1, "what is told again to dave is no news to carol");
+}
+
+#[test]
+fn what_somebody_wrote_in_a_conversation_of_many_is_evidence_too() {
+    let (mut town, conversation) = Town::with_group();
+    town.say(BOB, conversation, "nasty");
+    town.say(CAROL, conversation, "nice");
+    let bob = town.people[BOB].account;
+    let evidence = town.people[ALICE].device.evidence(&bob).unwrap();
+    let said: Vec<_> = evidence.messages.iter().map(|item| (item.text.as_str(), item.conversation)).collect();
+    assert_eq!(said, [("nasty", conversation)], "his words, and nobody else's");
+    assert!(evidence.messages[0].payload_hash.is_some(), "by the hash that the feed's chain holds");
 }

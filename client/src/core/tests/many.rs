@@ -8,7 +8,7 @@ use roost_protocol::content::About;
 use roost_protocol::conversation::{ConversationState, Participant, Policy, Role};
 
 /// A conversation in which alice is an admin and bob a member, as bob's device knows it.
-fn conversation(world: &mut World) -> (GroupId, ConversationId) {
+pub(super) fn conversation(world: &mut World) -> (GroupId, ConversationId) {
     let group = GroupId([9; 32]);
     let conversation = ConversationId::of_group(&group);
     let (alice, bob) = (world.sides[ALICE].account, world.sides[BOB].account);

@@ -1,6 +1,8 @@
 //! What is said in passing: typing, and who is there.
 
 use super::*;
+use crate::core::Recipient;
+use crate::core::rows::SEEN;
 use crate::core::whispers::Seen;
 use roost_protocol::content::{Typing, Watch, Whisper, WhisperBody};
 use roost_protocol::limits;
@@ -135,13 +137,17 @@ fn whispers_leave_nothing_on_either_disk() {
     let mut world = acquainted(true);
     // What was written before goes to the archive first.
     world.collect();
-    let before: Vec<Disk> = world.sides.iter().map(|side| side.disk.clone()).collect();
+    // When somebody was last seen is kept, and nothing else.
+    let rows = |world: &World| -> Vec<Disk> {
+        let kept = |side: &Side| side.disk.clone().into_iter().filter(|(key, _)| key.first() != Some(&SEEN)).collect();
+        world.sides.iter().map(kept).collect()
+    };
+    let before = rows(&world);
     world.types(ALICE, true);
     world.watches(BOB);
     world.elapse(10 * MINUTE);
     assert!(world.whispers_of(ALICE) > 2 && world.whispers_of(BOB) > 2, "much was said");
-    let after: Vec<Disk> = world.sides.iter().map(|side| side.disk.clone()).collect();
-    assert!(before == after, "no row was written, none changed");
+    assert!(before == rows(&world), "no row was written, none changed");
 }
 
 #[test]
@@ -307,4 +313,31 @@ fn a_home_that_passes_no_whispers_on_is_told_none_and_one_that_refuses_them_is_k
     world.watches(ALICE);
     world.elapse(MINUTE);
     assert_eq!(world.whispers_of(ALICE), 1, "nobody uses what the other did not name");
+}
+
+#[test]
+fn who_is_gone_was_last_seen_when_they_said_so_also_after_a_restart_and_not_once_that_is_switched_off() {
+    let mut world = acquainted(true);
+    let bob: Recipient = name(BOB).parse().expect("a handle");
+    world.watches(ALICE);
+    let at = world.now_ms;
+    let seen = |world: &World| world.sides[ALICE].device.presence(&bob, world.now_ms).expect("known");
+    assert_eq!(seen(&world).state, Seen::Online, "he is there");
+    world.sides[BOB].online = false;
+    world.input(BOB, Input::Closed);
+    world.elapse(10 * MINUTE);
+    world.crash(ALICE);
+    world.connect(ALICE);
+    world.settle();
+    let report = seen(&world);
+    assert_eq!(report.state, Seen::Unknown, "he is gone");
+    assert_eq!(report.last_active_at, Some(at / MINUTE * MINUTE), "and was there last in that minute");
+    world.watches(ALICE);
+    assert_eq!(
+        seen(&world).last_active_at,
+        report.last_active_at,
+        "asking him anew, the old word stands until he answers"
+    );
+    world.set_presence(ALICE, false);
+    assert_eq!(seen(&world).last_active_at, None, "who does not tell, knows nothing of others either");
 }

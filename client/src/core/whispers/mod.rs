@@ -103,6 +103,15 @@ impl Device {
         Ok(there.map(|(_, account)| *account).collect())
     }
 
+    /// Who types now, and where.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn typists_everywhere(&self) -> Result<Vec<(ConversationId, String)>, DeviceError> {
+        let typists = self.whispers.typists.keys();
+        typists.map(|(conversation, account)| Ok((*conversation, self.name_of(account)?))).collect()
+    }
+
     /// The person did something on this device: whoever watches hears that it is no longer away.
     pub fn active(&mut self, now_ms: u64) {
         self.whispers.active_at = self.whispers.active_at.max(now_ms);

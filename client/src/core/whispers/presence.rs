@@ -1,6 +1,7 @@
 //! Presence: whom we watch, who watches us, and what is believed of whom.
 
 use crate::core::recipient::Recipient;
+use crate::core::rows::{self, SEEN, SeenRow};
 use crate::core::{Device, DeviceError, Output, Random};
 use crate::error::Error;
 use roost_crypto::ids::{AccountId, DeviceId};
@@ -53,6 +54,8 @@ pub(in crate::core) struct Watched {
     /// Times that nobody answered.
     unanswered: u32,
     devices: BTreeMap<DeviceId, Believed>,
+    /// What was heard before this was shown.
+    before: Option<SeenRow>,
     told: Seen,
 }
 
@@ -73,8 +76,8 @@ pub(in crate::core) struct Watcher {
 }
 
 impl Watched {
-    fn new(now_ms: u64) -> Self {
-        Self { since_ms: now_ms, again_at: 0, unanswered: 0, devices: BTreeMap::new(), told: Seen::Unknown }
+    fn new(before: Option<SeenRow>, now_ms: u64) -> Self {
+        Self { since_ms: now_ms, again_at: 0, unanswered: 0, devices: BTreeMap::new(), before, told: Seen::Unknown }
     }
 
     /// Asks as soon as that can be.
@@ -97,8 +100,11 @@ impl Watched {
     }
 
     fn report(&self, account: AccountId, now_ms: u64) -> PresenceReport {
-        let last_active = self.devices.values().map(|device| device.last_active_at_s.saturating_mul(1_000)).max();
-        let heard_at = self.devices.values().map(|device| device.heard_at).max();
+        let before = self.before.as_ref();
+        let said = self.devices.values().map(|device| device.last_active_at_s.saturating_mul(1_000));
+        let last_active = said.chain(before.map(|before| before.last_active_at)).max();
+        let heard_at = self.devices.values().map(|device| device.heard_at);
+        let heard_at = heard_at.chain(before.map(|before| before.heard_at)).max();
         PresenceReport { account, state: self.seen(now_ms), last_active_at: last_active, heard_at }
     }
 }
@@ -127,7 +133,8 @@ impl Device {
                 self.whispers.watched.remove(&first);
             }
         }
-        self.whispers.watched.entry(peer).or_insert_with(|| Watched::new(now_ms));
+        let before: Option<SeenRow> = self.table.get(&rows::seen(&peer))?;
+        self.whispers.watched.entry(peer).or_insert_with(|| Watched::new(before, now_ms));
         Ok(true)
     }
 
@@ -155,7 +162,13 @@ impl Device {
     /// [`Error::UnknownPerson`], [`Error::UnknownConversation`], [`Error::Device`].
     pub fn presence(&self, whom: &Recipient, now_ms: u64) -> Result<PresenceReport, Error> {
         let peer = self.place_of(whom)?.peer.ok_or(Error::UnknownPerson)?;
-        Ok(self.presence_of(&peer, now_ms))
+        let report = self.presence_of(&peer, now_ms);
+        if report.heard_at.is_some() {
+            return Ok(report);
+        }
+        let before: Option<SeenRow> = self.table.get(&rows::seen(&peer))?;
+        let (last_active_at, heard_at) = before.map(|row| (row.last_active_at, row.heard_at)).unzip();
+        Ok(PresenceReport { last_active_at, heard_at, ..report })
     }
 
     /// The person does not want anybody to know any more, or to know of anybody.
@@ -164,6 +177,9 @@ impl Device {
         self.whispers.typing.clear();
         self.whispers.typists.values_mut().for_each(|until| *until = 0);
         self.forget_presence(|_| true);
+        for key in self.table.keys_of(&[SEEN]) {
+            self.table.delete(key);
+        }
     }
 
     /// An account is neither told nor asked any more.
@@ -172,6 +188,7 @@ impl Device {
         let of_it = self.whispers.typists.iter_mut().filter(|((_, typist), _)| typist == account);
         of_it.for_each(|(_, until)| *until = 0);
         self.forget_presence(|watched| watched == account);
+        self.table.delete(rows::seen(account));
     }
 
     fn forget_presence(&mut self, forgotten: impl Fn(&AccountId) -> bool) {
@@ -202,7 +219,15 @@ impl Device {
             last_active_at_s: presence.last_active_at_s.min(now_ms / 1_000),
             heard_at: now_ms,
         };
+        let last_active_at = believed.last_active_at_s.saturating_mul(1_000);
         watched.devices.insert(device, believed);
+        // It is what is left once they are gone. A minute is as exact as it gets, so a row changes once a minute at most.
+        let before = watched.before.as_ref().map_or(0, |before| before.last_active_at);
+        if last_active_at > before {
+            let row = SeenRow { last_active_at, heard_at: now_ms };
+            self.table.put(rows::seen(&account), &row);
+            watched.before = Some(row);
+        }
         if watched.unanswered > 0 {
             // Somebody answers: the next question has its usual time, counted from the last one.
             let asked_at = watched.again_at.saturating_sub(unanswered_pause(watched.unanswered - 1));

@@ -1,7 +1,7 @@
 //! Making, reading and merging commits.
 
 use super::super::change::{check_adds, check_change};
-use super::super::commit_view::{advance, read_commit};
+use super::super::commit_view::{Author, Leaves, Plan, advance, read_commit};
 use super::super::former::Former;
 use super::super::overlay::Provider;
 use super::super::past_epochs::{self, Kept};
@@ -11,12 +11,14 @@ use super::super::{
     WELCOME_MAX_BYTES, WriteSet, bounded, public,
 };
 use super::configuration::{capabilities, conv_state_extension};
+use super::held::Prepared;
 use super::refusals::refused_merge;
 use super::rejoin::PendingRejoin;
-use super::{OpenMlsEngine, encode, load, load_as_member, past_copy};
+use super::{OpenMlsEngine, encode, past_copy};
 use crate::ids::DeviceId;
 use openmls::prelude::{
-    CommitMessageBundle, GroupId, LeafNodeIndex, LeafNodeParameters, MlsGroup, ProcessedMessageContent, PublicGroup,
+    CommitMessageBundle, GroupEpoch, GroupId, LeafNodeIndex, LeafNodeParameters, MlsGroup, ProcessedMessageContent,
+    PublicGroup, Sender,
 };
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::storage::StorageProvider as _;
@@ -35,8 +37,9 @@ impl OpenMlsEngine {
             return Err(GroupError::PendingCommit);
         }
         let provider = Provider::new(rows);
-        let mut group = load_as_member(&provider, rows, group_id)?;
-        if group.pending_commit().is_some() {
+        let mut working = self.begin_as_member(&provider, rows, group_id)?;
+        if working.group.pending_commit().is_some() {
+            self.hold(working);
             return Err(GroupError::PendingCommit);
         }
         let (mut added, mut key_packages) = (Vec::new(), Vec::new());
@@ -45,11 +48,11 @@ impl OpenMlsEngine {
             added.push(info.member);
             key_packages.push(key_package);
         }
-        check_change(change, self.credential.device, &public::members(group.members())?, &added)?;
-        let removed = leaves_of(&group, &change.remove)?;
+        check_change(change, self.credential.device, &working.members()?, &added)?;
+        let removed = leaves_of(working.leaves()?, &change.remove);
         let context = match &change.conv_state {
             Some(conv_state) => {
-                let mut extensions = group.extensions().clone();
+                let mut extensions = working.group.extensions().clone();
                 extensions
                     .add_or_replace(conv_state_extension(conv_state.as_slice()))
                     .map_err(|_| GroupError::Engine)?;
@@ -57,7 +60,8 @@ impl OpenMlsEngine {
             }
             None => None,
         };
-        let builder = group
+        let builder = working
+            .group
             .commit_builder()
             .consume_proposal_store(false)
             .force_self_update(true)
@@ -77,8 +81,8 @@ impl OpenMlsEngine {
             .map_err(|_| if change.add.is_empty() { GroupError::Engine } else { GroupError::InvalidKeyPackage })?
             .stage_commit(&provider)
             .map_err(|_| GroupError::Engine)?;
-        let epoch = group.epoch().as_u64().checked_add(1).ok_or(GroupError::Engine)?;
-        Ok((committed(epoch, bundle)?, provider.finish()))
+        let epoch = working.group.epoch().as_u64().checked_add(1).ok_or(GroupError::Engine)?;
+        Ok((committed(epoch, bundle)?, self.end(provider, rows, working)?))
     }
 
     /// What a commit makes of our leaf: our credential of now, which may name a later entry of the identity log.
@@ -105,6 +109,11 @@ impl OpenMlsEngine {
         if Former::read(rows, group_id)?.is_some() {
             return Err(GroupError::Removed);
         }
+        if let Some(prepared) = self.prepare_commit(rows, group_id, commit) {
+            let view = prepared.view.clone();
+            self.held.borrow_mut().prepare(prepared);
+            return Ok(view);
+        }
         let provider = Provider::new(rows);
         let group = PublicGroup::load(provider.storage(), &GroupId::from_slice(group_id));
         let Some(mut group) = group.map_err(|_| GroupError::BadRow)? else {
@@ -118,6 +127,61 @@ impl OpenMlsEngine {
         }
     }
 
+    /// Reads a member's commit, ours or another's, and carries it out in memory, for whoever merges it next. `None` wherever
+    /// that does not work, or for an external commit: then the public state says what is the matter.
+    fn prepare_commit(&self, rows: &dyn Rows, group_id: &[u8], commit: &[u8]) -> Option<Box<Prepared>> {
+        let provider = Provider::noting(rows);
+        let mut working = self.begin(&provider, rows, group_id).ok()?;
+        let message = read_commit(commit).ok()?;
+        if message.group_id() != working.group.group_id() || message.epoch() != working.group.epoch() {
+            self.hold(working);
+            return None;
+        }
+        working.leaves().ok()?;
+        let mut rests_on = working.take_rows();
+        let group = &mut working.group;
+        let (epoch_before, own) = (group.epoch(), group.own_leaf_index());
+        let processed = group.process_message(&provider, message).ok()?;
+        let Sender::Member(leaf) = *processed.sender() else { return None };
+        let (plan, removed_us) = match processed.into_content() {
+            ProcessedMessageContent::OwnPendingCommit => {
+                let plan = Plan::read(group.pending_commit()?, group.extensions()).ok()?;
+                group.merge_pending_commit(&provider).ok()?;
+                (plan, false)
+            }
+            ProcessedMessageContent::StagedCommitMessage(staged) => {
+                let plan = Plan::read(&staged, group.extensions()).ok()?;
+                let removed_us = staged.self_removed();
+                group.merge_staged_commit(&provider, *staged).ok()?;
+                (plan, removed_us)
+            }
+            _ => return None,
+        };
+        let before = working.renew_leaves().ok()?;
+        let author = Author { leaf, external: false };
+        let context = (working.group.epoch().as_u64(), working.group.extensions());
+        let view = plan.view(context, author, &before, working.known_leaves()?).ok()?;
+        if removed_us {
+            end_membership(&provider, &mut working.group, epoch_before, own).ok()?;
+        }
+        rests_on.extend(provider.noted());
+        let mut writes = provider.finish();
+        if removed_us {
+            Former::of(&view).write(&mut writes, group_id);
+        }
+        let is_held = working.follow(rows, &writes).ok()? && !removed_us;
+        Some(Box::new(Prepared {
+            group_id: group_id.to_vec(),
+            commit: commit.to_vec(),
+            merged: Merged { epoch: view.epoch, removed_us },
+            view,
+            epoch_before: epoch_before.as_u64(),
+            writes,
+            after: is_held.then_some(working),
+            rests_on,
+        }))
+    }
+
     /// See [`GroupEngine::merge`](super::GroupEngine::merge); for all commits but our pending external one.
     pub(super) fn merge_commit(
         &self,
@@ -127,13 +191,46 @@ impl OpenMlsEngine {
         pending: Option<&PendingRejoin>,
         now_ms: u64,
     ) -> Result<(Merged, WriteSet), GroupError> {
-        let view = self.view_commit(rows, group_id, commit)?;
+        let mut prepared = self.held.borrow_mut().prepared(rows, group_id, commit);
+        let mut view = None;
+        if prepared.is_none() {
+            view = Some(self.view_commit(rows, group_id, commit)?);
+            prepared = self.held.borrow_mut().prepared(rows, group_id, commit);
+        }
+        let (merged, epoch_before, mut writes) = match (prepared, view) {
+            (Some(prepared), _) => {
+                let Prepared { merged, epoch_before, writes, after, .. } = *prepared;
+                if let Some(after) = after {
+                    self.hold(after);
+                }
+                (merged, epoch_before, writes)
+            }
+            (None, Some(view)) => self.merge_viewed(rows, group_id, commit, &view)?,
+            (None, None) => return Err(GroupError::Engine),
+        };
+        self.keep_epoch(rows, &mut writes, group_id, epoch_before, now_ms)?;
+        if pending.is_some_and(|pending| pending.epoch <= merged.epoch) {
+            PendingRejoin::delete(&mut writes, group_id);
+        }
+        Ok((merged, writes))
+    }
+
+    /// Merges a commit that stands by the public state, and could not be prepared: an external one, or one that we cannot
+    /// follow. Returns the epoch before it as well.
+    fn merge_viewed(
+        &self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        commit: &[u8],
+        view: &CommitView,
+    ) -> Result<(Merged, u64, WriteSet), GroupError> {
         if view.external && view.committer.credential.device == self.credential.device {
             return Err(GroupError::RejoinNeeded);
         }
         let provider = Provider::new(rows);
-        let mut group = load(&provider, group_id)?;
-        let (epoch_before, leaf) = (group.epoch(), group.own_leaf_index().u32());
+        let mut working = self.begin(&provider, rows, group_id)?;
+        let group = &mut working.group;
+        let (epoch_before, own) = (group.epoch(), group.own_leaf_index());
         let processed = group.process_message(&provider, read_commit(commit)?).map_err(refused_merge)?;
         let removed_us = match processed.into_content() {
             ProcessedMessageContent::OwnPendingCommit => {
@@ -148,23 +245,13 @@ impl OpenMlsEngine {
             _ => return Err(GroupError::NotCommit),
         };
         if removed_us {
-            // OpenMLS leaves the secrets of the last epoch with us in place; the copy has what late messages need.
-            group.delete(provider.storage()).map_err(|_| GroupError::BadRow)?;
-            provider
-                .storage()
-                .delete_encryption_epoch_key_pairs(group.group_id(), &epoch_before, leaf)
-                .map_err(|_| GroupError::BadRow)?;
+            end_membership(&provider, group, epoch_before, own)?;
         }
         let mut writes = provider.finish();
         if removed_us {
-            let former = Former { epoch: view.epoch, members: view.members, conv_state: view.conv_state };
-            former.write(&mut writes, group_id);
+            Former::of(view).write(&mut writes, group_id);
         }
-        self.keep_epoch(rows, &mut writes, group_id, epoch_before.as_u64(), now_ms)?;
-        if pending.is_some_and(|pending| pending.epoch <= view.epoch) {
-            PendingRejoin::delete(&mut writes, group_id);
-        }
-        Ok((Merged { epoch: view.epoch, removed_us }, writes))
+        Ok((Merged { epoch: view.epoch, removed_us }, epoch_before.as_u64(), writes))
     }
 
     /// Copies the epoch that `rows` hold, and drops copies beyond the bounds.
@@ -202,14 +289,23 @@ pub(super) fn committed(epoch: u64, bundle: CommitMessageBundle) -> Result<Commi
     Ok(committed)
 }
 
-fn leaves_of(group: &MlsGroup, devices: &[DeviceId]) -> Result<Vec<LeafNodeIndex>, GroupError> {
+fn leaves_of(leaves: &Leaves, devices: &[DeviceId]) -> Vec<LeafNodeIndex> {
     let devices: BTreeSet<&DeviceId> = devices.iter().collect();
-    let mut leaves = Vec::with_capacity(devices.len());
-    for leaf in group.members() {
-        let member = public::member(&leaf.credential, &leaf.signature_key)?;
-        if devices.contains(&member.credential.device) {
-            leaves.push(leaf.index);
-        }
-    }
-    Ok(leaves)
+    let found: BTreeSet<u32> = devices.into_iter().filter_map(|device| leaves.of(device)).collect();
+    found.into_iter().map(LeafNodeIndex::new).collect()
+}
+
+/// Deletes a group that we were removed from: OpenMLS leaves the secrets of the last epoch with us in place; the copy has
+/// what late messages need.
+fn end_membership(
+    provider: &Provider<'_>,
+    group: &mut MlsGroup,
+    epoch_before: GroupEpoch,
+    own: LeafNodeIndex,
+) -> Result<(), GroupError> {
+    group.delete(provider.storage()).map_err(|_| GroupError::BadRow)?;
+    provider
+        .storage()
+        .delete_encryption_epoch_key_pairs(group.group_id(), &epoch_before, own.u32())
+        .map_err(|_| GroupError::BadRow)
 }

@@ -6,40 +6,48 @@ use super::super::{
     CIPHERTEXT_MAX_BYTES, CREDENTIAL_MAX_BYTES, GroupError, Opened, Part, Rows, WriteSet, past_epochs, public,
 };
 use super::refusals::refused_message;
-use super::{load, past_copy};
+use super::{OpenMlsEngine, load, past_copy};
 use crate::codec;
 use openmls::prelude::{
     BasicCredential, ContentType, MlsGroup, MlsMessageBodyIn, ProcessedMessageContent, ProtocolMessage,
 };
 
-/// See [`GroupEngine::open`](super::GroupEngine::open).
-pub(super) fn open(rows: &dyn Rows, group_id: &[u8], ciphertext: &[u8]) -> Result<(Opened, WriteSet), GroupError> {
-    let message = match public::message(Part::Ciphertext, ciphertext, CIPHERTEXT_MAX_BYTES)? {
-        MlsMessageBodyIn::PrivateMessage(message) => ProtocolMessage::from(message),
-        MlsMessageBodyIn::PublicMessage(_) => return Err(GroupError::NotApplication),
-        _ => return Err(GroupError::Malformed(Part::Ciphertext)),
-    };
-    let provider = Provider::new(rows);
-    let former = Former::read(rows, group_id)?;
-    let group = if former.is_some() { None } else { Some(load(&provider, group_id)?) };
-    if message.group_id().as_slice() != group_id {
-        return Err(GroupError::WrongGroup);
+impl OpenMlsEngine {
+    /// See [`GroupEngine::open`](super::GroupEngine::open).
+    pub(super) fn open_message(
+        &self,
+        rows: &dyn Rows,
+        group_id: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<(Opened, WriteSet), GroupError> {
+        let message = match public::message(Part::Ciphertext, ciphertext, CIPHERTEXT_MAX_BYTES)? {
+            MlsMessageBodyIn::PrivateMessage(message) => ProtocolMessage::from(message),
+            MlsMessageBodyIn::PublicMessage(_) => return Err(GroupError::NotApplication),
+            _ => return Err(GroupError::Malformed(Part::Ciphertext)),
+        };
+        let got = message.epoch().as_u64();
+        let is_of_group = message.group_id().as_slice() == group_id;
+        if let Some(former) = Former::read(rows, group_id)? {
+            return match got {
+                _ if !is_of_group => Err(GroupError::WrongGroup),
+                got if got < former.epoch => open_kept(rows, group_id, message, got),
+                _ => Err(GroupError::Removed),
+            };
+        }
+        let provider = Provider::new(rows);
+        let mut working = self.begin(&provider, rows, group_id)?;
+        let expected = working.group.epoch().as_u64();
+        if is_of_group && got == expected {
+            let opened = process(&provider, &mut working.group, message)?;
+            return Ok((opened, self.end(provider, rows, working)?));
+        }
+        self.hold(working);
+        match got {
+            _ if !is_of_group => Err(GroupError::WrongGroup),
+            got if got < expected => open_kept(rows, group_id, message, got),
+            got => Err(GroupError::WrongEpoch { expected, got }),
+        }
     }
-    let got = message.epoch().as_u64();
-    let expected = match (&group, &former) {
-        (Some(group), _) => group.epoch().as_u64(),
-        (None, Some(former)) => former.epoch,
-        (None, None) => return Err(GroupError::UnknownGroup),
-    };
-    if got < expected {
-        return open_kept(rows, group_id, message, got);
-    }
-    let Some(mut group) = group else { return Err(GroupError::Removed) };
-    if got > expected {
-        return Err(GroupError::WrongEpoch { expected, got });
-    }
-    let opened = process(&provider, &mut group, message)?;
-    Ok((opened, provider.finish()))
 }
 
 /// Opens a message by the copy of its epoch, whose ratchet moves on in the write set.

@@ -6,7 +6,7 @@
 
 use super::super::overlay::{
     CONFIRMATION_TAG, CONTEXT, EPOCH_SECRETS, GROUP_STATE, INTERIM_TRANSCRIPT_HASH, JOIN_CONFIG, MESSAGE_SECRETS,
-    OWN_LEAF_INDEX, RESUMPTION_PSKS, TREE, row_key, to_cbor,
+    OWN_LEAF_INDEX, RESUMPTION_PSKS, TREE, read, row_key, written,
 };
 use super::super::past_epochs::Dropped;
 use super::super::{GroupError, Rows, WriteSet};
@@ -37,7 +37,7 @@ pub(super) fn copy(rows: &dyn Rows, writes: &mut WriteSet, group_id: &[u8], epoc
     copied.push((key, no_psks(&Zeroizing::new(psks))?));
     // A pending commit holds the secrets of the next epoch.
     let (key, _) = row(GROUP_STATE)?;
-    copied.push((key, to_cbor(&MlsGroupState::Operational).map_err(|_| GroupError::BadRow)?));
+    copied.push((key, written(&MlsGroupState::Operational).map_err(|_| GroupError::BadRow)?));
     let bytes = copied.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
     writes.0.extend(copied.into_iter().map(|(key, value)| (key, Some(value))));
     Ok(bytes)
@@ -143,7 +143,7 @@ impl Held {
 }
 
 fn overwritten_secrets(row: &[u8]) -> Result<Vec<u8>, GroupError> {
-    let mut secrets: EpochSecrets = ciborium::from_reader(row).map_err(|_| GroupError::BadRow)?;
+    let mut secrets: EpochSecrets = read(row).map_err(|_| GroupError::BadRow)?;
     for secret in [
         &mut secrets.init_secret,
         &mut secrets.exporter_secret,
@@ -153,12 +153,12 @@ fn overwritten_secrets(row: &[u8]) -> Result<Vec<u8>, GroupError> {
     ] {
         secret.overwrite();
     }
-    to_cbor(&secrets).map_err(|_| GroupError::BadRow)
+    written(&secrets).map_err(|_| GroupError::BadRow)
 }
 
 fn no_psks(row: &[u8]) -> Result<Vec<u8>, GroupError> {
-    let psks: ResumptionPsks = ciborium::from_reader(row).map_err(|_| GroupError::BadRow)?;
-    to_cbor(&ResumptionPsks { resumption_psk: Vec::new(), cursor: 0, ..psks }).map_err(|_| GroupError::BadRow)
+    let psks: ResumptionPsks = read(row).map_err(|_| GroupError::BadRow)?;
+    written(&ResumptionPsks { resumption_psk: Vec::new(), cursor: 0, ..psks }).map_err(|_| GroupError::BadRow)
 }
 
 #[cfg(test)]
@@ -219,11 +219,11 @@ mod tests {
         let (_, bobs, _) = bob_and_commits(0);
         let group = GroupId::from_slice(b"group");
         let row = bobs[&row_key(EPOCH_SECRETS, &group).unwrap()].clone();
-        let secrets: EpochSecrets = ciborium::from_reader(row.as_slice()).unwrap();
-        assert_eq!(to_cbor(&secrets).unwrap(), row, "read and written again it is the same row");
+        let secrets: EpochSecrets = read(row.as_slice()).unwrap();
+        assert_eq!(written(&secrets).unwrap(), row, "read and written again it is the same row");
         let value = |held: &Held| held.secret.value.vec.clone();
         assert!(value(&secrets.init_secret).iter().any(|byte| *byte != 0), "OpenMLS holds a secret");
-        let blank: EpochSecrets = ciborium::from_reader(overwritten_secrets(&row).unwrap().as_slice()).unwrap();
+        let blank: EpochSecrets = read(&overwritten_secrets(&row).unwrap()).unwrap();
         for held in [
             &blank.init_secret,
             &blank.exporter_secret,
@@ -233,14 +233,14 @@ mod tests {
         ] {
             assert_eq!(value(held), vec![0; 32], "the copy holds none");
         }
-        let mut other: ciborium::Value = ciborium::from_reader(row.as_slice()).unwrap();
+        let mut other: ciborium::Value = read(row.as_slice()).unwrap();
         other.as_map_mut().unwrap().push(("another_secret".into(), ciborium::Value::Null));
-        let refused = overwritten_secrets(&to_cbor(&other).unwrap());
+        let refused = overwritten_secrets(&written(&other).unwrap());
         assert_eq!(refused, Err(GroupError::BadRow), "a secret that is not known here is not copied blindly");
         let psks = bobs[&row_key(RESUMPTION_PSKS, &group).unwrap()].clone();
-        let read: ResumptionPsks = ciborium::from_reader(psks.as_slice()).unwrap();
-        assert_eq!(to_cbor(&read).unwrap(), psks, "the resumption secrets, too");
-        let left: ResumptionPsks = ciborium::from_reader(no_psks(&psks).unwrap().as_slice()).unwrap();
+        let held: ResumptionPsks = read(psks.as_slice()).unwrap();
+        assert_eq!(written(&held).unwrap(), psks, "the resumption secrets, too");
+        let left: ResumptionPsks = read(no_psks(&psks).unwrap().as_slice()).unwrap();
         assert!(left.resumption_psk.is_empty(), "and none of them stays");
     }
 }

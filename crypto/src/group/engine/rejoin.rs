@@ -5,7 +5,7 @@
 
 use super::super::commit_view::advance;
 use super::super::former::Former;
-use super::super::overlay::{CONFIRMATION_TAG, CONTEXT, INTERIM_TRANSCRIPT_HASH, Provider, TREE};
+use super::super::overlay::{CONFIRMATION_TAG, CONTEXT, INTERIM_TRANSCRIPT_HASH, Provider, TREE, row_key};
 use super::super::public::{self, SUITE};
 use super::super::public_state::{PublicState, StateStore};
 use super::super::{
@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::commit::committed;
 use super::refusals::refused_external;
-use super::{OpenMlsEngine, join_configuration, load};
+use super::{OpenMlsEngine, join_configuration, load, refuse_removed};
 use crate::bytes::Bytes;
 use crate::codec;
 use openmls::prelude::{GroupId, MlsGroup, MlsMessageBodyIn};
@@ -126,6 +126,7 @@ impl OpenMlsEngine {
         pending: PendingRejoin,
         now_ms: u64,
     ) -> Result<(Merged, WriteSet), GroupError> {
+        self.held.borrow_mut().forget(group_id);
         let provider = Provider::new(rows);
         let mut kept = WriteSet::default();
         if let Ok(mut group) = load(&provider, group_id) {
@@ -139,6 +140,25 @@ impl OpenMlsEngine {
         writes.0.extend(pending.rows.into_iter().map(|(key, value)| (key.0, Some(value.0))));
         Ok((Merged { epoch: pending.epoch, removed_us: false }, writes))
     }
+}
+
+/// What everybody can see of the epoch that `rows` hold.
+pub(super) fn public_state(rows: &dyn Rows, group_id: &[u8]) -> Result<Bytes, GroupError> {
+    refuse_removed(rows, group_id)?;
+    load(&Provider::new(rows), group_id)?;
+    let group = GroupId::from_slice(group_id);
+    let row = |table: &str| -> Result<Bytes, GroupError> {
+        let key = row_key(table, &group).map_err(|_| GroupError::BadRow)?;
+        rows.row(&key).map(Bytes).ok_or(GroupError::BadRow)
+    };
+    let state = PublicState {
+        group_id: Bytes(group_id.to_vec()),
+        tree: row(TREE)?,
+        context: row(CONTEXT)?,
+        interim_transcript_hash: row(INTERIM_TRANSCRIPT_HASH)?,
+        confirmation_tag: row(CONFIRMATION_TAG)?,
+    };
+    Ok(Bytes(codec::encode(&state)))
 }
 
 /// The public state that the external commit was made from: what OpenMLS wrote before it merged.

@@ -29,6 +29,7 @@ pub(super) struct Attacker {
     pub(super) peer: PeerId,
     keypair: Keypair,
     victim: PeerId,
+    gossip: StreamProtocol,
     streams: libp2p_stream::Control,
     stream: Option<Stream>,
     /// Bytes of gossip that the victim sent.
@@ -47,6 +48,11 @@ impl Drop for Attacker {
 impl Attacker {
     /// Connects; `certified` ones exchange `Hello` under an organisation of their own.
     pub(super) async fn connect(seed: u8, victim: &Multiaddr, certified: bool) -> Self {
+        Self::connect_over(seed, victim, certified, MESHSUB).await
+    }
+
+    /// As [`Self::connect`], with gossip of another protocol name.
+    pub(super) async fn connect_over(seed: u8, victim: &Multiaddr, certified: bool, gossip: StreamProtocol) -> Self {
         let keypair = Keypair::ed25519_from_bytes([seed; 32]).unwrap();
         let (victim, address) = super::super::addresses::split_peer(victim).unwrap();
         let protocols = [(StreamProtocol::new(NODE_PROTOCOL), ProtocolSupport::Full)];
@@ -64,7 +70,7 @@ impl Attacker {
             .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
             .build();
         let mut streams = swarm.behaviour().streams.new_control();
-        let mut incoming = streams.accept(MESHSUB).unwrap();
+        let mut incoming = streams.accept(gossip.clone()).unwrap();
         let heard = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&heard);
         let connections = Arc::new(AtomicUsize::new(0));
@@ -111,7 +117,7 @@ impl Attacker {
         });
         tokio::time::timeout(Duration::from_secs(20), connection).await.expect("the attacker connects").unwrap();
         let peer = keypair.public().to_peer_id();
-        Self { peer, keypair, victim, streams, stream: None, heard, connections, task }
+        Self { peer, keypair, victim, gossip, streams, stream: None, heard, connections, task }
     }
 
     /// Writes one frame; opens the stream again when the victim has closed it. `false` when it takes none any more.
@@ -119,8 +125,10 @@ impl Attacker {
         let wire = [varint(frame.len() as u64), frame.to_vec()].concat();
         for _ in 0..2 {
             if self.stream.is_none() {
-                let opened =
-                    tokio::time::timeout(Duration::from_secs(5), self.streams.open_stream(self.victim, MESHSUB));
+                let opened = tokio::time::timeout(
+                    Duration::from_secs(5),
+                    self.streams.open_stream(self.victim, self.gossip.clone()),
+                );
                 self.stream = opened.await.ok().and_then(Result::ok);
             }
             let Some(stream) = &mut self.stream else { return false };

@@ -15,6 +15,10 @@ use tokio::sync::oneshot;
 pub(crate) struct Inspection {
     /// Score of every connected peer.
     pub(crate) scores: BTreeMap<PeerId, f64>,
+    /// The same, of the gossip of entries.
+    pub(crate) scores_of_entries: BTreeMap<PeerId, f64>,
+    /// Members of meshes of entries.
+    pub(crate) meshed: usize,
     /// Members of either mesh.
     pub(crate) mesh: BTreeSet<PeerId>,
     /// Connected peers that take part in both topics.
@@ -29,10 +33,12 @@ pub(crate) struct Inspection {
 
 impl SwarmTask {
     pub(crate) fn inspect(&self) -> Inspection {
-        let gossip = &self.swarm.behaviour().gossip;
+        let (gossip, entries) = (&self.swarm.behaviour().gossip, &self.swarm.behaviour().entries);
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         Inspection {
             scores: peers.iter().filter_map(|peer| Some((*peer, gossip.peer_score(peer)?))).collect(),
+            scores_of_entries: peers.iter().filter_map(|peer| Some((*peer, entries.peer_score(peer)?))).collect(),
+            meshed: entries.all_mesh_peers().count(),
             mesh: TOPICS
                 .iter()
                 .flat_map(|topic| gossip.mesh_peers(&IdentTopic::new(*topic).hash()).copied().collect::<Vec<_>>())

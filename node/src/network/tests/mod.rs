@@ -9,6 +9,7 @@ mod gossip;
 mod hostile_records;
 pub(super) mod inspection;
 pub(super) mod people;
+mod wide;
 
 use super::*;
 use people::{Org, log_of, node};

@@ -144,9 +144,52 @@ fn of_two_commits_of_an_epoch_the_hub_takes_one_and_tells_its_verdict_again() {
     let feed = world.relay.own_feed(&group);
     let rows = Overlay::new(&world.store);
     assert_eq!(feeds::head(&rows, &feed).unwrap().seq, 2, "one entry for the creation, one for the commit");
-    let due = |log: &VerifiedLog| spans::due(&rows, &feed, &log.account(), 0).unwrap().unwrap();
+    let due = |log: &VerifiedLog| spans::due(&rows, &feed, &log.account(), 0, 2).unwrap().unwrap();
     assert_eq!((due(&bob).from, due(&bob).until), (1, 2), "bob gets both");
     assert_eq!((due(&carol).from, due(&carol).begins), (2, true), "carol begins with the commit that added her");
+}
+
+#[test]
+fn a_member_is_given_the_log_of_commits_and_nobody_else() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
+    let fetched = |world: &mut World, group: GroupId, behind: u64| {
+        let frame = ClientFrame::FetchCommits { id: 9, group, behind };
+        let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Send(1, ServerFrame::Commits { entries, .. }) => {
+                Some(Ok(entries.iter().map(|entry| (entry.header.kind, entry.header.epoch)).collect::<Vec<_>>()))
+            }
+            Output::Send(1, ServerFrame::Refused { error, .. }) => Some(Err(error.code)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    let all = vec![(EntryKind::Creation, 1), (EntryKind::Commit, 2)];
+    assert_eq!(fetched(&mut world, group, 0), Ok(all.clone()), "alice has been there from the beginning");
+    assert_eq!(fetched(&mut world, group, 1), Ok(all[1..].to_vec()), "and may begin where she is");
+    assert_eq!(fetched(&mut world, group, 2), Ok(vec![]), "behind the newest there is none");
+    assert_eq!(fetched(&mut world, GroupId([7; 32]), 0), Err(Code::UnknownConversation), "of nothing there is nothing");
+
+    let alice = log_of(10, node(1)).account();
+    world.write(|rows| {
+        rows::put(
+            rows,
+            rows::participants(&group, 1),
+            &vec![Participant { account: bob.account(), role: Role::Admin }],
+        );
+    });
+    assert_eq!(fetched(&mut world, group, 0), Ok(all[1..].to_vec()), "what was before one came is not one's business");
+    world.write(|rows| {
+        let mut head: ConversationHead = rows::get(rows, &rows::group(&group)).unwrap().unwrap();
+        head.state.participants.retain(|participant| participant.account != alice);
+        rows::put(rows, rows::group(&group), &head);
+    });
+    assert_eq!(fetched(&mut world, group, 0), Err(Code::NotMember), "who takes no part is given none");
 }
 
 #[test]
@@ -283,4 +326,138 @@ fn what_comes_behind_a_message_of_a_past_epoch_waits_for_it() {
     assert_eq!(submit(12, 2, 0), Err(Code::Busy), "the next, sealed after, must not pass it");
     assert_eq!(submit(11, 2, 1), Ok(()), "sealed again it is taken");
     assert_eq!(submit(12, 2, 0), Ok(()), "and then the next");
+}
+
+/// A commit that changes nobody, signed by one of alice and bob.
+fn renewal(group: GroupId, operation: u8, epoch: u64, bob: &VerifiedLog, committer: Leaf) -> Commit {
+    let alice = log_of(10, node(1));
+    let state = group_state(group, node(1), &[(&alice, Role::Admin), (bob, Role::Member)]);
+    Commit {
+        operation: OperationId([operation; 16]),
+        group,
+        epoch,
+        commit: Bytes(roost_crypto::codec::encode(&(committer, Vec::<Leaf>::new()))),
+        welcome: None,
+        group_info: info(group, &state, &[leaf(&alice, 10), leaf(bob, 30)]),
+        logs: vec![],
+        leaves: vec![],
+    }
+}
+
+#[test]
+fn a_hub_counts_the_commits_of_each_member_itself_whoever_brings_them() {
+    let mut world = hub();
+    let (alice, bob) = (log_of(10, node(1)), log_of(30, node(2)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    // Bob's home brings whatever he wants, and counts nothing.
+    let brought = |world: &mut World, commit: Commit| {
+        let request = NodeRequest::Commit(commit);
+        let (outputs, _) = world.batch(vec![Input::Asked { token: 7, peer: node(2), request }]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(7, NodeResponse::Committed(_)) => Some(Ok(())),
+            Output::Answer(7, NodeResponse::Refused(refusal)) => Some(Err(refusal)),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    let by_bob = |operation: u8, epoch: u64| renewal(group, operation, epoch, &bob, leaf(&bob, 30));
+    for number in 0..60 {
+        assert_eq!(brought(&mut world, by_bob(20 + number, 2 + u64::from(number))), Ok(()), "his burst, {number}");
+    }
+    let refusal = brought(&mut world, by_bob(80, 62)).unwrap_err();
+    assert_eq!((refusal.code, refusal.later), (Code::Busy, true), "the hub has counted");
+    assert!(refusal.retry_after_ms.is_some_and(|wait| wait > 0 && wait <= 10_000), "and says how long to wait");
+    let refusal = committed(&mut world, by_bob(80, 62)).unwrap_err();
+    assert_eq!(refusal.code, Code::Busy, "it is his leaf that counts: another way leads no further");
+    let by_alice = renewal(group, 81, 62, &bob, leaf(&alice, 10));
+    assert!(committed(&mut world, by_alice).is_ok(), "alice is not concerned");
+    world.now_ms += 10_000;
+    assert_eq!(brought(&mut world, by_bob(82, 63)), Ok(()), "after the pause one more of his is taken");
+    let refusal = brought(&mut world, by_bob(83, 64)).unwrap_err();
+    assert_eq!(refusal.code, Code::Busy, "and no second one");
+}
+
+#[test]
+fn a_member_that_commits_without_end_is_told_to_wait_and_another_is_not() {
+    let mut world = hub();
+    let (bob, carol) = (log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    let broken = |number: u8| {
+        let logs = vec![log_of(90, node(3)).log().clone()];
+        Commit { logs, ..addition(group, number, &bob, &carol) }
+    };
+    for number in 100..160 {
+        let refusal = committed(&mut world, broken(number)).unwrap_err();
+        assert_eq!(refusal.code, Code::Malformed, "commit {number} is judged, and refused for what it is");
+    }
+    let over = committed(&mut world, broken(200)).unwrap_err();
+    assert_eq!((over.code, over.later), (Code::Busy, true), "beyond sixty at once none is looked at");
+    assert!(over.retry_after_ms.is_some_and(|pause| pause > 0), "and she is told when to come back");
+    let by_bob = Commit {
+        commit: Bytes(roost_crypto::codec::encode(&(leaf(&bob, 30), vec![leaf(&carol, 50)]))),
+        ..addition(group, 201, &bob, &carol)
+    };
+    let asked = Input::Asked { token: 7, peer: node(2), request: NodeRequest::Commit(by_bob) };
+    let (outputs, _) = world.batch(vec![asked]);
+    let judged = outputs.iter().any(
+        |output| matches!(output, Output::Answer(7, NodeResponse::Refused(refusal)) if refusal.code == Code::Malformed),
+    );
+    assert!(judged, "bob, who is no admin, is refused for that and for nothing that alice did");
+    world.now_ms += 10_000;
+    let again = committed(&mut world, broken(200)).unwrap_err();
+    assert_eq!(again.code, Code::Malformed, "what was put off was no verdict");
+}
+
+#[test]
+fn what_a_removed_account_says_behind_its_removal_is_void_and_what_it_said_before_is_not() {
+    let mut world = hub();
+    let alice = world.alice();
+    let (own, bob, carol) = (log_of(10, node(1)), log_of(30, node(2)), log_of(50, node(3)));
+    let group = GroupId([6; 32]);
+    let frame = ClientFrame::Create { id: 4, creation: creation(group, &bob) };
+    world.batch(vec![Input::Frame { connection: 1, frame }]);
+    committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
+    let state = group_state(group, node(1), &[(&own, Role::Admin), (&bob, Role::Member)]);
+    let removal = Commit {
+        operation: OperationId([21; 16]),
+        epoch: 3,
+        commit: Bytes(roost_crypto::codec::encode(&(leaf(&own, 10), Vec::<Leaf>::new()))),
+        welcome: None,
+        group_info: info(group, &state, &[leaf(&own, 10), leaf(&bob, 30)]),
+        logs: vec![],
+        ..addition(group, 21, &bob, &carol)
+    };
+    committed(&mut world, removal).expect("and removed");
+    let mut said = |epoch: u64| {
+        let payload = Bytes(vec![7; 100]);
+        let header = EntryHeader {
+            feed: FeedId { group, node: node(3), incarnation: Incarnation([3; 16]) },
+            seq: 1,
+            prev: Hash([0; 32]),
+            kind: EntryKind::Message,
+            epoch,
+            account: carol.account(),
+            device: device_of(50),
+            message: MessageId([9; 16]),
+            attempt: 0,
+            payload_hash: payload_hash(payload.as_slice()),
+        };
+        let entries = vec![Entry { header, payload }];
+        let conversation = state.conversation;
+        let deliver = Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None };
+        let asked = Input::Asked { token: 7, peer: node(3), request: NodeRequest::Deliver(deliver) };
+        let (outputs, _) = world.batch(vec![asked]);
+        let answer = outputs.into_iter().find_map(|output| match output {
+            Output::Answer(7, NodeResponse::Custody(_)) => Some(Ok(())),
+            Output::Answer(7, NodeResponse::Refused(refusal)) => Some(Err((refusal.code, refusal.later))),
+            _ => None,
+        });
+        answer.expect("it is answered")
+    };
+    assert_eq!(said(3), Err((Code::NotMember, false)), "of an epoch in which she takes no part nothing is taken");
+    assert_eq!(said(2), Ok(()), "of one in which she did it is, however late");
 }

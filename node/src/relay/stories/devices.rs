@@ -95,12 +95,17 @@ impl World {
         let answer =
             told(&self.says(1, ClientFrame::Introduce { id: 3, head, creation, lineage: Vec::new() }), 1).remove(0);
         assert!(matches!(answer, ServerFrame::Done { .. }), "the conversation is known: {answer:?}");
-        let head = self.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+        let head = self.inbox_head(&account);
         for connection in [1, 2] {
             self.resumes(connection, 0);
             self.says(connection, ClientFrame::Ack { inbox: head });
         }
         account
+    }
+
+    /// Last position of an account's inbox.
+    fn inbox_head(&self, account: &AccountId) -> u64 {
+        inbox::Extent::read(&Overlay::new(&self.store), account).unwrap().head
     }
 
     /// Positions that an account's inbox still holds.
@@ -192,7 +197,15 @@ fn of_two_changes_at_once_the_first_stands_and_the_second_is_shown_what_stands()
 
 #[test]
 fn a_revoked_device_is_closed_with_the_cause_its_keys_go_and_it_never_signs_in_again() {
+    /// Whatever lies there is good.
+    fn inspect(bytes: &[u8]) -> Result<KeyPackageInfo, GroupError> {
+        let device = bytes.first().copied().unwrap_or(PHONE);
+        let credential = Credential { account: AccountId([1; 32]), device: id_of(device), log_seq: 0 };
+        let member = Member { credential, key: key(device).public_key() };
+        Ok(KeyPackageInfo { member, reference: [0; 32], last_resort: false })
+    }
     let mut world = World::new();
+    world.relay.identity.inspector.key_package = inspect;
     let account = world.both();
     let package = |device: u8| rows::key(rows::KEY_PACKAGE, &[account.as_bytes(), id_of(device).as_bytes(), &[0; 8]]);
     let last = |device: u8| rows::key(rows::LAST_RESORT, &[account.as_bytes(), id_of(device).as_bytes()]);
@@ -276,7 +289,7 @@ fn what_a_device_writes_reaches_the_other_and_the_inbox_waits_for_the_slower_one
     let account = world.both_with_bob(group);
     let kept = world.kept(&account);
     assert_eq!(kept, 0, "both have everything");
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     for number in 1..=3 {
         world.submit(group, number).expect("the phone writes");
     }
@@ -292,10 +305,29 @@ fn what_a_device_writes_reaches_the_other_and_the_inbox_waits_for_the_slower_one
 }
 
 #[test]
+fn a_device_that_asks_again_for_what_it_had_acknowledged_is_told() {
+    let (mut world, group) = (World::new(), GroupId([6; 32]));
+    let account = world.both_with_bob(group);
+    let start = world.inbox_head(&account);
+    for number in 1..=3 {
+        world.submit(group, number).expect("the phone writes");
+    }
+    let told = |frames: &[ServerFrame]| {
+        frames.iter().find_map(|frame| if let ServerFrame::Trimmed { inbox } = frame { Some(*inbox) } else { None })
+    };
+    assert_eq!(told(&world.resumes(2, start)), None, "the laptop asks for what is new");
+    world.says(2, ClientFrame::Ack { inbox: start + 3 });
+    assert_eq!(told(&world.resumes(2, start + 3)), None, "and goes on from there");
+    let frames = world.resumes(2, start + 1);
+    assert_eq!(told(&frames), Some(start + 3), "restored from an old copy, it is told that it had more");
+    assert!(positions(&frames).is_empty(), "which it does not get again");
+}
+
+#[test]
 fn a_device_that_was_added_later_begins_at_the_end_of_the_inbox() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     world.submit(group, 1).expect("the phone writes");
     let tablet = by(&linked(), add(61), PHONE);
     world.says(1, ClientFrame::AppendLog { id: 5, log: tablet.log().clone() });
@@ -319,7 +351,7 @@ fn a_device_that_was_added_later_begins_at_the_end_of_the_inbox() {
 fn a_device_unseen_for_a_month_holds_nothing_back_and_is_told_what_is_gone() {
     let (mut world, group) = (World::new(), GroupId([6; 32]));
     let account = world.both_with_bob(group);
-    let start = world.row::<u64>(&rows::inbox_head(&account)).unwrap_or(0);
+    let start = world.inbox_head(&account);
     world.batch(vec![Input::Closed { connection: 2 }]);
     world.submit(group, 1).expect("the phone writes");
     world.now_ms += 29 * DAY_MS;
@@ -411,4 +443,76 @@ fn a_request_to_link_is_bounded_in_size_number_and_time() {
     }
     let alone = answered(&mut world, 7, ask(9, 1));
     assert_eq!(refusal(&alone), Some(Code::Unreachable), "with no device there is nobody to ask");
+}
+
+/// As [`read_plain`], of leaves with the entries of their logs that admitted them.
+fn read_leaves(group_info: &[u8], _: &[u8]) -> Result<PublicView, GroupError> {
+    type Plain = (Bytes, Bytes, Vec<(Credential, PublicKey)>);
+    let (group, conv_state, leaves): Plain =
+        roost_crypto::codec::decode(group_info, 1 << 20).map_err(|_| GroupError::Engine)?;
+    let members = leaves.into_iter().map(|(credential, key)| Member { credential, key }).collect();
+    Ok(PublicView { group_id: group.0, epoch: 1, conv_state, members })
+}
+
+fn begin_leaves(group_info: &[u8], tree: &[u8]) -> Result<(PublicView, Bytes), GroupError> {
+    Ok((read_leaves(group_info, tree)?, Bytes(group_info.to_vec())))
+}
+
+/// A conversation of two people with one device each, by the seeds of their keys.
+fn began(group: GroupId, operation: u8, people: [(&VerifiedLog, u8); 2]) -> Creation {
+    let state = state(people.map(|(log, _)| log.account()), node(1));
+    let leaf = |(log, seed): (&VerifiedLog, u8)| {
+        let (key, log_seq) = log.device_keys()[&id_of(seed)];
+        (Credential { account: log.account(), device: id_of(seed), log_seq }, key)
+    };
+    let plain =
+        (Bytes(group.as_bytes().to_vec()), Bytes(roost_crypto::codec::encode(&state)), people.map(leaf).to_vec());
+    Creation {
+        operation: OperationId([operation; 16]),
+        group,
+        state,
+        logs: people.map(|(log, _)| log.log().clone()).to_vec(),
+        commit: Bytes(vec![]),
+        welcome: Bytes(vec![]),
+        group_info: Bytes(roost_crypto::codec::encode(&plain)),
+        tree: Bytes(vec![]),
+    }
+}
+
+#[test]
+fn two_who_have_lost_all_their_devices_begin_anew() {
+    let store = MemoryStore::new([1; 16]);
+    let tree: fn(&[u8]) -> Result<Bytes, GroupError> = |_| Ok(Bytes(vec![]));
+    let inspector = Inspector { creation: read_leaves, begin: begin_leaves, tree, ..Inspector::default() };
+    let identity = Identity { inspector, ..World::identity() };
+    let relay = Relay::open(identity, &mut Overlay::new(&store)).unwrap();
+    let mut world = World { store, relay, now_ms: NOW_MS };
+    let (alice, bob) = (alone(), log_of(30, node(1)));
+    world.lives_here(&bob);
+    world.lives_here(&alice);
+    let mut create = |connection: ConnectionId, device: u8, creation: Creation| {
+        world.connects(connection);
+        world.relay.connections.get_mut(&connection).unwrap().device = Some((alice.account(), id_of(device)));
+        match told(&world.says(connection, ClientFrame::Create { id: 1, creation }), connection).remove(0) {
+            ServerFrame::Created { creation, .. } => creation.group,
+            other => panic!("expected Created, got {other:?}"),
+        }
+    };
+    let first = began(GroupId([5; 32]), 1, [(&alice, PHONE), (&bob, 31)]);
+    assert_eq!(create(1, PHONE, first), GroupId([5; 32]), "they begin");
+
+    // Alice has lost her phone and come back with a laptop; bob, whose device is in the group, can add it.
+    let after = by(&by(&alice, revoke(PHONE), ROOT), add(LAPTOP), ROOT);
+    let second = began(GroupId([6; 32]), 2, [(&after, LAPTOP), (&bob, 31)]);
+    assert_eq!(create(2, LAPTOP, second), GroupId([5; 32]), "what stands is told: a member adds her");
+
+    // Bob has lost his, too: nobody who is left can add anybody.
+    let gone = Operation::RevokeDevice { device: id_of(31) };
+    let bob = bob.append(gone, Signer::Root, &key(30)).unwrap();
+    let bob = bob.append(add(70), Signer::Root, &key(30)).unwrap();
+    let third = began(GroupId([7; 32]), 3, [(&after, LAPTOP), (&bob, 70)]);
+    assert_eq!(create(3, LAPTOP, third.clone()), GroupId([7; 32]), "another group begins");
+    assert_eq!(create(3, LAPTOP, third), GroupId([7; 32]), "and its verdict is told again");
+    let fourth = began(GroupId([4; 32]), 4, [(&after, LAPTOP), (&bob, 70)]);
+    assert_eq!(create(3, LAPTOP, fourth), GroupId([7; 32]), "as the one that stands now");
 }

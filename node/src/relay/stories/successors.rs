@@ -282,7 +282,13 @@ impl Net {
             }
             Output::Answer(token, response) => self.return_to(token, Some(response)),
             Output::Send(_, frame) | Output::Early(_, frame) => self.told.push((from, frame)),
-            Output::Resolve(..) | Output::Publish { .. } | Output::Close(_) => {}
+            Output::Resolve(..)
+            | Output::Publish { .. }
+            | Output::Close(_)
+            | Output::Join { .. }
+            | Output::Leave(_)
+            | Output::Gossip(..)
+            | Output::Judged(..) => {}
         }
     }
 

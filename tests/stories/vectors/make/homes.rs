@@ -29,7 +29,7 @@ pub fn make(maker: &mut Maker) {
     creations(maker);
 }
 
-fn home(org: &Org, open: bool) -> Value {
+pub(super) fn home(org: &Org, open: bool) -> Value {
     json!({
         "org_seed": hex(&[org.root; 32]),
         "node_seed": hex(&[org.node; 32]),
@@ -39,15 +39,15 @@ fn home(org: &Org, open: bool) -> Value {
     })
 }
 
-fn given(home: Value, before: &[Value], asked: Value) -> Value {
+pub(super) fn given(home: Value, before: &[Value], asked: Value) -> Value {
     json!({ "home": home, "now_ms": NOW_S * 1000, "before": before, "asked": asked })
 }
 
-fn connect(connection: u64) -> Value {
+pub(super) fn connect(connection: u64) -> Value {
     json!({ "connect": { "connection": connection, "challenge": hex(&CHALLENGE) } })
 }
 
-fn frame(connection: u64, frame: &ClientFrame) -> Value {
+pub(super) fn frame(connection: u64, frame: &ClientFrame) -> Value {
     json!({ "frame": { "connection": connection, "frame": cbor(frame) } })
 }
 
@@ -64,22 +64,22 @@ fn signing_up(connection: u64, handle: &str, invite: Option<InviteProof>, log: &
     frame(connection, &sign_up)
 }
 
-fn signed_up(connection: u64, person: &Person) -> Value {
+pub(super) fn signed_up(connection: u64, person: &Person) -> Value {
     signing_up(connection, person.name, None, person.log().log())
 }
 
-fn signing_in(connection: u64, person: &Person) -> Value {
+pub(super) fn signing_in(connection: u64, person: &Person) -> Value {
     let (account, device) = (person.account(), person.device());
     let signature = sign_in_signature(&person.device_key(), &person.home.node(), &CHALLENGE, &account, &device);
     frame(connection, &ClientFrame::SignIn { id: 2, account, device, signature })
 }
 
 /// Carol and alice live here; one of them is signed in on connection 1.
-fn at_home(who: &Person) -> Vec<Value> {
+pub(super) fn at_home(who: &Person) -> Vec<Value> {
     vec![connect(1), signed_up(1, &CAROL), signed_up(1, &ALICE), signing_in(1, who)]
 }
 
-fn at_home_in_conversation(who: &Person) -> Vec<Value> {
+pub(super) fn at_home_in_conversation(who: &Person) -> Vec<Value> {
     [at_home(who), vec![conversation()]].concat()
 }
 

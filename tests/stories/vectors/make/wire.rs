@@ -7,16 +7,18 @@ use ciborium::Value as Cbor;
 use roost_crypto::identity_log::{LogEntry, LogHash, Operation, Signer};
 use roost_crypto::ids::DeviceId;
 use roost_crypto::labels;
-use roost_protocol::content::{Body, Content};
+use roost_protocol::content::{AboutPicture, Body, Content, Timer};
 use roost_protocol::conversation::ConversationHead;
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FeedHead, payload_hash};
-use roost_protocol::ids::{FeedId, Hash, MessageId};
+use roost_protocol::ids::{FeedId, GroupId, Hash, MessageId};
 use roost_protocol::limits;
 use roost_protocol::peer::NodeRequest;
 use roost_protocol::records::HandleRecord;
 use roost_protocol::socket::{ClientFrame, sign_in_signature};
+use roost_protocol::wide::Topic;
 use roost_protocol::{Bytes, IdentityLog, NodeId, SecretKey, Signature, Signed, VerifiedLog, codec};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub fn make(maker: &mut Maker) {
     encoding(maker);
@@ -31,6 +33,7 @@ pub fn make(maker: &mut Maker) {
     handles(maker);
     heads(maker);
     entries(maker);
+    wide(maker);
     contents(maker);
     sign_in(maker);
 }
@@ -759,6 +762,54 @@ fn entries(maker: &mut Maker) {
     fault("creation-over-96-kib", "a first contact that is too long", &creation, "too_large");
 }
 
+/// The data of a gossip message with these entries, whatever they are.
+fn gossiped(entries: &[Entry]) -> Value {
+    json!(hex(&codec::encode(&BTreeMap::from([("entries", entries)]))))
+}
+
+fn wide(maker: &mut Maker) {
+    let first = entry(1, Hash([0; 32]), &ALICE, b"sealed");
+    let second = entry(2, first.header.hash(), &ALICE, b"sealed too");
+    let (group, made_by) = (first.header.feed.group, Hash([0x77; 32]));
+    let topic = Topic::of(&group, &made_by).to_string();
+    let given = json!({
+        "topic": topic, "made_by": made_by, "source": first.header.feed.node.public_key(),
+        "data": gossiped(&[first.clone(), second.clone()]),
+    });
+    maker.valid("entries", "Gossip of entries", "two messages of one feed", "entries", given);
+    let mut fault = |name: &str, what: &str, part: (&str, Value), cause: &str| {
+        maker.fault(&format!("entries/{name}"), what, "entries", part, cause);
+    };
+    let mut data = |name: &str, what: &str, entries: &[Entry], cause: &str| {
+        fault(name, what, ("data", gossiped(entries)), cause);
+    };
+    data("none", "no entry", &[], "count");
+    data("65-entries", "more than fit a delivery", &vec![first.clone(); 65], "count");
+    data("gap", "the first and the third", &[first.clone(), entry(3, second.header.hash(), &ALICE, b"x")], "apart");
+    data(
+        "prev-differs",
+        "the second does not name the first",
+        &[first.clone(), entry(2, made_by, &ALICE, b"x")],
+        "apart",
+    );
+    let mut other = second.clone();
+    other.header.feed.group = GroupId([0x12; 32]);
+    data("two-feeds", "the second is of another group", &[first.clone(), other], "apart");
+    let mut commit = first.clone();
+    commit.header.kind = EntryKind::Commit;
+    data("commit", "a commit is delivered", &[commit], "kind");
+    let altered = Entry { payload: Bytes(b"sealeD".to_vec()), ..first.clone() };
+    data("payload-hash-differs", "another payload than the header's", &[altered], "payload_hash");
+    let large = entry(1, Hash([0; 32]), &ALICE, &[0; limits::GOSSIP_ENTRIES_BYTES_MAX]);
+    data("over-28-kib", "data that is too long", &[large], "too_long");
+    let fault_of = |part: &'static str, value: Value| (part, value);
+    let stranger = fault_of("source", json!(roost_protocol::SecretKey::from_seed(&[0x0e; 32]).public_key()));
+    fault("foreign-feed", "published by another node than the feed's writer", stranger, "foreign");
+    fault("other-topic", "a topic of the directory", fault_of("topic", json!("/roost/directory/orgs/1")), "topic");
+    let upper = fault_of("topic", json!(topic.replace("/roost/entries/1/", "/ROOST/entries/1/")));
+    fault("topic-second-spelling", "another spelling of the topic", upper, "topic");
+}
+
 fn contents(maker: &mut Maker) {
     let content = |body: Body| Content { salt: Bytes(vec![0x44; 16]), body, seen: vec![], log: ALICE.log().head() };
     let at_ms = 1_795_000_000_123;
@@ -773,6 +824,24 @@ fn contents(maker: &mut Maker) {
     let first = entry(1, Hash([0; 32]), &BOB, b"sealed").header;
     seen.seen = vec![FeedHead { feed: first.feed, seq: 1, hash: first.hash() }];
     maker.valid("content-seen", "Content", "alice had seen bob's first entry", "content", given(&seen.encode()));
+
+    let picture = |bytes: Vec<u8>| {
+        content(Body::AboutPicture(AboutPicture { picture: Some(Bytes(bytes)), changed_at: at_ms })).encode()
+    };
+    let png = |length: usize| [&b"\x89PNG\r\n\x1a\n"[..], &vec![0; length - 8]].concat();
+    let honest = picture(png(40));
+    maker.valid("content-picture", "Content", "a picture of a conversation", "content", given(&honest));
+    let timer =
+        |seconds: u64| content(Body::Timer(Timer { expires_after_s: Some(seconds), changed_at: at_ms })).encode();
+    maker.valid("content-timer", "Content", "what is said goes after a year", "content", given(&timer(31_536_000)));
+    for (name, what, honest, bytes, cause) in [
+        ("picture-over-16-kib", "a byte too many", "content-picture", picture(png(16_385)), "too_long"),
+        ("picture-that-is-none", "a GIF", "content-picture", picture(b"GIF89a".to_vec()), "malformed"),
+        ("timer-of-no-time", "a timer of 0 seconds", "content-timer", timer(0), "malformed"),
+        ("timer-over-a-year", "a second more than a year", "content-timer", timer(31_536_001), "malformed"),
+    ] {
+        maker.fault(&format!("content/{name}"), what, honest, ("content", hex(&bytes)), cause);
+    }
 
     let mut fault = |name: &str, what: &str, bytes: Vec<u8>, cause: &str| {
         maker.fault(&format!("content/{name}"), what, "content-text", ("content", hex(&bytes)), cause);
