@@ -170,7 +170,7 @@ impl Link {
         let code: LinkCode = code.parse().map_err(Failure::argument)?;
         let home = greeting(hello)?.node;
         let device = NewDevice::new(code, name, &mut draw).map_err(Failure::from)?;
-        let frame = device.request(1, &mut draw).ok_or_else(|| Failure::argument("the code has no secret"))?;
+        let frame = device.request(1, &mut draw);
         Ok(Self { device, home, frame, handle: String::new() })
     }
 
