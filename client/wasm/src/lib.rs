@@ -16,6 +16,7 @@ pub use joining::{Link, Restore, SignUp};
 pub use vault::Rows;
 
 /// Randomness of the system for the core. Without it nothing may be sealed.
+#[expect(clippy::disallowed_methods, reason = "the edge: the core takes its randomness from here")]
 #[expect(clippy::expect_used, reason = "a device that goes on without randomness would reuse keys and nonces")]
 fn draw(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system has randomness");
