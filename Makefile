@@ -12,7 +12,6 @@ setup: ## install what a bare machine with Rust lacks
 	@command -v cargo-nextest >/dev/null || $(CARGO) install --locked cargo-nextest
 	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the stories about fsync, failing disks and power cuts will be skipped"
 	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
-	@[ -x "$${ROOST_CHROMIUM:-/usr/bin/chromium}" ] || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core fonts-noto-color-emoji; } || echo "Chromium is missing: make page will fail"
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
 
 build: ## build everything once, debug
@@ -51,6 +50,7 @@ web: ## the page: the device core as WebAssembly, then its scripts and styles; e
 	cd web-bridge/web && npm ci --no-fund --no-audit && npm run -s check && npm run -s build
 
 page: ## people talk in a real browser before a node's page (Chromium; after web and build)
+	@[ -x "$${ROOST_CHROMIUM:-/usr/bin/chromium}" ] || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core fonts-noto-color-emoji; } || echo "Chromium is missing: make page will fail"
 	node --test --test-concurrency=1 web-bridge/web/tests/
 
 test: ## everything that CI proves
