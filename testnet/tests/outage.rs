@@ -1,6 +1,6 @@
 //! A day's outage of one node, in virtual time: elsewhere the group is changed again and again and much is said in it, and when
 //! the node is back its people read everything, each once. `ROOST_OUTAGE` raises the number of changes; there are ten messages to each.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use roost_testnet::sim::{Engine, Options, Report, run};
 
