@@ -35,6 +35,9 @@ pub const ENTRIES_TOPIC: &str = "roost/1/entries-topic";
 /// Hash of an invite's token: the seed of its key. The node knows the public half only.
 pub const INVITE: &str = "roost/1/invite";
 
+/// Hash of a push subscription's secret and a conversation: the tag of its pushes.
+pub const PUSH_TAG: &str = "roost/1/push-tag";
+
 /// Signature over an identity log entry.
 pub const SIGN_LOG_ENTRY: &str = "roost/1/sign/identity-log-entry";
 /// Signature over a sign-in challenge.
@@ -101,6 +104,7 @@ pub const ALL: &[&str] = &[
     COMMIT_HASH,
     ENTRIES_TOPIC,
     INVITE,
+    PUSH_TAG,
     SIGN_LOG_ENTRY,
     SIGN_IN,
     SIGN_INVITE,

@@ -7,6 +7,7 @@ pub mod driver;
 pub mod metrics;
 pub mod network;
 mod publisher;
+pub mod push;
 pub mod relay;
 pub mod store;
 pub mod way;

@@ -59,6 +59,9 @@ pub struct Entry {
     pub header: EntryHeader,
     /// The payload.
     pub payload: Bytes,
+    /// By its author's word nobody need be woken for it. A hint beside the chain: whoever passes it on could change it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 /// The payload of a creation entry: the hub's word and everything a joiner needs.
@@ -144,6 +147,11 @@ impl Entry {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the devices of an account that are away are to be woken for it.
+    pub fn wakes(&self, account: &AccountId) -> bool {
+        self.header.kind == EntryKind::Message && !self.silent && self.header.account != *account
     }
 
     /// The first contact of a creation entry.

@@ -36,6 +36,10 @@ fixed_bytes! {
     /// A device's try to be linked to an account: random, drawn by the new device.
     LinkSession, 16
 }
+fixed_bytes! {
+    /// A conversation in pushes: what the device of one subscription can tell, and nobody else.
+    PushTag, 16
+}
 
 impl ConversationId {
     /// The 1:1 conversation of two accounts, whoever asks.

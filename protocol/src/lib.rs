@@ -15,6 +15,7 @@ pub mod invite;
 pub mod limits;
 pub mod membership;
 pub mod peer;
+pub mod push;
 pub mod records;
 pub mod refusal;
 pub mod socket;

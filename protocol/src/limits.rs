@@ -155,5 +155,13 @@ pub const PRESENCE_AGAIN_MS: u64 = 60_000;
 pub const PRESENCE_MS_MAX: u64 = 90_000;
 /// Time without input of the person after which a device says `away`, milliseconds: five minutes.
 pub const AWAY_AFTER_MS: u64 = 5 * 60 * 1000;
+/// Address of a push subscription, bytes: the longest that push services give have some 800.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2048;
+/// Conversations that a device is not woken for: with their ids as text the frame fits a WebSocket message.
+pub const PUSH_MUTED_MAX: usize = 1024;
+/// What a push says before it is sealed, bytes: all have this length.
+pub const PUSH_PAYLOAD_BYTES: usize = 64;
+/// How long a push service keeps what it cannot deliver, seconds: a week, then the device finds out when it comes back.
+pub const PUSH_TTL_S: u64 = 7 * 24 * 3600;
 /// Messages of a report, the newest: evidence that a person can read.
 pub const REPORT_MESSAGES_MAX: usize = 256;

@@ -8,8 +8,9 @@ use crate::conversation::{Commit, Creation};
 use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
 use crate::handle::Handle;
-use crate::ids::{FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
+use crate::ids::{ConversationId, FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
 use crate::invite::InviteProof;
+use crate::push::PushLeg;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
 use crate::succession::Successor;
@@ -202,6 +203,9 @@ pub enum ClientFrame {
         attempt: u32,
         /// MLS PrivateMessage.
         payload: Bytes,
+        /// Nobody need be woken for it: a receipt, a reaction, a change of what is there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        silent: bool,
     },
     /// Asks for the inbox behind `after`, and for live entries from then on.
     Resume {
@@ -234,6 +238,34 @@ pub enum ClientFrame {
         id: u64,
         /// The last one that goes.
         up_to: u64,
+    },
+    /// Asks for the key that the home proves itself with to push services; what a browser subscribes with.
+    PushKey {
+        /// Echoed.
+        id: u64,
+    },
+    /// Where this device is to be woken while it is not connected; in the place of what was said before.
+    PushSubscribe {
+        /// Echoed.
+        id: u64,
+        /// The address that the push service gave, at most [`crate::limits::PUSH_ENDPOINT_BYTES_MAX`].
+        endpoint: String,
+        /// The subscription's public key: an uncompressed point of P-256.
+        p256dh: Bytes,
+        /// Its secret, 16 bytes.
+        auth: Bytes,
+        /// Conversations that it is not woken for, at most [`crate::limits::PUSH_MUTED_MAX`].
+        muted: Vec<ConversationId>,
+    },
+    /// It is to be woken no more.
+    PushUnsubscribe {
+        /// Echoed.
+        id: u64,
+    },
+    /// Pushes once, now, and says how far that came.
+    PushTest {
+        /// Echoed.
+        id: u64,
     },
     /// The device durably holds the inbox up to here.
     Ack {
@@ -402,6 +434,29 @@ pub enum ServerFrame {
         /// The last position that was removed.
         removed: u64,
     },
+    /// To `PushKey`.
+    PushKey {
+        /// Echoed.
+        id: u64,
+        /// An uncompressed point of P-256 (RFC 8292).
+        key: Bytes,
+    },
+    /// To `PushTest`.
+    PushTested {
+        /// Echoed.
+        id: u64,
+        /// Which leg failed.
+        leg: PushLeg,
+        /// What the push service answered, if it did: an HTTP status.
+        status: Option<u16>,
+        /// The same for people, in no fixed words.
+        message: String,
+    },
+    /// The push service knows this device's subscription no more: it is woken nowhere.
+    PushEnded {
+        /// Which it was.
+        endpoint: String,
+    },
     /// Another device of the account put a chunk.
     ArchiveGrew {
         /// The last position that was given.
@@ -547,6 +602,10 @@ impl ClientFrame {
             Self::ArchivePut { .. } => "archive_put",
             Self::FetchArchive { .. } => "fetch_archive",
             Self::TrimArchive { .. } => "trim_archive",
+            Self::PushKey { .. } => "push_key",
+            Self::PushSubscribe { .. } => "push_subscribe",
+            Self::PushUnsubscribe { .. } => "push_unsubscribe",
+            Self::PushTest { .. } => "push_test",
             Self::Ack { .. } => "ack",
             Self::Whisper { .. } => "whisper",
         }
@@ -577,6 +636,10 @@ impl ClientFrame {
             | Self::ArchivePut { id, .. }
             | Self::FetchArchive { id, .. }
             | Self::TrimArchive { id, .. }
+            | Self::PushKey { id }
+            | Self::PushSubscribe { id, .. }
+            | Self::PushUnsubscribe { id }
+            | Self::PushTest { id }
             | Self::Resume { id, .. } => Some(*id),
             Self::Ack { .. } | Self::Whisper { .. } => None,
         }

@@ -211,7 +211,7 @@ mod tests {
                 attempt: 0,
                 payload_hash: payload_hash(payload.as_slice()),
             };
-            entries.push(Entry { header, payload });
+            entries.push(Entry { header, payload, silent: false });
         }
         entries
     }

@@ -21,6 +21,7 @@ mod people;
 mod power;
 mod presence;
 mod production;
+mod push;
 mod race;
 mod refusals;
 mod roost;

@@ -4,6 +4,7 @@ mod devices;
 mod history;
 mod people;
 mod presence;
+mod push;
 pub mod timer;
 
 use super::group;
@@ -238,6 +239,8 @@ enum Command {
         /// Its id, as `devices` shows it
         device: DeviceId,
     },
+    /// Where this device is woken while nothing is connected
+    Push(push::Args),
     /// Who this is and how it stands
     Status,
 }
@@ -304,6 +307,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::Devices(args) => devices::run(&session, args, out).await,
         Command::Link(args) => devices::link(&session, args, out).await,
         Command::Revoke { device } => devices::revoke(&session, device, out).await,
+        Command::Push(args) => push::run(&session, args, out).await,
         Command::Status => status(&session, out).await,
     };
     let closed = session.close().await;

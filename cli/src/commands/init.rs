@@ -1,6 +1,9 @@
 //! `roost init`: makes a node's directory, whole or not at all.
 
-use crate::config::{Config, Invite, Profile, Registration, create_key, make_private_dir, sync_dir, write_private};
+use crate::config::{
+    Config, Invite, Profile, Push, Registration, create_key, create_vapid_key, make_private_dir, sync_dir,
+    write_private,
+};
 use crate::output::{Failure, Printer, now_ms, random};
 use roost_crypto::ids::{NodeId, OrgId};
 use std::collections::BTreeMap;
@@ -60,6 +63,7 @@ pub fn run(args: Args, out: Printer) -> Result<(), Failure> {
         bootstrap: args.bootstrap,
         registration: Registration::Invite,
         region: String::new(),
+        push: Push::default(),
         pins: BTreeMap::new(),
     };
     config.fill();
@@ -114,6 +118,7 @@ fn make(dir: &Path, config: &Config) -> Result<Made, Failure> {
     make_private_dir(&keys)?;
     let org = create_key(&keys.join("org.key"))?;
     let node = create_key(&keys.join("node.key"))?;
+    create_vapid_key(&keys.join("vapid.key"))?;
     sync_dir(&keys)?;
     let text = toml::to_string(config).map_err(|error| Failure::failed("config", error, ""))?;
     write_private(&dir.join("config.toml"), text.as_bytes())?;

@@ -57,6 +57,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         region: config.region.clone(),
         peer_rates: if config.profile == Profile::Testnet { Rates::TESTNET } else { Rates::PRODUCTION },
         limits: config.profile.limits(),
+        push: config.push.of_node(&config, &keys)?,
     };
     let node = Node::start(node_config).await?;
     let handle = node.handle();

@@ -23,6 +23,7 @@ pub(super) fn all(figment: &Figment, first: &figment::Error) -> Vec<Failure> {
         ("bootstrap", figment.extract_inner::<Vec<String>>("bootstrap").map(drop)),
         ("registration", figment.extract_inner::<super::Registration>("registration").map(drop)),
         ("region", figment.extract_inner::<String>("region").map(drop)),
+        ("push", figment.extract_inner::<super::Push>("push").map(drop)),
         ("name", figment.extract_inner::<String>("name").map(drop)),
     ] {
         if let Err(error) = result

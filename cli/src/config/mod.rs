@@ -7,10 +7,12 @@ mod explain;
 mod files;
 mod invites;
 mod keys;
+mod push;
 
 pub use files::{make_private_dir, sync_dir, write_private};
 pub use invites::Invite;
-pub use keys::{create_key, read_key};
+pub use keys::{create_key, create_vapid_key, read_key, read_vapid_key};
+pub use push::Push;
 
 use crate::output::Failure;
 use figment::Figment;
@@ -43,6 +45,7 @@ const KEYS: &[&str] = &[
     "bootstrap",
     "registration",
     "region",
+    "push",
     "pins",
 ];
 
@@ -130,6 +133,9 @@ pub struct Config {
     /// A hint for clients that choose the nearest bridge.
     #[serde(default)]
     pub region: String,
+    /// How devices that are away are woken.
+    #[serde(default)]
+    pub push: Push,
     /// Organisation ids (hex) that the operator has fixed to names.
     #[serde(default)]
     pub pins: BTreeMap<String, String>,
@@ -260,6 +266,7 @@ impl Config {
             let message = "public_url is no http:// or https:// address";
             faults.push(Failure::usage("public_url", message, "like https://chat.acme.example"));
         }
+        faults.extend(self.push.faults());
         let unreadable =
             [name.err(), listen.err(), web.err(), metrics.err(), self.pins().err(), self.bootstrap().err()];
         faults.extend(unreadable.into_iter().flatten());
@@ -406,6 +413,9 @@ mod tests {
             ("name = \"acme\"\nweb = \"8080\"", "web"),
             ("name = \"acme\"\nbootstrap = [\"/ip4/1.2.3.4/tcp/1\"]", "bootstrap"),
             ("name = \"acme\"\n[pins]\nbirch = \"abc\"", "pins"),
+            ("name = \"acme\"\n[push]\ncontact = \"op@acme.example\"", "push"),
+            ("name = \"acme\"\n[push]\nburst = 0", "push"),
+            ("name = \"acme\"\n[push]\ncontcat = \"\"", "unknown_key"),
             ("name = \"acme\"\nlisten = [\"/ip4/127.0.0.1/udp/4001\"]", "listen"),
             ("name = \"acme\"\nmetrics = \"9090\"", "metrics"),
             ("name = \"acme\"\nweb = \"127.0.0.1:9090\"\nmetrics = \"127.0.0.1:9090\"", "metrics"),

@@ -3,11 +3,13 @@
 import { Device, loaded } from "./core";
 import type { RowStore } from "./rows";
 import { Socket } from "./socket";
-import type { CoreEvent, Failure, ReceivedMessage, Refusal } from "./types";
+import type { CoreEvent, Failure, PushTestReport, ReceivedMessage, Refusal } from "./types";
 
 /** First and longest pause between two tries to connect, ms. */
 const PAUSE_MS_MIN = 250;
 const PAUSE_MS_MAX = 10_000;
+/** How long an answer of the home is waited for after the last change, ms. */
+const ANSWER_MS = 60_000;
 /** The longest time that a timer takes, ms. */
 const TIMER_MS_MAX = 2_147_483_647;
 
@@ -77,6 +79,37 @@ export class Session {
     });
     await this.act((device) => device.lookup(wanted));
     return found;
+  }
+
+  /** The key that the home proves itself with to push services: what a browser subscribes with. */
+  async pushKey(): Promise<Uint8Array> {
+    await this.act((device) => device.wantPushKey());
+    return this.answer((device) => device.pushKey());
+  }
+
+  /** Has the home push once, and says how far that came. */
+  async testPush(): Promise<PushTestReport> {
+    await this.act((device) => device.testPush());
+    return this.answer((device) => device.pushTested() as PushTestReport | undefined);
+  }
+
+  /** What is there after some change. */
+  private async answer<T>(look: (device: Device) => T | undefined): Promise<T> {
+    for (;;) {
+      let changed!: () => void;
+      const change = new Promise<void>((done) => (changed = done));
+      const off = this.on("change", () => changed());
+      try {
+        const found = await this.act(look);
+        if (found !== undefined) return found;
+        const late = new Promise<never>((_, failed) =>
+          setTimeout(() => failed({ code: "timed_out", message: "the home did not answer", hint: "try again" }), ANSWER_MS),
+        );
+        await Promise.race([change, late]);
+      } finally {
+        off();
+      }
+    }
   }
 
   /** Something may have changed about the network: tries again at once. */

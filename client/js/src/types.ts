@@ -171,6 +171,26 @@ export interface Beside {
   expires_after_s?: number;
 }
 
+/** How it stands with being woken while nothing is connected. */
+export interface PushReport {
+  endpoint: string | null;
+  /** The home knows what was chosen. */
+  known: boolean;
+  /** Whether the home wakes anybody; null while that is not known. */
+  offered: boolean | null;
+  muted: string[];
+  error: Refusal | null;
+}
+
+/** The leg of a push that failed, in the order of its way. */
+export type PushLeg = "ok" | "endpoint" | "resolve" | "address" | "connect" | "tls" | "answer" | "status";
+
+export interface PushTestReport {
+  leg: PushLeg;
+  status: number | null;
+  message: string;
+}
+
 /** What happened, as the core tells it. */
 export type CoreEvent =
   | { type: "changed" }

@@ -1,6 +1,7 @@
 //! The connection to the home: hello, sign-in, bringing the account back to an emptied home, key packages, resuming.
 
 use super::key_packages::{KEY_PACKAGES_FULL, KEY_PACKAGES_LOW};
+use super::push::PushTestReport;
 use super::rows::{self, CursorRow, GroupRow};
 use super::{Device, DeviceError, Output, Random, whispers};
 use roost_crypto::identity_log::VerifiedLog;
@@ -46,6 +47,10 @@ pub(super) enum Pending {
     FetchArchive,
     ArchivePut,
     TrimArchive,
+    PushKey,
+    /// With the change that it tells of.
+    PushSubscribe(u64),
+    PushTest,
 }
 
 /// What the home said first.
@@ -55,6 +60,8 @@ struct Hello {
     incarnation: Incarnation,
     /// It passes on what is said in passing.
     hears_whispers: bool,
+    /// It wakes devices that are away.
+    pushes: bool,
 }
 
 /// The state of the connection; nothing of it outlives one.
@@ -82,6 +89,16 @@ impl Link {
     /// Whether the home knows us and passes on what is said in passing.
     pub fn hears_whispers(&self) -> bool {
         self.ready && self.hello.as_ref().is_some_and(|hello| hello.hears_whispers)
+    }
+
+    /// Whether the home wakes devices that are away.
+    pub fn offers_push(&self) -> bool {
+        self.hello.as_ref().is_some_and(|hello| hello.pushes)
+    }
+
+    /// The life of the home's store.
+    pub fn life(&self) -> Option<Incarnation> {
+        self.hello.as_ref().map(|hello| hello.incarnation)
     }
 
     /// Whether the home is in this life of its store.
@@ -117,6 +134,7 @@ impl Device {
         self.intents.disconnected();
         self.lost.disconnected();
         self.whispers.disconnected();
+        self.push.disconnected();
         self.withheld.disconnected();
         self.cross_check.disconnected();
     }
@@ -130,7 +148,8 @@ impl Device {
                     self.disconnect("the node is none of the account's homes");
                 } else {
                     let hears_whispers = features.iter().any(|feature| feature == whispers::FEATURE);
-                    self.link.hello = Some(Hello { node, challenge: challenge.0, incarnation, hears_whispers });
+                    let pushes = features.iter().any(|feature| feature == roost_protocol::push::FEATURE);
+                    self.link.hello = Some(Hello { node, challenge: challenge.0, incarnation, hears_whispers, pushes });
                     self.sign_in();
                 }
             }
@@ -157,6 +176,7 @@ impl Device {
                 }
                 Some(Pending::LinkAnswer) => self.link_answered(Ok(()), now_ms),
                 Some(Pending::AppendLog(log)) => self.log_appended(&log)?,
+                Some(Pending::PushSubscribe(change)) => self.push_told(change)?,
                 Some(Pending::KeyPackages(made_at)) => {
                     self.key_packages_held(made_at);
                     self.staged.push(Output::KeyPackagesHeld);
@@ -223,6 +243,17 @@ impl Device {
                 None if id.is_none() && error.code == Code::Revoked => self.end_device(),
                 None => self.disconnect(&error.message),
             },
+            ServerFrame::PushKey { id, key } => {
+                if let Some(Pending::PushKey) = self.answered(id) {
+                    self.push_key_told(Ok(key));
+                }
+            }
+            ServerFrame::PushTested { id, leg, status, message } => {
+                if let Some(Pending::PushTest) = self.answered(id) {
+                    self.push_test_told(Ok(PushTestReport { leg, status, message }));
+                }
+            }
+            ServerFrame::PushEnded { endpoint } => self.push_ended(&endpoint)?,
             ServerFrame::Archived { id, seq, bytes } => {
                 if let Some(Pending::ArchivePut) = self.answered(id) {
                     self.archived(seq, bytes)?;
@@ -416,6 +447,9 @@ impl Device {
             }
             Pending::FetchCommits(group) => self.commits_refused(group, &error, now_ms),
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
+            Pending::PushKey => self.push_key_told(Err(error)),
+            Pending::PushSubscribe(_) => self.push_refused(error, now_ms),
+            Pending::PushTest => self.push_test_told(Err(error)),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }
         Ok(())

@@ -26,6 +26,7 @@ pub mod message;
 mod outbox;
 pub mod people;
 mod pictures;
+pub mod push;
 mod recipient;
 mod renewal;
 mod reseal;
@@ -154,6 +155,8 @@ pub enum Output {
     Equivocation(EquivocationReport),
     /// What is wrong with a conversation has changed: [`Device::warnings_of`] tells.
     Warned(ConversationId),
+    /// Something about being woken has changed: [`Device::push_report`] tells, or an answer is there.
+    PushChanged,
     /// The home knows us on this connection.
     SignedIn,
     /// The home holds the key packages that it lacked.
@@ -222,6 +225,7 @@ pub struct Device {
     archive: archive::Archive,
     people: people::People,
     pictures: pictures::Pictures,
+    push: push::Push,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
     withheld: withheld::Withheld,
@@ -282,6 +286,7 @@ impl Device {
             archive: archive::Archive::default(),
             people: people::People::default(),
             pictures: pictures::Pictures::default(),
+            push: push::Push::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
             withheld: withheld::Withheld::default(),
@@ -356,6 +361,7 @@ impl Device {
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.pump_archive(&mut *random, now_ms)?;
+        self.pump_push(now_ms)?;
         self.pump_whispers(random, now_ms)?;
         self.pump_withheld(now_ms)?;
         self.pump_cross_check(now_ms)?;
@@ -372,6 +378,7 @@ impl Device {
             self.intents.due_at_once();
             self.lost.due_at_once();
             self.whispers.due_at_once(now_ms);
+            self.push.due_at_once();
             self.reseals.due_at_once();
             self.withheld.due_at_once();
             self.cross_check.disconnected();
@@ -400,6 +407,7 @@ impl Device {
             self.history_wake_at(),
             self.archive_wake_at(),
             self.whispers_wake_at(),
+            self.push_wake_at(),
             self.reseals_wake_at(),
             self.withheld_wake_at(),
             self.cross_check_wake_at(),

@@ -662,6 +662,8 @@ impl Device {
         }
         let Some(SealedRow { group, epoch, payload }) = row.sealed else { return Ok(()) };
         let attempt = row.attempt;
+        // What is sealed cannot tell; a home that cannot read is told whether somebody is to be woken.
+        let wakes = Content::decode(row.content.as_slice()).is_ok_and(|content| content.body.wakes());
         self.outbox.in_flight.insert(id, row.target);
         self.request(Pending::Submit(id), |request| ClientFrame::Submit {
             id: request,
@@ -670,6 +672,7 @@ impl Device {
             message: id,
             attempt,
             payload,
+            silent: !wakes,
         });
         Ok(())
     }

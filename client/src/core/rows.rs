@@ -69,6 +69,7 @@ pub(super) const RECEIVED: u8 = b'r';
 pub(super) const PERSON: u8 = b's';
 pub(super) const PICTURE: u8 = b'Y';
 pub(super) const DRAFT: u8 = b't';
+const PUSH: u8 = b'0';
 const RESEAL_KEY: u8 = b'K';
 pub(super) const SENT: u8 = b'S';
 pub(super) const SETTINGS: u8 = b'x';
@@ -256,6 +257,10 @@ pub(super) fn archive() -> Vec<u8> {
 
 pub(super) fn dirty(row: &[u8]) -> Vec<u8> {
     key(DIRTY, &[row])
+}
+
+pub(super) fn push() -> Vec<u8> {
+    vec![PUSH]
 }
 
 pub(super) fn cursor() -> Vec<u8> {

@@ -198,7 +198,7 @@ impl Home {
                 }
                 tell(ServerFrame::Done { id });
             }
-            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload, .. } => {
                 if !self.heads.contains_key(&group) {
                     return tell(refuse(id, Code::UnknownConversation));
                 }
@@ -320,7 +320,7 @@ impl Home {
         let (feed, seq, payload_hash) = (self.feed(group), seq + 1, payload_hash(payload.as_slice()));
         let header = EntryHeader { feed, seq, prev, kind, epoch, account, device, message, attempt, payload_hash };
         self.heads.insert(group, (seq, header.hash()));
-        Entry { header, payload }
+        Entry { header, payload, silent: false }
     }
 }
 
@@ -673,7 +673,7 @@ fn a_feed_position_at_the_end_of_the_numbers_is_no_end_of_the_device() {
             attempt: u32::MAX,
             payload_hash: payload_hash(payload.as_slice()),
         };
-        let entry = ServerFrame::Entry { inbox: None, entry: Entry { header, payload } };
+        let entry = ServerFrame::Entry { inbox: None, entry: Entry { header, payload, silent: false } };
         world.input(BOB, Input::Frame(Box::new(entry)));
         world.commit(BOB);
         let mut gaps = 0;

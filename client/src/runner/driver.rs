@@ -319,6 +319,7 @@ impl Driver {
                 | Output::Named(_)
                 | Output::DevicesChanged
                 | Output::LinkRequested
+                | Output::PushChanged
                 | Output::Typing { .. }
                 | Output::Presence(_) => changed = true,
                 Output::Intent(IntentReport { intent, error, .. }) => {

@@ -7,6 +7,7 @@ mod driver;
 mod groups;
 mod open;
 mod people;
+mod push;
 mod sign_up;
 mod socket;
 mod whispers;

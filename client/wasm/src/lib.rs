@@ -8,6 +8,7 @@ mod acts;
 mod device;
 mod failure;
 mod joining;
+mod push;
 mod vault;
 mod view;
 

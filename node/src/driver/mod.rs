@@ -7,9 +7,12 @@
 use crate::metrics::Stopwatch;
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError, Wide};
 use crate::publisher::Publisher;
-use crate::relay::{ConnectionId, Identity, Input, Inspector, Limits, Relay};
+use crate::push::{self, PushConfig, PushError, Pusher};
+use crate::relay::{ConnectionId, Identity, Input, Inspector, Limits, PushOffer, Relay};
 use crate::store::{Overlay, SledStore, Store as _, StoreError, sled_engine::LOCK_WAIT};
+use futures::future::BoxFuture;
 use libp2p::Multiaddr;
+use roost_crypto::bytes::Bytes;
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::OrgId;
 use roost_crypto::keys::SecretKey;
@@ -60,6 +63,8 @@ pub struct NodeConfig {
     pub peer_rates: network::Rates,
     /// How often accounts and other nodes may cost it something.
     pub limits: Limits,
+    /// With what it wakes devices that are away, if it does; taken when the node starts.
+    pub push: Option<PushConfig>,
 }
 
 /// Why a node does not start.
@@ -71,6 +76,9 @@ pub enum NodeError {
     /// The network does not start.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// Pushes cannot be sent.
+    #[error(transparent)]
+    Push(#[from] PushError),
     /// The operating system gives no thread.
     #[error("no thread for the relay: {0}")]
     Thread(std::io::Error),
@@ -135,7 +143,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+    pub async fn start(mut config: NodeConfig) -> Result<Self, NodeError> {
         let store = SledStore::open(&config.store, LOCK_WAIT)?;
         let incarnation = Incarnation(store.incarnation());
         let records = store.raw_tree("dht")?;
@@ -151,6 +159,8 @@ impl Node {
             rates: config.peer_rates,
         })
         .await?;
+        let push = config.push.take();
+        let offer = |push: &PushConfig| PushOffer { key: Bytes(push.key.public_key()), policy: push.policy.clone() };
         let identity = Identity {
             org_key: SecretKey::from_seed(&config.org_key.seed()),
             node_key: SecretKey::from_seed(&config.node_key.seed()),
@@ -158,6 +168,7 @@ impl Node {
             open: config.open_registration,
             incarnation,
             limits: config.limits,
+            push: push.as_ref().map(offer),
             inspector: Inspector::default(),
             sabotage: Sabotage::NONE,
         };
@@ -192,6 +203,8 @@ impl Node {
                 counted.publications_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
             },
         ));
+        let pusher =
+            push.map(|push| Pusher::start(push, &metrics, now_ms, told_of_pushes(commands.clone()))).transpose()?;
         let worker = Worker {
             relay,
             store,
@@ -207,6 +220,7 @@ impl Node {
             batches: 0,
             space_is_low: false,
             untold: worker::Untold::default(),
+            pusher,
         };
         worker.metrics.notes(worker.relay.notes(), now_ms());
         let thread = worker.spawn(queue, wake).map_err(NodeError::Thread)?;
@@ -234,6 +248,20 @@ impl Node {
         self.handle.shared.network.shutdown().await;
         let thread = self.thread;
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+/// What happens to pushes goes to the rules.
+fn told_of_pushes(commands: mpsc::Sender<Command>) -> impl Fn(push::Event) -> BoxFuture<'static, ()> {
+    move |event| {
+        let commands = commands.clone();
+        Box::pin(async move {
+            let input = match event {
+                push::Event::Gone { account, device, endpoint } => Input::PushGone { account, device, endpoint },
+                push::Event::Tested { connection, id, report } => Input::PushTested { connection, id, report },
+            };
+            let _ = commands.send(Command::Input(input)).await;
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Command, ToDevice, now_ms, refusal};
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{InboundRequest, Network, NetworkError};
 use crate::publisher::{Offer, Publisher};
+use crate::push::{Order, Pusher};
 use crate::relay::{ConnectionId, InboundToken, Input, Note, Output, Relay};
 use crate::store::{Batch, Overlay, SledStore, Store as _, StoreError};
 use crate::way;
@@ -54,6 +55,7 @@ pub(super) struct Worker {
     pub(super) batches: u64,
     pub(super) space_is_low: bool,
     pub(super) untold: Untold,
+    pub(super) pusher: Option<Pusher>,
 }
 
 /// What batches wrote and noted of which nobody was told anything yet.
@@ -294,7 +296,16 @@ impl Worker {
             Output::Join { topic, nodes } => gossip(self.network.join(topic, nodes)),
             Output::Leave(topic) => gossip(self.network.leave(topic)),
             Output::Gossip(topic, entries) => gossip(self.network.gossip(topic, entries)),
+            Output::Push(to, tag) => self.order(Order::Push(to, tag)),
+            Output::PushForget(device) => self.order(Order::Forget(device)),
+            Output::PushTest(connection, id, to) => self.order(Order::Test(connection, id, to)),
             Output::Judged(token, hearsay) => gossip(self.network.judged(token, hearsay)),
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(Order::Test(connection, id, _)) = self.pusher.as_ref().and_then(|pusher| pusher.order(order)) {
+            let _ = self.commands.try_send(Command::Input(Input::PushTested { connection, id, report: None }));
         }
     }
 

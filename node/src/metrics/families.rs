@@ -97,6 +97,9 @@ pub struct Metrics {
     pub(super) bridge_connections: Family<State, Gauge>,
     pub(super) bridge_frames: Family<Direction, Counter>,
     pub(super) bridge_closes: Family<Cause, Counter>,
+    pub(super) pushes: Family<Outcome, Counter>,
+    pub(crate) pushes_waiting: Gauge,
+    pub(crate) push_seconds: Histogram,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -201,6 +204,9 @@ impl Metrics {
             roost.add("bridge_connections", "WebSockets that are open, and signed in", Family::default());
         let bridge_frames = roost.add("bridge_frames", "Frames of devices by direction", Family::default());
         let bridge_closes = roost.add("bridge_closes", "WebSockets that ended, by cause", Family::default());
+        let pushes = roost.add("pushes", "Pushes to devices that are away, by outcome", Family::default());
+        let pushes_waiting = roost.add("pushes_waiting", "Pushes that wait to leave", Gauge::default());
+        let push_seconds = roost.add("push_seconds", "Time of a request to a push service", long());
         let metrics = Self {
             registry,
             backlog: Mutex::default(),
@@ -236,6 +242,9 @@ impl Metrics {
             bridge_connections,
             bridge_frames,
             bridge_closes,
+            pushes,
+            pushes_waiting,
+            push_seconds,
         };
         (Arc::new(metrics), swarm)
     }

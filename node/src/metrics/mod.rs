@@ -217,6 +217,11 @@ impl Metrics {
         outcome
     }
 
+    /// Something became of a push; `outcome` is a name in the code.
+    pub(crate) fn pushed(&self, outcome: &'static str) {
+        self.pushes.get_or_create(&families::Outcome { outcome }).inc();
+    }
+
     /// A WebSocket opened.
     pub fn bridge_opened(&self) {
         self.bridge_connections.get_or_create(&families::State { state: "open" }).inc();

@@ -175,7 +175,11 @@ impl Relay {
             .filter(|other| self.connections.get(other).is_some_and(|state| state.device == Some((account, device))))
             .copied()
             .collect();
+        let mut unseen = super::push::Unseen::new();
         for other in older {
+            unseen.extend(
+                self.connections.get_mut(&other).map(|state| std::mem::take(&mut state.unseen)).unwrap_or_default(),
+            );
             self.forget(other);
             self.outputs.push(Output::Close(other));
         }
@@ -191,6 +195,7 @@ impl Relay {
             last_resort: last_resort.is_some(),
         };
         self.send(connection, frame);
+        self.is_here(step, connection, (account, device), unseen)?;
         Ok(())
     }
 

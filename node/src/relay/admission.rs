@@ -82,6 +82,16 @@ impl Relay {
         self.quotas.resume.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
     }
 
+    pub(super) fn may_subscribe(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        let what = "push subscriptions changed too often";
+        self.quotas.push_subscribe.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
+    }
+
+    /// Each is a connection to where the account says.
+    pub(super) fn may_test_push(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        self.quotas.push_test.take(account, 1, step.now_ms).map_err(|wait| busy("pushes were tested too often", wait))
+    }
+
     /// Charged by [`Self::has_created`] only: a hub that is down must not use up what others are created with.
     pub(super) fn may_create(
         &self,

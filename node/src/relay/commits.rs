@@ -235,6 +235,7 @@ impl Relay {
             device: credential.device,
             message: MessageId::of(step.now_ms, head.made_by.as_bytes()),
             attempt: 0,
+            silent: true,
         };
         let (feed, bytes) = (self.own_feed(&commit.group), payload.len());
         // Whoever joins does so with this entry, whoever goes sees it as the last.
@@ -243,7 +244,7 @@ impl Relay {
         let seq = feeds::append(step, feed, EntryKind::Commit, head.epoch, author, payload)?;
         super::log::note(step, &head.group, head.epoch, &feed, seq);
         let audience = ConversationState { participants: everybody(&before.state, &head.state), ..head.state.clone() };
-        self.spread(step, &audience, Reference { feed, seq, bytes }, None)?;
+        self.spread(step, &audience, Reference { feed, seq, bytes, wakes: false }, None)?;
         Ok(signed)
     }
 

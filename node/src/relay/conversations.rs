@@ -325,11 +325,12 @@ impl Relay {
             device: DeviceId([0; 32]),
             message: MessageId::of(step.now_ms, head.made_by.as_bytes()),
             attempt: 0,
+            silent: false,
         };
         let bytes = payload.len();
         let seq = feeds::append(step, feed, EntryKind::Creation, head.epoch, author, payload)?;
         super::log::note(step, &head.group, head.epoch, &feed, seq);
-        self.spread(step, &head.state, Reference { feed, seq, bytes }, None)?;
+        self.spread(step, &head.state, Reference { feed, seq, bytes, wakes: false }, None)?;
         Ok(())
     }
 
@@ -379,7 +380,8 @@ impl Relay {
                 rows::put(step.rows, dedupe, &seq);
                 self.tell_widely(&group, feed, seq);
                 // Of what is new nobody else has custody yet but who lives here.
-                let held_by = self.spread(step, &head.state, Reference { feed, seq, bytes }, Some(&author.account))?;
+                let reference = Reference { feed, seq, bytes, wakes: !author.silent };
+                let held_by = self.spread(step, &head.state, reference, Some(&author.account))?;
                 self.give_turn(connection, &group);
                 self.notes.push(Note::Accepted);
                 (seq, held_by)

@@ -46,7 +46,7 @@ impl Relay {
         reference: Reference,
         author: Option<&AccountId>,
     ) -> Result<Vec<AccountId>, Failure> {
-        let Reference { feed, seq, bytes } = reference;
+        let Reference { feed, seq, bytes, wakes } = reference;
         self.wide.touch(feed.group);
         let mut here = Vec::new();
         for account in state.participants.iter().map(|participant| participant.account) {
@@ -66,8 +66,11 @@ impl Relay {
                 if !filling.has_room() {
                     return Err(busy("the recipient's inbox is full", limits::RETRY_DELAY_MS_MAX));
                 }
-                filling.put(step.rows, seq, bytes);
+                let placed = filling.put(step.rows, seq, bytes);
                 self.filled(step, &filling);
+                if let Some(inbox) = placed.filter(|_| wakes && author != Some(&account)) {
+                    self.wake(step, &account, &feed.group, inbox)?;
+                }
                 here.push(account);
             } else {
                 let key = rows::outbox(&feed, &account);
@@ -381,6 +384,9 @@ impl Relay {
                 let placed = filling.put(step.rows, held, bytes);
                 if let (Some(inbox), Some(entry)) = (placed, entry) {
                     self.push_early(&account, entry, inbox);
+                    if entry.wakes(&account) {
+                        self.wake(step, &account, &feed.group, inbox)?;
+                    }
                 }
             }
             self.filled(step, &filling);

@@ -25,6 +25,7 @@ fn relay(rows: &mut Overlay<'_>) -> Relay {
         name: "acme.example".into(),
         open: true,
         limits: super::super::Limits::PRODUCTION,
+        push: None,
         inspector: super::super::Inspector::default(),
         sabotage: Sabotage::NONE,
         incarnation: Incarnation([1; 16]),

@@ -91,6 +91,7 @@ impl Relay {
         for (device, (key, _)) in before.device_keys() {
             if !after.device_keys().contains_key(device) {
                 end_device(step, &account, device, key)?;
+                self.outputs.push(Output::PushForget(*device));
                 ended.push(*device);
             }
         }
@@ -152,6 +153,7 @@ fn end_device(
     step.rows.delete(rows::key(rows::LAST_RESORT, &[account.as_bytes(), device.as_bytes()]));
     step.rows.delete(rows::cursor(account, device));
     step.rows.delete(rows::seen(account, device));
+    step.rows.delete(rows::push(account, device));
     rows::put(step.rows, rows::ended(account, device), key);
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(super) struct Author {
     pub device: DeviceId,
     pub message: MessageId,
     pub attempt: u32,
+    /// Nobody need be woken for it.
+    pub silent: bool,
 }
 
 pub(super) fn head(rows: &Overlay<'_>, feed: &FeedId) -> Result<FeedHead, StoreError> {
@@ -45,7 +47,7 @@ pub(super) fn append(
         attempt: author.attempt,
         payload_hash: payload_hash(payload.as_slice()),
     };
-    put(step.rows, &Entry { header, payload });
+    put(step.rows, &Entry { header, payload, silent: author.silent });
     Ok(head.seq + 1)
 }
 
@@ -162,8 +164,13 @@ mod tests {
 
     fn append_one(store: &mut MemoryStore) -> Result<(), StoreError> {
         let mut rows = Overlay::new(&*store);
-        let author =
-            Author { account: AccountId([3; 32]), device: DeviceId([4; 32]), message: MessageId([5; 16]), attempt: 0 };
+        let author = Author {
+            account: AccountId([3; 32]),
+            device: DeviceId([4; 32]),
+            message: MessageId([5; 16]),
+            attempt: 0,
+            silent: false,
+        };
         let memo = std::sync::Mutex::default();
         let mut step = Step { rows: &mut rows, now_ms: 0, memo: &memo };
         append(&mut step, feed(), EntryKind::Message, 1, author, Bytes(vec![6; 10]))?;

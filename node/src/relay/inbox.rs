@@ -17,6 +17,8 @@ pub(super) struct Reference {
     pub seq: u64,
     /// Of its payload.
     pub bytes: usize,
+    /// Whether devices that are away are woken for it, but for its author's.
+    pub wakes: bool,
 }
 
 /// How far an inbox goes, and what it has taken in: one small row, read for every entry.
@@ -258,6 +260,8 @@ impl Relay {
         let inbox = inbox.min(Extent::read(step.rows, &account)?.head);
         if let Some(state) = self.connections.get_mut(&connection) {
             state.acked = state.acked.max(inbox);
+            let acked = state.acked;
+            state.unseen.retain(|_, at| *at > acked);
             self.stirred.insert(connection);
         }
         let key = rows::cursor(&account, &device);

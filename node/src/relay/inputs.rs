@@ -1,11 +1,13 @@
 //! What goes into a node's rules and what comes out.
 
-use super::{ConnectionId, GossipToken, InboundToken, RequestToken};
+use super::{ConnectionId, GossipToken, InboundToken, RequestToken, Subscription};
+use crate::push::Tested;
 use roost_crypto::identity_log::IdentityLog;
-use roost_crypto::ids::NodeId;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::PublicKey;
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
+use roost_protocol::ids::PushTag;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
@@ -83,6 +85,24 @@ pub enum Input {
     },
     /// What was to be gossiped reached nobody.
     Untold(Topic),
+    /// A test push has ended; `None`: too many were under way.
+    PushTested {
+        /// The connection that asked.
+        connection: ConnectionId,
+        /// Of the request.
+        id: u64,
+        /// How far it came.
+        report: Option<Tested>,
+    },
+    /// A push service knows a subscription no more.
+    PushGone {
+        /// Of whom.
+        account: AccountId,
+        /// Which device's.
+        device: DeviceId,
+        /// The address that it was.
+        endpoint: String,
+    },
     /// The disk has no room for new things, or has it again.
     LowSpace(bool),
     /// Time passed.
@@ -121,6 +141,8 @@ impl Input {
             Self::LogLearned(_) => "log_learned",
             Self::Gossiped { .. } => "gossiped",
             Self::Untold(_) => "untold",
+            Self::PushTested { .. } => "push_tested",
+            Self::PushGone { .. } => "push_gone",
             Self::LowSpace(_) => "low_space",
             Self::Tick => "tick",
         }
@@ -163,6 +185,12 @@ pub enum Output {
     Leave(Topic),
     /// Tells entries of ours by gossip.
     Gossip(Topic, Entries),
+    /// Wakes a device that is away.
+    Push(Subscription, PushTag),
+    /// What waits to wake a device need not any more.
+    PushForget(DeviceId),
+    /// Pushes once, for who asks on a connection under an id.
+    PushTest(ConnectionId, u64, Subscription),
     /// What became of what was heard by gossip. It says nothing of what is held, so it need not wait for the rows.
     Judged(GossipToken, Hearsay),
 }

@@ -25,6 +25,7 @@ mod lives;
 mod log;
 mod memo;
 mod note;
+mod push;
 mod quotas;
 mod requests;
 mod rows;
@@ -38,6 +39,7 @@ pub use accounts::AccountRow;
 pub use destination::Destination;
 pub use inputs::{Hearsay, Input, Output};
 pub use note::Note;
+pub use push::{PushOffer, Subscription};
 pub use quotas::{Limits, Quota, Rate};
 
 use crate::store::{Overlay, StoreError};
@@ -114,6 +116,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// How often somebody may cost it something.
     pub limits: Limits,
+    /// With what it wakes devices that are away, if it does.
+    pub push: Option<PushOffer>,
     /// What checks MLS objects.
     pub inspector: Inspector,
     /// A rule that is broken on purpose.
@@ -131,6 +135,8 @@ struct Connection {
     early: Vec<inbox::Run>,
     /// Where a refused message must come first, and until when that is waited for.
     held: BTreeMap<GroupId, (MessageId, u64)>,
+    /// What wants attention and was not acknowledged.
+    unseen: push::Unseen,
 }
 
 /// A node's rules and what they remember between inputs; all of it can be rebuilt from the store.
@@ -181,6 +187,7 @@ pub struct Relay {
     /// Feeds of hubs whose missing entries are being fetched.
     fetching: BTreeSet<FeedId>,
     wide: wide::Wide,
+    pushes: push::Pushes,
 }
 
 /// One input's view of time and store.
@@ -238,6 +245,7 @@ impl Relay {
             standby: standby::Standby::default(),
             fetching: BTreeSet::new(),
             wide: wide::Wide::default(),
+            pushes: push::Pushes::default(),
             identity,
             node,
             org,
@@ -261,6 +269,7 @@ impl Relay {
         }
         relay.note_waiting(rows)?;
         relay.load_standby(rows)?;
+        relay.load_pushes(rows)?;
         Ok(relay)
     }
 
@@ -302,6 +311,7 @@ impl Relay {
                 match result {
                     Ok(()) => rows.absorb(batch),
                     Err(Failure::Refused(error)) => {
+                        self.wake_nobody();
                         self.notes.clear();
                         self.changed_logs.clear();
                         // Whatever the cause: a message behind this one must not pass it.
@@ -316,6 +326,7 @@ impl Relay {
                 }
             }
             Input::Closed { connection } => {
+                self.goes_away(rows, connection)?;
                 self.forget(connection);
             }
             Input::Asked { token, peer, request } => {
@@ -328,6 +339,7 @@ impl Relay {
                         response
                     }
                     Err(Failure::Refused(refusal)) => {
+                        self.wake_nobody();
                         self.notes.clear();
                         self.changed_logs.clear();
                         NodeResponse::Refused(refusal)
@@ -347,6 +359,10 @@ impl Relay {
                 self.gossiped(&mut Step { rows, now_ms, memo }, token, source, &topic, &entries)?;
             }
             Input::Untold(topic) => self.untold(&topic),
+            Input::PushTested { connection, id, report } => self.push_tested(connection, id, report),
+            Input::PushGone { account, device, endpoint } => {
+                self.push_gone(&mut Step { rows, now_ms, memo }, account, device, &endpoint)?;
+            }
             Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
@@ -411,12 +427,17 @@ impl Relay {
     }
 
     fn connected(&mut self, connection: ConnectionId, challenge: [u8; 32]) {
-        let (early, held) = (Vec::new(), BTreeMap::new());
-        let state = Connection { challenge, device: None, sent: None, acked: 0, early, held };
+        let (early, held, unseen) = (Vec::new(), BTreeMap::new(), push::Unseen::new());
+        let state = Connection { challenge, device: None, sent: None, acked: 0, early, held, unseen };
         self.connections.insert(connection, state);
         let hello = ServerFrame::Hello {
             versions: vec![roost_protocol::VERSION],
-            features: roost_protocol::FEATURES.iter().map(|name| (*name).to_owned()).collect(),
+            features: roost_protocol::FEATURES
+                .iter()
+                .copied()
+                .chain(self.identity.push.is_some().then_some(roost_protocol::push::FEATURE))
+                .map(str::to_owned)
+                .collect(),
             node: self.node,
             org: self.org,
             name: self.identity.name.clone(),
@@ -519,8 +540,8 @@ impl Relay {
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
-            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
-                let author = feeds::Author { account, device, message, attempt };
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload, silent } => {
+                let author = feeds::Author { account, device, message, attempt, silent };
                 self.submit(step, connection, id, group, epoch, author, payload)
             }
             ClientFrame::Resume { id, incarnation, after } => {
@@ -542,6 +563,16 @@ impl Relay {
             ClientFrame::Whisper { group, epoch, payload } => {
                 self.whisper(step, connection, &device, whispers::Whisper { group, epoch, account, payload })
             }
+            ClientFrame::PushKey { id } => self.push_key(connection, id),
+            ClientFrame::PushSubscribe { id, endpoint, p256dh, auth, muted } => {
+                let wanted = push::Wanted { endpoint, p256dh, auth, muted };
+                self.push_subscribe(step, connection, id, (account, device), wanted)
+            }
+            ClientFrame::PushUnsubscribe { id } => {
+                self.push_unsubscribe(step, connection, id, (account, device));
+                Ok(())
+            }
+            ClientFrame::PushTest { id } => self.push_test(step, connection, id, (account, device)),
             ClientFrame::Ack { inbox } => self.ack(step, connection, account, device, inbox),
             ClientFrame::SignUp { .. }
             | ClientFrame::Restore { .. }

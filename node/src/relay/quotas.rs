@@ -168,6 +168,10 @@ pub struct Limits {
     pub whisper: Rate,
     /// Whispers of one node, and to it: a quarter of the requests that it may send.
     pub whispers_node: Rate,
+    /// Push subscriptions of an account's devices.
+    pub push_subscribe: Rate,
+    /// Pushes that an account tests: each is a connection to where it says.
+    pub push_test: Rate,
     /// Homes other than this node from which on a conversation's entries are gossiped: no rate, and the same for everybody.
     pub wide_homes_min: usize,
 }
@@ -195,6 +199,8 @@ impl Limits {
         lives: Rate::new(3, 1, MINUTE),
         whisper: Rate::new(60, 2, SECOND),
         whispers_node: Rate::new(100, 50, SECOND),
+        push_subscribe: Rate::new(30, 1, MINUTE),
+        push_test: Rate::new(5, 1, MINUTE),
         wide_homes_min: WIDE_HOMES_MIN,
     };
 
@@ -221,6 +227,8 @@ impl Limits {
             lives,
             whisper,
             whispers_node,
+            push_subscribe,
+            push_test,
             wide_homes_min,
         } = Self::PRODUCTION;
         Self {
@@ -244,6 +252,8 @@ impl Limits {
             lives: lives.raised(TESTNET_FACTOR),
             whisper: whisper.raised(TESTNET_FACTOR),
             whispers_node: whispers_node.raised(TESTNET_FACTOR),
+            push_subscribe: push_subscribe.raised(TESTNET_FACTOR),
+            push_test: push_test.raised(TESTNET_FACTOR),
             wide_homes_min,
         }
     };
@@ -276,6 +286,8 @@ pub(super) struct Quotas {
     pub whisper: Quota<DeviceId>,
     pub whispers_from: Quota<NodeId>,
     pub whispers_to: Quota<NodeId>,
+    pub push_subscribe: Quota<AccountId>,
+    pub push_test: Quota<AccountId>,
 }
 
 impl Quotas {
@@ -302,6 +314,8 @@ impl Quotas {
             whisper: Quota::new(limits.whisper),
             whispers_from: Quota::new(limits.whispers_node),
             whispers_to: Quota::new(limits.whispers_node),
+            push_subscribe: Quota::new(limits.push_subscribe),
+            push_test: Quota::new(limits.push_test),
         }
     }
 

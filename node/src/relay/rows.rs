@@ -87,6 +87,8 @@ pub const PEER_LOG: u8 = b'p';
 /// Node → the life of its store, last heard.
 pub const PEER_LIFE: u8 = b'w';
 
+/// Account, device → where it is woken.
+pub const PUSH: u8 = b'P';
 /// Account, position → chunk of its archive.
 pub const ARCHIVE: u8 = b'A';
 /// Account → how far its archive goes.
@@ -203,6 +205,16 @@ pub fn archive_head(id: &AccountId) -> Vec<u8> {
 
 pub fn archive_name(id: &AccountId, name: &OperationId) -> Vec<u8> {
     key(ARCHIVE_NAME, &[id.as_bytes(), name.as_bytes()])
+}
+
+pub fn push(id: &AccountId, device: &DeviceId) -> Vec<u8> {
+    key(PUSH, &[id.as_bytes(), device.as_bytes()])
+}
+
+/// Account and device of a key made by [`push`].
+pub fn parse_push(key: &[u8]) -> Option<(AccountId, DeviceId)> {
+    let (account, device) = key.get(1..)?.split_at_checked(32)?;
+    Some((AccountId::from_slice(account)?, DeviceId::from_slice(device)?))
 }
 
 pub fn peer_log(id: &AccountId) -> Vec<u8> {

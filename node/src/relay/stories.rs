@@ -17,6 +17,7 @@ mod archive;
 mod commits;
 mod devices;
 mod inboxes;
+mod push;
 mod successors;
 mod whispers;
 mod wide;
@@ -68,6 +69,7 @@ impl World {
             name: "acme.example".into(),
             open: true,
             limits: Limits::PRODUCTION,
+            push: None,
             incarnation: Incarnation([1; 16]),
             inspector: Inspector { creation: read_plain, ..Inspector::default() },
             sabotage: Sabotage::NONE,
@@ -116,7 +118,7 @@ impl World {
     fn submit(&mut self, group: GroupId, number: u8) -> Result<u64, Refusal> {
         let payload = Bytes(vec![number; 100]);
         let (id, message) = (u64::from(number), MessageId([number; 16]));
-        let frame = ClientFrame::Submit { id, group, epoch: 1, message, attempt: 0, payload };
+        let frame = ClientFrame::Submit { id, group, epoch: 1, message, attempt: 0, payload, silent: false };
         let (outputs, _) = self.batch(vec![Input::Frame { connection: 1, frame }]);
         outputs
             .into_iter()
@@ -438,7 +440,7 @@ fn a_message_to_somebody_known_asks_the_directory_for_nothing() {
     let frame = ClientFrame::Introduce { id: 4, head, creation, lineage: vec![] };
     let (mut outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let (payload, message) = (Bytes(vec![7; 100]), MessageId([7; 16]));
-    let frame = ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload };
+    let frame = ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload, silent: false };
     outputs.extend(world.batch(vec![Input::Frame { connection: 1, frame }]).0);
     let accepted = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { id: 7, .. }));
     assert!(outputs.iter().any(accepted), "the message is taken");

@@ -365,6 +365,9 @@ impl Relay {
         self.filled(step, &filling);
         if let Some(inbox) = placed {
             self.push_early(account, entry, inbox);
+            if entry.wakes(account) {
+                self.wake(step, account, &feed.group, inbox)?;
+            }
             self.wide.owed.entry(feed).or_default().insert(*account);
         }
         Ok(())

@@ -178,6 +178,11 @@ impl Body {
         receipt || matches!(self, Self::Reseal(_) | Self::Resealed(_))
     }
 
+    /// Whether people who are away are to be woken for it: for what somebody says, and for nothing that is done to what was said.
+    pub fn wakes(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::RichText(_) | Self::Unknown { .. })
+    }
+
     /// Whether it keeps the bounds of its kind.
     ///
     /// # Errors

@@ -277,7 +277,8 @@ impl Device {
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(now_ms(), text.as_bytes());
         let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
-        let frame = ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload };
+        let frame =
+            ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload, silent: false };
         Ok(Submission { message, frame: codec::encode(&frame) })
     }
 
@@ -291,7 +292,8 @@ impl Device {
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(now_ms(), &content);
         let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
-        let frame = ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload };
+        let frame =
+            ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload, silent: false };
         Ok(Submission { message, frame: codec::encode(&frame) })
     }
 

@@ -116,6 +116,7 @@ impl Home {
             region: String::new(),
             peer_rates: Rates::TESTNET,
             limits: Limits { wide_homes_min: wide, ..Limits::TESTNET },
+            push: None,
         })
         .await
         .map_err(BenchError::wire)?;

@@ -241,7 +241,7 @@ mod tests {
             attempt: 0,
             payload_hash: payload_hash(b"sealed"),
         };
-        let entry = Entry { header, payload: b"sealed".to_vec().into() };
+        let entry = Entry { header, payload: b"sealed".to_vec().into(), silent: false };
         let read = |frame: &ServerFrame| decode::<Glance>(&codec::encode(frame)).unwrap();
 
         let seen = read(&ServerFrame::Entry { inbox: Some(3), entry: entry.clone() });

@@ -141,6 +141,7 @@ impl Node {
             open: true,
             incarnation: Incarnation(self.disk.durable.incarnation()),
             limits: Limits { wide_homes_min: wide_homes, ..Limits::TESTNET },
+            push: None,
             inspector,
             sabotage,
         }
@@ -423,6 +424,8 @@ impl World {
                 self.tell_rumour(node, topic, entries);
             }
             Output::Judged(token, hearsay) => self.rumour_judged(node, token, hearsay),
+            // Nobody is woken here: people look by themselves.
+            Output::Push(..) | Output::PushForget(_) | Output::PushTest(..) => {}
         }
     }
 

@@ -416,7 +416,7 @@ impl World {
                         target.pause_ms = RECONNECT_MS_MIN;
                     }
                 }
-                Output::LookedUp(..) | Output::KeyPackagesHeld => {}
+                Output::LookedUp(..) | Output::KeyPackagesHeld | Output::PushChanged => {}
             }
         }
     }

@@ -81,7 +81,7 @@ pub fn with_next(entry: &Entry, next: &NextEpoch, epoch: u64) -> Entry {
     let payload = Bytes(codec::encode(next));
     let mut header = entry.header.clone();
     (header.epoch, header.payload_hash) = (epoch, payload_hash(payload.as_slice()));
-    Entry { header, payload }
+    Entry { header, payload, silent: false }
 }
 
 async fn stand_between(

@@ -398,7 +398,8 @@ async fn a_home_that_withholds_denies_or_drips_delays_nobody_else_and_its_silenc
     }
     // Submitted again, as a device does that heard nothing: accepted, and no custody, for there is none.
     let message = MessageId::of(1_795_000_000_000, b"27 never answers");
-    let again = ClientFrame::Submit { id: 77, group, epoch: 1, message, attempt: 0, payload: Bytes(vec![1]) };
+    let again =
+        ClientFrame::Submit { id: 77, group, epoch: 1, message, attempt: 0, payload: Bytes(vec![1]), silent: false };
     assert!(matches!(world.alice.ask(again).await, ServerFrame::Accepted { .. }), "known, and waiting");
     assert!(world.alice.has_no_custody_for(&message), "nothing that eve withholds is called delivered");
     world.eve.answers(|request| match request {

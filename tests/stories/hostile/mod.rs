@@ -288,7 +288,7 @@ pub fn entry(feed: FeedId, seq: u64, prev: Hash, carol: &Carol, payload: Bytes) 
         attempt: 0,
         payload_hash: payload_hash(payload.as_slice()),
     };
-    Entry { header, payload }
+    Entry { header, payload, silent: false }
 }
 
 pub fn deliver(conversation: ConversationId, entries: Vec<Entry>, account: AccountId) -> NodeRequest {

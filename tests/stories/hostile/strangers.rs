@@ -27,7 +27,7 @@ fn entry(feed: FeedId, seq: u64, author: AccountId) -> Entry {
         attempt: 0,
         payload_hash: payload_hash(payload.as_slice()),
     };
-    Entry { header, payload }
+    Entry { header, payload, silent: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -312,7 +312,7 @@ fn first_entry(group: &Group) -> Entry {
         attempt: 0,
         payload_hash: payload_hash(&payload),
     };
-    Entry { header, payload: Bytes(payload) }
+    Entry { header, payload: Bytes(payload), silent: false }
 }
 
 /// The hub's word for the next epoch, as the second entry of its feed.
@@ -345,5 +345,5 @@ fn next_entry(group: &mut Group, fault: &str, first: &Entry) -> Entry {
         attempt: 0,
         payload_hash: payload_hash(&payload),
     };
-    Entry { header, payload: Bytes(payload) }
+    Entry { header, payload: Bytes(payload), silent: false }
 }

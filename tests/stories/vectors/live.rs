@@ -178,7 +178,7 @@ fn first_contact(fault: &str, creation: &Creation) -> (NodeId, NodeRequest) {
         attempt: 0,
         payload_hash: payload_hash(&payload),
     };
-    let entries = vec![Entry { header, payload: Bytes(payload) }];
+    let entries = vec![Entry { header, payload: Bytes(payload), silent: false }];
     let conversation = match fault {
         "delivered_as_another_conversation" => ConversationId([7; 32]),
         _ => creation.state.conversation,

@@ -1,7 +1,7 @@
 //! What lies in the directory, and what the machine gives the node.
 
 use super::{Check, Status};
-use crate::config::{Invite, Profile, read_key};
+use crate::config::{Config, Invite, Profile, read_key, read_vapid_key};
 use crate::output::{now_ms, rfc3339};
 use roost_node::store::{SledStore, Store as _, StoreError};
 use std::fs;
@@ -44,6 +44,30 @@ pub(super) fn keys(dir: &Path) -> [Check; 2] {
         Check::of("org_key", read_key(&keys.join("org.key")), fine),
         Check::of("node_key", read_key(&keys.join("node.key")), fine),
     ]
+}
+
+/// Whether and with what devices that are away are woken.
+pub(super) fn push(dir: &Path, config: &Config) -> Check {
+    let (name, path) = ("push", dir.join("keys").join("vapid.key"));
+    if !config.push.on {
+        return Check::ok(name, "off");
+    }
+    if !path.exists() {
+        return Check::skipped(name, "its key is made when the node first serves", "");
+    }
+    let certificates = &config.push.certificates;
+    if !certificates.as_os_str().is_empty() && !certificates.is_file() {
+        let detail = format_args!("{} is no file", certificates.display()).to_string();
+        return Check::failed(name, detail, "correct push.certificates, or leave it out");
+    }
+    match (read_vapid_key(&path), config.push.contact(config)) {
+        (Err(failure), _) => Check::failed(name, failure.message, failure.hint),
+        (Ok(_), None) if config.profile == Profile::Production => {
+            let hint = "set push.contact to mailto:… or https://…: some push services take nothing without";
+            Check::warning(name, "push services cannot tell whose node this is", hint)
+        }
+        (Ok(_), contact) => Check::ok(name, format_args!("on, contact {}", contact.unwrap_or("none"))),
+    }
 }
 
 pub(super) fn invites(dir: &Path) -> Check {

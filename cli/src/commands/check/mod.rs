@@ -77,6 +77,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
     let (config, mut checks) = config(&dir);
     checks.splice(0..0, [disk::directory(&dir)]);
     checks.extend(disk::keys(&dir));
+    checks.extend(config.as_ref().map(|config| disk::push(&dir, config)));
     checks.push(disk::invites(&dir));
     checks.push(disk::clock());
     checks.push(disk::descriptors(config.as_ref().map_or(Profile::Production, |config| config.profile)));

@@ -35,7 +35,7 @@ fn waiting() -> (World, Entry, Entry) {
 
 fn with_payload(entry: &Entry, payload: Vec<u8>) -> Entry {
     let header = EntryHeader { payload_hash: payload_hash(&payload), ..entry.header.clone() };
-    Entry { header, payload: Bytes(payload) }
+    Entry { header, payload: Bytes(payload), silent: false }
 }
 
 #[test]

@@ -383,7 +383,7 @@ impl Town {
             }
             ClientFrame::ArchivePut { id, .. } => ServerFrame::Archived { id, seq: 1, bytes: 1 },
             ClientFrame::TrimArchive { id, up_to } => ServerFrame::ArchiveTrimmed { id, removed: up_to },
-            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload, .. } => {
                 let known = self.people[person].head.clone().expect("a conversation");
                 if epoch != known.epoch {
                     refused(id, Code::WrongEpoch, false)
@@ -475,7 +475,7 @@ impl Town {
         let prev = entries.last().map_or(Hash([0; 32]), |entry: &Entry| entry.header.hash());
         let (seq, payload_hash) = (entries.len() as u64 + 1, payload_hash(payload.as_slice()));
         let header = EntryHeader { feed, seq, prev, kind, epoch, account, device, message, attempt, payload_hash };
-        let entry = Entry { header, payload };
+        let entry = Entry { header, payload, silent: false };
         entries.push(entry.clone());
         entry
     }

@@ -34,7 +34,7 @@ fn said(writer: u8, number: u8, bytes: usize) -> Entry {
         attempt: 0,
         payload_hash: payload_hash(payload.as_slice()),
     };
-    Entry { header, payload }
+    Entry { header, payload, silent: false }
 }
 
 fn entries(entry: &Entry) -> Entries {

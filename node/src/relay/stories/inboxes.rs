@@ -5,8 +5,8 @@ use roost_protocol::feed::{Entry, EntryHeader, EntryKind, payload_hash};
 use roost_protocol::peer::Deliver;
 
 /// What node 2 writes for a conversation of alice, who lives here, and bob, who lives there.
-struct Writer {
-    creation: Creation,
+pub(super) struct Writer {
+    pub creation: Creation,
     group: GroupId,
     bob: AccountId,
     seq: u64,
@@ -15,7 +15,7 @@ struct Writer {
 
 impl Writer {
     /// Alice is here and has everything; her home knows the conversation.
-    fn with_alice(world: &mut World) -> Self {
+    pub fn with_alice(world: &mut World) -> Self {
         let alice = world.alice();
         world.relay.present.entry(alice).or_default().insert(1);
         let (group, bob) = (GroupId([6; 32]), log_of(30, node(2)));
@@ -29,7 +29,12 @@ impl Writer {
 
     /// Brings so many entries; gives what alice is told.
     fn brings(&mut self, world: &mut World, count: usize) -> Vec<ServerFrame> {
-        let entries = (0..count).map(|_| self.next()).collect();
+        told(&self.delivers(world, count, false))
+    }
+
+    /// Brings so many entries, silent or not; gives everything that leaves.
+    pub fn delivers(&mut self, world: &mut World, count: usize, silent: bool) -> Vec<Output> {
+        let entries = (0..count).map(|_| Entry { silent, ..self.next() }).collect();
         let (conversation, accounts) = (self.creation.state.conversation, vec![log_of(10, node(1)).account()]);
         let deliver = Deliver { conversation, entries, accounts, begins: false, log: None };
         let request = NodeRequest::Deliver(deliver);
@@ -39,7 +44,7 @@ impl Writer {
             _ => None,
         });
         assert_eq!(custody, Some(self.seq), "custody of all is given at once: {outputs:?}");
-        told(&outputs)
+        outputs
     }
 
     fn next(&mut self) -> Entry {
@@ -58,7 +63,7 @@ impl Writer {
             payload_hash: payload_hash(payload.as_slice()),
         };
         self.prev = header.hash();
-        Entry { header, payload }
+        Entry { header, payload, silent: false }
     }
 }
 

@@ -650,7 +650,7 @@ fn a_hub_that_tells_two_stories_is_proven_a_liar_and_asked_nothing_more() {
     };
     let deliver = Deliver {
         conversation: head.state.conversation,
-        entries: vec![Entry { header, payload }],
+        entries: vec![Entry { header, payload, silent: false }],
         accounts: vec![log(BOB).account()],
         begins: false,
         log: None,

@@ -87,6 +87,7 @@ impl Wide {
             message: MessageId([number; 16]),
             attempt: 0,
             payload: Bytes(vec![number; 100]),
+            silent: false,
         };
         self.world.batch(vec![Input::Frame { connection: 1, frame }]).0
     }
@@ -136,7 +137,7 @@ impl Wide {
                 attempt: 0,
                 payload_hash: payload_hash(payload.as_slice()),
             };
-            entries.push(Entry { header, payload });
+            entries.push(Entry { header, payload, silent: false });
         }
         entries
     }

@@ -207,7 +207,7 @@ fn sign_in(maker: &mut Maker) {
 
 fn submitting(group: GroupId, epoch: u64, payload: Vec<u8>) -> Value {
     let message = MessageId::of(1_795_000_000_123, b"hello");
-    frame(1, &ClientFrame::Submit { id: 3, group, epoch, message, attempt: 0, payload: Bytes(payload) })
+    frame(1, &ClientFrame::Submit { id: 3, group, epoch, message, attempt: 0, payload: Bytes(payload), silent: false })
 }
 
 fn submit(maker: &mut Maker) {

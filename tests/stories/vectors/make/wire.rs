@@ -734,7 +734,7 @@ pub fn entry(seq: u64, prev: Hash, author: &Person, payload: &[u8]) -> Entry {
         attempt: 0,
         payload_hash: payload_hash(payload),
     };
-    Entry { header, payload: Bytes(payload.to_vec()) }
+    Entry { header, payload: Bytes(payload.to_vec()), silent: false }
 }
 
 fn entries(maker: &mut Maker) {

@@ -1,6 +1,6 @@
 // What the page and its worker say to each other, and tabs among themselves.
 
-import type { Conversation, DeviceReport, Failure, Gap, LinkReport, MessageReport, Page, ReceivedMessage, Request, Settings, Status } from "@roost/client";
+import type { Conversation, DeviceReport, Failure, Gap, LinkReport, MessageReport, Page, PushTestReport, ReceivedMessage, Request, Settings, Status } from "@roost/client";
 
 /** Everything that a screen shows at one moment. */
 export interface Snapshot {
@@ -51,4 +51,6 @@ export interface Own {
   devices(): DeviceReport[];
   linkAsked(): LinkReport | undefined;
   report(id: string): MessageReport | undefined;
+  pushKey(): Uint8Array;
+  pushTest(): PushTestReport;
 }

@@ -85,6 +85,10 @@ const own: Record<string, (...args: never[]) => unknown> = {
 
   reconnect: () => session?.reconnect(),
 
+  pushKey: () => session!.pushKey(),
+
+  pushTest: () => session!.testPush(),
+
   /** Everything that this browser keeps goes. */
   forget: async () => {
     session?.close();
