@@ -1,7 +1,7 @@
 //! Being woken: the real binary pushes to a push service on this machine, and to nowhere that it must not.
 
-mod service;
-mod subscriber;
+pub mod service;
+pub mod subscriber;
 
 use crate::roost::{Node, Person, roost_with_input};
 use roost_protocol::ids::{ConversationId, PushTag};

@@ -383,7 +383,8 @@ fn words(cell: &str) -> Vec<String> {
         .collect();
     let words = flat.split('`').skip(1).step_by(2);
     words
-        .filter(|word| word.chars().all(|letter| letter.is_lowercase() || letter == '_') && *word != "id")
+        .filter(|word| word.chars().all(|letter| letter.is_lowercase() || letter.is_ascii_digit() || letter == '_'))
+        .filter(|word| *word != "id" && word.starts_with(char::is_lowercase))
         .map(str::to_owned)
         .collect()
 }

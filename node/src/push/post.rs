@@ -84,7 +84,7 @@ impl Client {
     pub fn new(certificates: Option<&Path>) -> Result<Self, PushError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = certificates {
-            let failed = |error: String| PushError::Certificates(error);
+            let failed = PushError::Certificates;
             for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))? {
                 let certificate = certificate.map_err(|error| failed(error.to_string()))?;
                 roots.add(certificate).map_err(|error| failed(error.to_string()))?;
@@ -172,14 +172,14 @@ async fn exchange(to: &Endpoint, stream: Box<dyn Stream>, post: Post, now_ms: u6
     }
     let request = request.body(Full::new(Bytes::from(body))).map_err(|error| failed(error.to_string()))?;
     let answer = sender.send_request(request);
-    tokio::pin!(connection);
+    tokio::pin!(answer);
     // What comes behind the head of the answer is nobody's business: the connection ends here.
     let response = tokio::select! {
-        response = answer => response.map_err(|error| failed(error.to_string()))?,
-        ended = &mut connection => {
-            return Err(failed(ended.err().map_or_else(|| "the connection ended".into(), |error| error.to_string())));
-        }
+        response = &mut answer => response,
+        // What was read before its end is handed over.
+        _ = connection => answer.await,
     };
+    let response = response.map_err(|error| failed(error.to_string()))?;
     let status = response.status();
     let retry_after_ms = retry_after_ms(response.headers(), now_ms).filter(|_| asks_for_pause(status));
     Ok(Answer { status: status.as_u16(), retry_after_ms })

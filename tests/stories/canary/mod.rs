@@ -3,6 +3,8 @@
 
 mod capture;
 
+use crate::push::service::PushService;
+use crate::push::subscriber::Subscriber;
 use crate::roost::Node;
 use aho_corasick::AhoCorasick;
 use capture::Capture;
@@ -87,6 +89,11 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         ]);
     }
     let people = [acme.person("alice"), birch.person("bob")];
+    let (service, keys) = (PushService::start(), Subscriber::new(7));
+    for (number, person) in people.iter().enumerate() {
+        let [p256dh, auth] = keys.keys();
+        person.chat(&["push", "subscribe", &service.endpoint(&format!("/{number}")), &p256dh, &auth]).ok();
+    }
 
     let mut needles = Vec::new();
     for (number, (from, to)) in [(0, 1), (1, 0)].into_iter().enumerate() {
@@ -109,10 +116,29 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         needles.extend(Needle::spellings("a device key", account.device_seed.as_slice()));
     }
     for node in [&acme, &birch] {
+        let vapid = std::fs::read_to_string(node.dir.join("keys/vapid.key")).unwrap();
+        let digits = |at: usize| u8::from_str_radix(&vapid.trim()[at..at + 2], 16).unwrap();
+        let vapid: Vec<u8> = (0..64).step_by(2).map(digits).collect();
+        needles.extend(Needle::spellings("a VAPID key", &vapid));
         needles.extend(Needle::spellings("an invite", node.invite.as_bytes()));
     }
 
     let search = AhoCorasick::new(needles.iter().map(|needle| &needle.bytes)).unwrap();
+
+    // Both were away while the other wrote: each was woken, and what a push says, sealed or opened, holds none of it.
+    let mut woken = std::collections::BTreeSet::new();
+    while woken.len() < people.len() {
+        let posted = service.next(Duration::from_secs(20)).expect("both were woken");
+        let opened = keys.open(&posted.body).expect("a push opens for its subscription");
+        for bytes in [posted.head.as_bytes(), &posted.body, &opened] {
+            let found = search.find(bytes).map(|found| &needles[found.pattern()].what);
+            assert_eq!(found, None, "in a push to {}", posted.path);
+        }
+        for known in people.iter().map(|person| person.handle.split('@').next().unwrap()) {
+            assert!(!contains(&opened, known.as_bytes()), "a push names nobody");
+        }
+        woken.insert(posted.path);
+    }
 
     for node in [&mut acme, &mut birch] {
         node.terminate();
@@ -130,6 +156,11 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
             rows.iter().filter_map(|(_, value)| codec::decode(value, limits::NODE_MESSAGE_BYTES_MAX).ok()).collect();
         assert!(entries.len() >= 2 * TEXTS, "the store holds the messages, sealed: {}", entries.len());
         places.extend(rows.into_iter().map(|(key, value)| ("a row".to_owned(), [key, value].concat())));
+
+        let to_push_service = |(name, stream): &(String, Vec<u8>)| {
+            name.starts_with("bytes written to socket") && contains(stream, b"urgency: high")
+        };
+        assert!(capture.streams.iter().any(to_push_service), "the capture shows what went to the push service");
 
         // The search finds what is there: each sealed payload passed this node's sockets.
         let from_devices = |payload: &[u8]| capture.unmasked.iter().any(|frame| contains(frame, payload));

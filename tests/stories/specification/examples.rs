@@ -11,7 +11,7 @@ use roost_protocol::content::{Body, Content};
 use roost_protocol::conversation::{ConversationState, Participant, Policy, Role};
 use roost_protocol::feed::{EntryHeader, EntryKind, payload_hash};
 use roost_protocol::gossip::{DirectoryChange, ORGS_TOPIC, message_id};
-use roost_protocol::ids::{ConversationId, FeedId, Hash, MessageId};
+use roost_protocol::ids::{ConversationId, FeedId, Hash, MessageId, PushTag};
 use roost_protocol::limits;
 use roost_protocol::peer::{Custody, NodeRequest, NodeResponse};
 use roost_protocol::records::{HandleRecord, NameClaim, RecordKey};
@@ -125,6 +125,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("sign-in signature", signature.0.to_vec()),
         ("a told change", change().encoded()),
         ("its message id", message_id(ORGS_TOPIC, &change().encoded()).to_vec()),
+        ("tag of a push", PushTag::of(&[9; 16], &ConversationId([0x22; 32])).0.to_vec()),
         ("the key of an invite", roost_protocol::invite::invite_key("token").0.to_vec()),
     ]
 }

@@ -1,6 +1,6 @@
 //! `roost chat push`: where this device is woken while nothing is connected.
 
-use crate::output::{Exit, Failure, Printer, duration};
+use crate::output::{Failure, Printer, duration};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use roost_client::Session;
@@ -95,10 +95,7 @@ async fn test(session: &Session, timeout: Duration, out: Printer) -> Result<(), 
     if report.leg == PushLeg::Ok {
         return Ok(());
     }
-    let mut failure =
-        Failure::failed("push", format_args!("{}: {}", report.leg.name(), report.message), hint(report.leg));
-    failure.exit = Exit::Failed;
-    Err(failure)
+    Err(Failure::failed("push", format_args!("{}: {}", report.leg.name(), report.message), hint(report.leg)))
 }
 
 const fn hint(leg: PushLeg) -> &'static str {
