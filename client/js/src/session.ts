@@ -96,17 +96,19 @@ export class Session {
   /** What is there after some change. */
   private async answer<T>(look: (device: Device) => T | undefined): Promise<T> {
     for (;;) {
-      let changed!: () => void;
-      const change = new Promise<void>((done) => (changed = done));
+      // Listened for before it is looked: what changes in between is heard.
+      let changed = (_late?: Failure) => {};
+      const change = new Promise<Failure | undefined>((done) => (changed = done));
       const off = this.on("change", () => changed());
+      const error: Failure = { code: "timed_out", message: "the home did not answer", hint: "try again" };
+      const timer = setTimeout(() => changed(error), ANSWER_MS);
       try {
         const found = await this.act(look);
         if (found !== undefined) return found;
-        const late = new Promise<never>((_, failed) =>
-          setTimeout(() => failed({ code: "timed_out", message: "the home did not answer", hint: "try again" }), ANSWER_MS),
-        );
-        await Promise.race([change, late]);
+        const late = await change;
+        if (late) throw late;
       } finally {
+        clearTimeout(timer);
         off();
       }
     }

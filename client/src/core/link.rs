@@ -448,7 +448,7 @@ impl Device {
             Pending::FetchCommits(group) => self.commits_refused(group, &error, now_ms),
             Pending::FetchArchive | Pending::ArchivePut | Pending::TrimArchive => self.archive_refused(&error, now_ms),
             Pending::PushKey => self.push_key_told(Err(error)),
-            Pending::PushSubscribe(_) => self.push_refused(error, now_ms),
+            Pending::PushSubscribe(_) => self.push_refused(error, now_ms)?,
             Pending::PushTest => self.push_test_told(Err(error)),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }

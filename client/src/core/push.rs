@@ -283,23 +283,32 @@ impl Device {
 
     pub(super) fn push_told(&mut self, change: u64) -> Result<(), DeviceError> {
         self.push.telling = false;
-        self.push.error = None;
         if change == self.push.change {
             let row = PushRow { told: self.link.life(), ..self.push_row()? };
+            if row.subscription.is_some() {
+                self.push.error = None;
+            }
             self.table.put(rows::push(), &row);
         }
         self.staged.push(Output::PushChanged);
         Ok(())
     }
 
-    pub(super) fn push_refused(&mut self, error: Refusal, now_ms: u64) {
-        // For good: until the person chooses something else, or the next connection.
-        self.push.telling = !error.later;
+    /// What a home refuses for good is no subscription: the person chooses another one, and the one before is over as well.
+    pub(super) fn push_refused(&mut self, error: Refusal, now_ms: u64) -> Result<(), DeviceError> {
+        self.push.telling = false;
         if error.later {
             self.push.not_before_ms = now_ms.saturating_add(error.retry_after_ms.unwrap_or(0).max(PAUSE_MS));
+        } else {
+            let row = self.push_row()?;
+            // A home that refuses even that is not asked again on this connection.
+            let asks_on = row.subscription.is_some();
+            self.put_push(PushRow { subscription: None, ..row });
+            self.push.telling = !asks_on;
         }
         self.push.error = Some(error);
         self.staged.push(Output::PushChanged);
+        Ok(())
     }
 
     pub(super) fn push_key_told(&mut self, answer: Result<Bytes, Refusal>) {

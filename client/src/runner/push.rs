@@ -45,7 +45,7 @@ impl Session {
             Ok(())
         })
         .await?;
-        let key = self.until(timeout, |device| Ok(device.push_key()));
+        let key = self.awaited(timeout, |device| Ok(device.push_key()));
         key.await?.map_err(Error::Refused)
     }
 
@@ -59,11 +59,11 @@ impl Session {
             Ok(())
         })
         .await?;
-        self.until(timeout, |device| Ok(device.push_tested())).await?.map_err(Error::Refused)
+        self.awaited(timeout, |device| Ok(device.push_tested())).await?.map_err(Error::Refused)
     }
 
     async fn push_settled(&self, timeout: Duration) -> Result<PushReport, Error> {
-        let settled = self.until(timeout, |device| {
+        let settled = self.awaited(timeout, |device| {
             let report = device.push_report()?;
             Ok((report.known || report.error.is_some()).then_some(report))
         });
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Waits until the device has something.
-    async fn until<T: Send + 'static>(
+    async fn awaited<T: Send + 'static>(
         &self,
         timeout: Duration,
         look: impl Fn(&mut crate::core::Device) -> Result<Option<T>, Error> + Copy + Send + 'static,

@@ -1,7 +1,7 @@
 // Notifications while the page is closed: between the browser's push service and the home, on the page's side.
 
 import type { PushReport, PushTestReport } from "@roost/client";
-import { keepPushWords, takePushTag, type PushWords } from "../sw/push";
+import { keepPushWords, takePushTag, type PushWords } from "../sw/wake";
 import { act, ask } from "./device";
 
 export type Standing =
