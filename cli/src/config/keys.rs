@@ -41,7 +41,7 @@ pub fn create_vapid_key(path: &Path) -> Result<VapidKey, Failure> {
 /// # Errors
 /// As [`read_key`].
 pub fn read_vapid_key(path: &Path) -> Result<VapidKey, Failure> {
-    VapidKey::from_seed(&read_seed(path)?).map_err(|_| no_key(path))
+    VapidKey::from_seed(&*read_seed(path)?).map_err(|_| no_key(path))
 }
 
 /// Reads a key that only the owner can read.

@@ -157,7 +157,7 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         assert!(entries.len() >= 2 * TEXTS, "the store holds the messages, sealed: {}", entries.len());
         places.extend(rows.into_iter().map(|(key, value)| ("a row".to_owned(), [key, value].concat())));
 
-        let to_push_service = |(name, stream): &(String, Vec<u8>)| {
+        let to_push_service = |(name, stream): (&String, &Vec<u8>)| {
             name.starts_with("bytes written to socket") && contains(stream, b"urgency: high")
         };
         assert!(capture.streams.iter().any(to_push_service), "the capture shows what went to the push service");

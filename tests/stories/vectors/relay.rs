@@ -40,6 +40,7 @@ impl Home {
             open: home["open"].as_bool().unwrap(),
             incarnation: Incarnation(fixed(&home["incarnation"])),
             limits: roost_node::relay::Limits::TESTNET,
+            push: None,
             inspector: roost_node::relay::Inspector::default(),
             sabotage: roost_crypto::sabotage::Sabotage::NONE,
         };
