@@ -180,8 +180,10 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         places.extend(capture.unmasked.iter().map(|frame| ("a frame of a device".to_owned(), frame.clone())));
 
         for (place, bytes) in &places {
-            let found = search.find(bytes).map(|found| &needles[found.pattern()].what);
-            assert_eq!(found, None, "in {place} of {}", node.name);
+            // A node reads its own key from its file when it starts, and writes it nowhere.
+            let is_read = |what: &str| place.starts_with("bytes read from file") && what.starts_with("a VAPID key");
+            let mut found = search.find_iter(bytes).map(|found| needles[found.pattern()].what.as_str());
+            assert_eq!(found.find(|what| !is_read(what)), None, "in {place} of {}", node.name);
         }
     }
 }

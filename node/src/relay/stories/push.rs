@@ -106,7 +106,7 @@ fn subscriptions_outlive_the_process_and_end_with_the_person_the_push_service_or
     let mut rows = Overlay::new(&world.store);
     let memo = Mutex::default();
     let mut step = Step { rows: &mut rows, now_ms: NOW_MS, memo: &memo };
-    world.relay.is_here(&mut step, 1, (alice, device_of(10)), push::Unseen::new()).unwrap();
+    world.relay.is_here(&mut step, 1, (alice, device_of(10)), crate::relay::push::Unseen::new()).unwrap();
     let told = std::mem::take(&mut world.relay.outputs);
     let ended = |output: &Output| matches!(output, Output::Send(1, ServerFrame::PushEnded { endpoint }) if endpoint == ENDPOINT);
     assert!(told.iter().any(ended), "her device is told when it comes: {told:?}");

@@ -288,6 +288,9 @@ impl Net {
             | Output::Join { .. }
             | Output::Leave(_)
             | Output::Gossip(..)
+            | Output::Push(..)
+            | Output::PushForget(_)
+            | Output::PushTest(..)
             | Output::Judged(..) => {}
         }
     }
