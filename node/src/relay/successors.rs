@@ -156,7 +156,7 @@ impl Relay {
             }
             if !self.has_state(step, before, &after.hub)? {
                 let message = "the node that is to become the hub has not fetched the group's state yet";
-                return Err(super::quotas::busy(message, limits::RETRY_DELAY_MS_MIN));
+                return Err(self.wait_or_name_another(step, before, after, message)?);
             }
         }
         let serves_before = is_home_of_one(step, &before.state.participants, &before.state.hub)?;
@@ -165,6 +165,22 @@ impl Relay {
             return Err(Refusal::never(Code::Malformed, message, "move the hub with the same commit").into());
         }
         Ok(())
+    }
+
+    /// Nobody need wait for a successor that may never get the state, where another one could go on at once.
+    fn wait_or_name_another(
+        &self,
+        step: &Step<'_, '_>,
+        before: &ConversationHead,
+        after: &ConversationState,
+        message: &str,
+    ) -> Result<Failure, Failure> {
+        for node in &before.state.successors {
+            if self.has_state(step, before, node)? && is_home_of_one(step, &after.participants, node)? {
+                return Ok(Refusal::never(Code::Sealed, message, "name another successor").into());
+            }
+        }
+        Ok(super::quotas::busy(message, limits::RETRY_DELAY_MS_MIN))
     }
 
     /// What a home does with a commit of a conversation that it knows.

@@ -159,6 +159,12 @@ impl Intents {
         self.totals.get(group) == Some(&(tree.len() as u64))
     }
 
+    /// One of several, the next one each time that an intent has failed.
+    pub(super) fn in_turn<T: Copy>(&self, number: u64, among: &[T]) -> Option<T> {
+        let failures = self.open.get(&number).map_or(0, |attempt| attempt.failures);
+        among.get(failures as usize % among.len().max(1)).copied()
+    }
+
     pub fn wake_at(&self) -> Option<u64> {
         let attempts = self
             .open
