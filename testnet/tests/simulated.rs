@@ -8,11 +8,7 @@ const SEEDS: u64 = 50;
 
 fn hold(range: std::ops::Range<u64>, options: &Options) {
     let summary = run_range(range, options, 1, |report| {
-        assert!(
-            report.ok,
-            "a promise was broken:\n{}",
-            serde_json::to_string_pretty(&report.violations).unwrap()
-        );
+        assert!(report.ok, "a promise was broken:\n{}", serde_json::to_string_pretty(&report.violations).unwrap());
     })
     .expect("every world can be set up");
     assert!(summary.shown > 0 && summary.accepted > 0, "messages came through: {summary:?}");

@@ -6,9 +6,8 @@
 //! refused, and all members end on one branch, in its hub's newest epoch.
 
 use super::groups::Wish;
-use super::node::Node;
 use super::world::World;
-use roost_client::core::{ConversationReport, Device, IntentReport};
+use roost_client::core::{ConversationReport, IntentReport};
 use roost_crypto::bytes::Bytes;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::signed::Signed;
@@ -451,25 +450,13 @@ impl World {
     }
 
     /// What a device still waits for. One of several may keep entries of a conversation in which it never gets a leaf, because all
-    /// who could add it are gone, and the leaves of a conversation of two stay as they are once its hub has lost its store: there
-    /// only what its person wishes for counts, and what is not agreed is found otherwise.
+    /// who could add it are gone: there only what its person wishes for counts, and what is not agreed is found otherwise.
     fn unsettled(&self, device: usize) -> usize {
-        let core = self.people.get(device).and_then(|person| person.device.as_ref());
-        match core.filter(|core| self.has_one_device(self.owner(device)) && !self.has_sealed_pair(core)) {
-            Some(core) => core.unsettled(),
-            None => self.open_wishes(device).len(),
+        if self.has_one_device(self.owner(device)) {
+            let core = self.people.get(device).and_then(|person| person.device.as_ref());
+            return core.map_or(0, |core| core.unsettled());
         }
-    }
-
-    /// Whether the hub of a conversation of two has lost its store.
-    fn has_sealed_pair(&self, core: &Device) -> bool {
-        let reports = core.conversations().unwrap_or_default();
-        let is_sealed = |node: &Node| self.is_emptied(&node.id);
-        let sealed: BTreeSet<String> =
-            self.nodes.iter().filter(|node| is_sealed(node)).map(|node| node.id.to_string()).collect();
-        reports.iter().any(|report| {
-            self.agreement.number_of(&report.conversation).is_none() && sealed.contains(&report.hub)
-        })
+        self.open_wishes(device).len()
     }
 
     /// At the end: all members are where the hub is, and nothing wished for is left.

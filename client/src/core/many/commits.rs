@@ -140,8 +140,10 @@ impl Device {
         self.intents.submitted.remove(&group);
         // What has made way for a successor is answered all the same.
         let no = !error.later
-            && (matches!(error.code, Code::WrongEpoch | Code::Sealed | Code::Malformed | Code::TooLarge | Code::GroupFull)
-                || (pending.succeeds.is_some() && error.code == Code::NotHub));
+            && (matches!(
+                error.code,
+                Code::WrongEpoch | Code::Sealed | Code::Malformed | Code::TooLarge | Code::GroupFull
+            ) || (pending.succeeds.is_some() && error.code == Code::NotHub));
         if !no {
             self.intent_failed(number, error, random, now_ms);
             return Ok(());

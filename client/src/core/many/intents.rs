@@ -11,7 +11,7 @@ use roost_protocol::conversation::{Commit, Role};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
-use roost_protocol::refusal::Refusal;
+use roost_protocol::refusal::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,6 +142,13 @@ impl Intents {
     /// Whether an intent about leaves makes its way.
     pub fn is_renewing(&self) -> bool {
         self.renewing.keys().any(|number| self.open.get(number).is_some_and(|attempt| attempt.failures == 0))
+    }
+
+    /// Groups whose leaves stay as they are, because their hub gives no verdict any more: one a waiting intent.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = GroupId> {
+        let is_sealed = |attempt: &Attempt| attempt.error.as_ref().is_some_and(|error| error.code == Code::Sealed);
+        let sealed = move |number: &u64| self.open.get(number).is_some_and(is_sealed);
+        self.renewing.iter().filter(move |(number, _)| sealed(number)).map(|(_, group)| *group)
     }
 
     /// Whether there is an intent about the leaves of a group.
