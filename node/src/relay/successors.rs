@@ -4,7 +4,7 @@
 //! is in goes on. Implements `docs/protocol.md`, section "Successors".
 
 use super::commits::{Rules, is_home_of_one, record, recorded};
-use super::conversations::{group_head, not_member};
+use super::conversations::{CreationRow, group_head, not_member};
 use super::feeds;
 use super::inbox::Filling;
 use super::requests::Pending;
@@ -294,13 +294,35 @@ impl Relay {
         Ok(false)
     }
 
-    /// Whether a node was the hub once: what it ordered then is held.
+    /// Whether a node was the hub once, from the beginning or by a move: what it ordered then is held.
     fn was_hub(&self, step: &Step<'_, '_>, group: &GroupId, node: &NodeId) -> Result<bool, StoreError> {
         let lineage: Vec<Signed> = rows::get(step.rows, &rows::lineage(group))?.unwrap_or_default();
+        let creation: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
         Ok(lineage
             .iter()
+            .chain(creation.iter().map(|creation| &creation.signed))
             .filter_map(|signed| ConversationHead::verify(signed).ok())
             .any(|head| head.orderer() == *node || head.state.hub == *node))
+    }
+
+    /// A node that was led in by a later epoch's commit learns how the hub moved before.
+    pub(super) fn note_earlier_move(
+        &self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        signed: &Signed,
+    ) -> Result<(), StoreError> {
+        let key = rows::lineage(&head.group);
+        let mut lineage: Vec<Signed> = rows::get(step.rows, &key)?.unwrap_or_default();
+        let first = lineage.first().and_then(|first| ConversationHead::verify(first).ok());
+        if head.ordered_by.is_some()
+            && first.is_none_or(|first| head.epoch < first.epoch)
+            && self.was_hub(step, &head.group, &head.orderer())?
+        {
+            lineage.insert(0, signed.clone());
+            rows::put(step.rows, key, &lineage);
+        }
+        Ok(())
     }
 
     /// Remembers how the hub changes with an epoch that is about to be followed.
