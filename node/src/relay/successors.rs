@@ -26,6 +26,9 @@ use roost_protocol::succession::{Precedence, Succession, Successor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// Feeds of a lost hub that are fetched of one that is asked: one for each life of its store.
+const LIVES_MAX: usize = 8;
+
 /// The succession with which a group's term began.
 #[derive(Serialize, Deserialize)]
 struct BranchRow {
@@ -382,13 +385,13 @@ impl Relay {
         Ok(branch.map(|branch| branch.from))
     }
 
-    /// Fetches what is missing of the hub's feed from another holder: the hub may be lost.
+    /// Fetches what is missing of the hub's feed from another holder: the hub may be lost. Where this node was the hub itself, it is
+    /// what it wrote in an earlier life.
     pub(super) fn catch_up(&mut self, step: &Step<'_, '_>, group: &GroupId, node: NodeId) -> Result<(), StoreError> {
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
-        let Some(known) = known.filter(|known| known.state.hub != self.node && node != self.node) else {
-            return Ok(());
-        };
-        let feeds = feeds_of(step, group, &known.state.hub)?;
+        let Some(known) = known.filter(|_| node != self.node) else { return Ok(()) };
+        let mut feeds = feeds_of(step, group, &known.state.hub)?;
+        feeds.retain(|held| held.feed != self.own_feed(group));
         if feeds.is_empty() {
             self.ask(Pending::Feeds(*group, node), node, NodeRequest::Feeds { group: *group, node: known.state.hub });
         }
@@ -415,7 +418,9 @@ impl Relay {
     ) -> Result<(), StoreError> {
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
         let Some(known) = known else { return Ok(()) };
-        for feed in feeds.into_iter().filter(|feed| (feed.group, feed.node) == (*group, known.state.hub)).take(1) {
+        let own = self.own_feed(group);
+        let of_hub = |feed: &FeedId| (feed.group, feed.node) == (*group, known.state.hub) && *feed != own;
+        for feed in feeds.into_iter().filter(of_hub).take(LIVES_MAX) {
             if rows::get::<FeedHead>(step.rows, &rows::feed_head(&feed))?.is_none() {
                 self.fetch_feed(feed, 1, node);
             }
