@@ -31,6 +31,7 @@ mod renewal;
 mod reseal;
 pub mod restore;
 mod rows;
+mod search;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -46,6 +47,7 @@ pub use many::{
 };
 pub use recipient::Recipient;
 pub use rows::AccountRow;
+pub use search::Found;
 pub use verification::KeyChange;
 pub use warnings::{Cause, Warning};
 pub use whispers::{PresenceReport, Seen};
@@ -222,6 +224,7 @@ pub struct Device {
     archive: archive::Archive,
     people: people::People,
     pictures: pictures::Pictures,
+    search: search::Search,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
     withheld: withheld::Withheld,
@@ -282,6 +285,7 @@ impl Device {
             archive: archive::Archive::default(),
             people: people::People::default(),
             pictures: pictures::Pictures::default(),
+            search: search::Search::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
             withheld: withheld::Withheld::default(),

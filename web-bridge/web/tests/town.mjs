@@ -12,6 +12,13 @@ const run = promisify(execFile);
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const BIN = process.env.ROOST_BIN ?? join(root, "target/debug/roost");
 const CHROMIUM = process.env.ROOST_CHROMIUM ?? "/usr/bin/chromium";
+const VIEWPORT = { width: 1440, height: 900 };
+export const CHROMIUM_OPTIONS = {
+  executablePath: CHROMIUM,
+  args: ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+  viewport: VIEWPORT,
+  locale: "en-GB",
+};
 export const SCREENSHOTS = join(root, "target/screenshots");
 /** Nothing on one machine takes longer than this, ms. */
 export const WAIT = 30_000;
@@ -72,10 +79,16 @@ export class Person {
   faults = [];
 
   static async at(town, node, options = {}) {
+    const context = await town.browser.newContext({ viewport: VIEWPORT, locale: "en-GB", ...options });
+    return Person.in(context, node);
+  }
+
+  /** In a browser of their own. */
+  static async in(context, node) {
     const person = new Person();
     person.node = node;
-    person.context = await town.browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-    person.page = await person.context.newPage();
+    person.context = context;
+    person.page = await context.newPage();
     person.page.setDefaultTimeout(WAIT);
     person.page.on("pageerror", (error) => person.faults.push(String(error)));
     person.page.on("console", (message) => {
@@ -105,7 +118,7 @@ export class Person {
   }
 
   async connected() {
-    await this.page.getByText("Offline. Messages wait here").waitFor({ state: "detached" });
+    await this.page.locator("[data-connected]").waitFor();
   }
 
   /** Begins a conversation with people by their handles. */
@@ -154,7 +167,7 @@ export class Town {
     town.dir = await mkdtemp(join(tmpdir(), "roost-page-"));
     town.acme = await Node.start(town.dir, "acme");
     town.birch = await Node.start(town.dir, "birch", town.acme);
-    town.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+    town.browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_OPTIONS.args });
     return town;
   }
 
