@@ -32,11 +32,6 @@ test("every main screen is there at 360, 800 and 1440 px, light and dark", async
   await robin.page.getByRole("button", { name: "Create an account" }).waitFor();
   await shown(robin, "welcome");
   const wren = await Person.at(town, town.birch);
-  town.third = async () => {
-    const third = await Person.at(town, town.acme);
-    await third.signUp("finch");
-    return third;
-  };
   await robin.signUp("robin");
   await shown(robin, "empty");
   await wren.signUp("wren");

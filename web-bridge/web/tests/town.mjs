@@ -171,6 +171,15 @@ export class Town {
     return town;
   }
 
+  /** One more person at acme, for groups. */
+  async third() {
+    const third = await Person.at(this, this.acme);
+    await third.signUp(`finch${++this.thirds}`);
+    return third;
+  }
+
+  thirds = 0;
+
   async end() {
     await this.browser?.close();
     await Promise.all([this.acme?.stop(), this.birch?.stop()]);
