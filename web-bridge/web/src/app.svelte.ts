@@ -49,7 +49,7 @@ class App {
 
   private due: ReturnType<typeof setTimeout> | undefined;
   private late: ReturnType<typeof setTimeout> | undefined;
-  private asking = false;
+  private loading: Promise<void> | null = null;
   private again = false;
 
   readonly conversations = $derived(this.snapshot?.conversations ?? []);
@@ -118,9 +118,10 @@ class App {
     if (this.open !== id) await this.show(id);
     const place = this.current?.account ?? id;
     const before = await ask("history", place, message, PAGE / 2).catch(() => null);
+    this.sought = message;
     this.from = before?.items.at(-1)?.id ?? message;
     await this.load();
-    this.sought = message;
+    if (!this.items.some((item) => item.id === message)) this.sought = null;
   }
 
   /** A conversation of two that may have nothing in it yet. */
@@ -224,15 +225,25 @@ class App {
     if (account) void act("unwatch", account).catch(() => undefined);
   }
 
-  private async load() {
-    if (this.stage?.is !== "open") return;
-    if (this.asking) {
-      this.again = true;
-      return;
-    }
-    this.asking = true;
-    try {
-      this.snapshot = await ask("snapshot", this.open, this.from, WINDOW);
+  /** Looks again; returns once what is shown is not older than the call. */
+  private load(): Promise<void> {
+    this.again = true;
+    this.loading ??= this.lookUntilNew().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  private async lookUntilNew() {
+    while (this.again && this.stage?.is === "open") {
+      this.again = false;
+      const { open, from } = this;
+      try {
+        this.snapshot = await ask("snapshot", open, from, WINDOW);
+      } catch (error) {
+        this.notice = explain(error);
+        return;
+      }
+      // The person may have gone elsewhere meanwhile.
+      if (open !== this.open || from !== this.from) continue;
       this.follow();
       const begun = this.starting && this.snapshot.conversations.find((one) => one.account === this.starting?.account);
       if (begun) {
@@ -240,14 +251,6 @@ class App {
         this.starting = null;
         this.again = true;
       }
-    } catch (error) {
-      this.notice = explain(error);
-    } finally {
-      this.asking = false;
-    }
-    if (this.again) {
-      this.again = false;
-      await this.load();
     }
   }
 }
