@@ -2,8 +2,8 @@
 CARGO ?= cargo
 BIN := target/debug/roost
 SECONDS := awk -f tests/seconds.awk target/nextest/default/junit.xml
-ROOST_CHROMIUM ?= /usr/bin/chromium
-export ROOST_CHROMIUM
+CHROMIUM ?= /usr/bin/chromium
+export CHROMIUM
 # The oldest Node that the page's bundler takes.
 NODE_IS_NEW := node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'
 NPM_CI := npm ci --no-fund --no-audit --prefer-offline --loglevel=error
@@ -18,7 +18,7 @@ setup: ## install what a bare machine with Rust lacks
 	@command -v strace >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends strace; } || echo "strace is missing: the stories about fsync, failing disks and power cuts will be skipped"
 	@rustup component list --installed 2>/dev/null | grep -q clippy || rustup component add clippy rustfmt
 	@rustup target list --installed 2>/dev/null | grep -q wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
-	@{ command -v npm && [ -x "$(ROOST_CHROMIUM)" ]; } >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends nodejs npm chromium fonts-dejavu-core fonts-noto-color-emoji; } || echo "npm and Chromium are needed for the page: install them, or set ROOST_CHROMIUM"
+	@{ command -v npm && [ -x "$(CHROMIUM)" ]; } >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends nodejs npm chromium fonts-dejavu-core fonts-noto-color-emoji; } || echo "npm and Chromium are needed for the page: install them, or set CHROMIUM"
 	@$(NODE_IS_NEW) 2>/dev/null || npm install --global --no-fund --no-audit node@22 npm@11 || echo "Node 20.19 or newer is needed for the page"
 
 build: ## build everything once, debug
@@ -62,7 +62,7 @@ web: ## the page: the device core as WebAssembly, then its scripts and styles; e
 	cd web-bridge/web && $(NPM_CI) && npm run -s core && npm run -s check && npm run -s build
 
 page: ## people talk in a real browser before a node's page (Chromium; after build and web)
-	@[ -x "$(ROOST_CHROMIUM)" ] || { echo "there is no Chromium at $(ROOST_CHROMIUM): make setup, or set ROOST_CHROMIUM"; exit 1; }
+	@[ -x "$(CHROMIUM)" ] || { echo "there is no Chromium at $(CHROMIUM): make setup, or set CHROMIUM"; exit 1; }
 	node --test --test-concurrency=1 --test-reporter=spec web-bridge/web/tests/
 
 page-bench: ## what the page takes in a browser, release (minutes; after web)

@@ -23,8 +23,12 @@ await session.act((device) => device.setSettings({ ...device.settings(), accept_
 
 session.on("message", async ({ id, conversation, from, kind, text }) => {
   try {
-    if (kind === "text" || kind === "rich_text") await session.act((device) => device.send(conversation, `You said: ${text}`));
-    await session.act((device) => device.markShown(id));
+    await session.act((device) => {
+      // Of two, the other is written to; of many, the conversation.
+      const { to } = device.conversations().find((one) => one.id === conversation) ?? { to: from };
+      if (kind === "text" || kind === "rich_text") device.send(to, `You said: ${text}`);
+      device.markShown(id);
+    });
   } catch (error) {
     console.error(`${from}: ${error.message ?? error}`);
   }

@@ -37,7 +37,7 @@ try {
   const place = await (async () => {
     for (;;) {
       const found = await writer.act((device) => device.conversations().find((one) => one.to === "reader@acme"));
-      if (found) return found.id;
+      if (found) return found.to;
       await sleep(100);
     }
   })();

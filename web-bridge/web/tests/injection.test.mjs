@@ -93,7 +93,7 @@ test("150 pieces of script in each field that others control are shown as text a
       const id = device.send(conversation, payload, first ? { reply: first } : undefined);
       device.setAbout(conversation, payload, payload);
       device.setSettings({ ...device.settings(), profile: payload });
-      device.send(direct.id, payload);
+      device.send(direct.to, payload);
       first = id;
       // A reaction is one sign, which the device of an honest person makes sure of.
       assert.throws(() => device.react(conversation, id, payload, false), `${payload} is no reaction`);

@@ -11,7 +11,7 @@ import { chromium } from "playwright-core";
 const run = promisify(execFile);
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const BIN = process.env.ROOST_BIN ?? join(root, "target/debug/roost");
-const CHROMIUM = process.env.ROOST_CHROMIUM ?? "/usr/bin/chromium";
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const VIEWPORT = { width: 1440, height: 900 };
 export const CHROMIUM_OPTIONS = {
   executablePath: CHROMIUM,
@@ -21,7 +21,7 @@ export const CHROMIUM_OPTIONS = {
 };
 export const SCREENSHOTS = join(root, "target/screenshots");
 /** Nothing on one machine takes longer than this, ms; a busy one may be given more. */
-export const WAIT = Number(process.env.ROOST_WAIT_MS ?? 30_000);
+export const WAIT = Number(process.env.PAGE_WAIT_MS ?? 30_000);
 
 const json = (text) => text.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
 
@@ -39,7 +39,7 @@ class Node {
 
   async serve() {
     const web = this.web ? ["--web", new URL(this.web).host] : [];
-    this.process = spawn(BIN, ["--json", "serve", "--dir", this.dir, ...web], { stdio: ["ignore", "pipe", "ignore"] });
+    this.process = spawn(BIN, ["--json", "serve", "--dir", this.dir, ...web], { stdio: ["ignore", "pipe", process.env.ROOST_LOG ? "inherit" : "ignore"] });
     this.ready = await new Promise((done, failed) => {
       let text = "";
       const timer = setTimeout(() => failed(new Error(`${this.name} is not ready`)), WAIT);
