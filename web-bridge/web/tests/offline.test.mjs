@@ -13,12 +13,12 @@ before(async () => (town = await Town.build()));
 after(() => town?.end());
 
 test("the page opens without a network, and what is written then is sent after the browser was closed and opened again", async () => {
-  const bob = await Person.at(town, town.birch);
+  const bob = await Person.at(town, town.acme);
   await bob.signUp("bob");
   const profile = await mkdtemp(join(tmpdir(), "roost-browser-"));
   try {
     let context = await chromium.launchPersistentContext(profile, CHROMIUM_OPTIONS);
-    const alice = await Person.in(context, town.acme);
+    const alice = await Person.in(context, town.birch);
     await alice.signUp("alice");
     await alice.begin([bob.handle]);
     await alice.say("Before.");
@@ -26,7 +26,7 @@ test("the page opens without a network, and what is written then is sent after t
     await alice.came("Before.", "On their device");
     await alice.page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
 
-    await town.acme.stop();
+    await town.birch.stop();
     await alice.page.reload();
     await alice.page.getByText("Offline. Messages wait here").waitFor();
     await alice.open("bob");
@@ -35,10 +35,10 @@ test("the page opens without a network, and what is written then is sent after t
     await alice.came("Written while the node was away.", "Waiting");
     await context.close();
 
-    await town.acme.serve();
+    await town.birch.serve();
     context = await chromium.launchPersistentContext(profile, CHROMIUM_OPTIONS);
-    const again = await Person.in(context, town.acme);
-    await again.page.goto(town.acme.web);
+    const again = await Person.in(context, town.birch);
+    await again.page.goto(town.birch.web);
     await again.open("bob");
     await bob.open("alice");
     await bob.reads("Written while the node was away.");
@@ -52,8 +52,8 @@ test("the page opens without a network, and what is written then is sent after t
 });
 
 test("a node that starts anew interrupts nobody", async () => {
-  const carol = await Person.at(town, town.acme);
-  const dave = await Person.at(town, town.birch);
+  const carol = await Person.at(town, town.birch);
+  const dave = await Person.at(town, town.acme);
   await carol.signUp("carol");
   await dave.signUp("dave");
   await carol.begin([dave.handle]);
@@ -61,10 +61,10 @@ test("a node that starts anew interrupts nobody", async () => {
   await dave.accept();
   await dave.open("carol");
   await dave.reads("One.");
-  await town.acme.stop();
+  await town.birch.stop();
   assert.equal(await carol.page.getByRole("alert").count(), 0, "1012 is no error");
   await carol.say("Two.");
-  await town.acme.serve();
+  await town.birch.serve();
   await dave.reads("Two.");
   await carol.came("Two.", "Read");
   assert.equal(await carol.page.getByRole("alert").count(), 0, "nor is what follows");
@@ -73,8 +73,8 @@ test("a node that starts anew interrupts nobody", async () => {
 });
 
 test("it can be installed, and a newer version waits until the person uses it", async () => {
-  const erin = await Person.at(town, town.acme);
-  await erin.page.goto(town.acme.web);
+  const erin = await Person.at(town, town.birch);
+  await erin.page.goto(town.birch.web);
   await erin.page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
   const session = await erin.context.newCDPSession(erin.page);
   const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");

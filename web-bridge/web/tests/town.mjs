@@ -134,7 +134,7 @@ export class Person {
     const input = this.page.getByRole("textbox", { name: "Write a message" });
     await input.fill(text);
     await input.press("Enter");
-    await this.page.locator("article", { hasText: text }).waitFor();
+    await this.page.locator("article.own", { hasText: text }).first().waitFor();
   }
 
   async open(name) {
@@ -147,12 +147,12 @@ export class Person {
 
   /** Waits until a message is on the screen. */
   async reads(text) {
-    await this.page.locator("article", { hasText: text }).waitFor();
+    await this.page.locator("article", { hasText: text }).first().waitFor();
   }
 
   /** Waits until a message of ours has come so far. */
   async came(text, state) {
-    await this.page.locator("article", { hasText: text }).getByText(state).waitFor({ state: "attached" });
+    await this.page.locator("article.own", { hasText: text }).locator(".ticks").getByText(state).waitFor({ state: "attached" });
   }
 
   async screenshot(name) {
