@@ -59,7 +59,7 @@ web: ## the page: the device core as WebAssembly, then its scripts and styles; e
 	@[ -x $(BINDGEN) ] || $(CARGO) build --locked -p roost-bindgen
 	$(BINDGEN) $(WASM) client/js/wasm
 	cd client/js && $(NPM_CI) && npm run -s build
-	cd web-bridge/web && $(NPM_CI) && npm run -s core && npm run -s check && npm run -s build
+	cd web-bridge/web && $(NPM_CI) && npm run -s check && npm run -s build
 
 page: ## people talk in a real browser before a node's page (Chromium; after build and web)
 	@[ -x "$(CHROMIUM)" ] || { echo "there is no Chromium at $(CHROMIUM): make setup, or set CHROMIUM"; exit 1; }

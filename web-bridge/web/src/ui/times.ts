@@ -3,7 +3,10 @@
 import type { HistoryItem } from "@roost/client";
 import { app, short } from "../app.svelte";
 
-const at = (ms: number, style: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(app.language, style).format(ms);
+/** The person's own kind of the language that the page speaks: hours are written otherwise in Dublin than in Boston. */
+const kind = () => navigator.languages.find((one) => one.split("-")[0] === app.language) ?? app.language;
+
+const at = (ms: number, style: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(kind(), style).format(ms);
 
 const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
 
