@@ -29,7 +29,8 @@ struct Files;
 /// The files of the page by their names, with the SHA-256 of each: what an operator compares with a build of their own.
 pub fn page_files() -> Vec<(String, [u8; 32])> {
     let hash = |name: &str| Files::get(name).map(|file| file.metadata.sha256_hash());
-    let mut files: Vec<_> = Files::iter().filter_map(|name| hash(&name).map(|hash| (name.into_owned(), hash))).collect();
+    let mut files: Vec<_> =
+        Files::iter().filter_map(|name| hash(&name).map(|hash| (name.into_owned(), hash))).collect();
     files.sort();
     files
 }

@@ -189,11 +189,17 @@ async fn pages(manifest: &Manifest) -> Result<String, Failure> {
     if roost_web_bridge::page_files().is_empty() {
         return Ok("\nThis build has no page; `make web` makes it.".to_owned());
     }
-    let mut lines = vec!["\nOr open these, each in a browser or a profile of its own, and write to the others:".to_owned()];
+    let mut lines =
+        vec!["\nOr open these, each in a browser or a profile of its own, and write to the others:".to_owned()];
     for org in &manifest.orgs {
         let invite = invite::make(&org.dir, INVITE_USES, now_ms().saturating_add(INVITE_MS)).await?;
         let people: Vec<_> = org.users.iter().map(|user| user.handle.as_str()).collect();
-        lines.push(format!("  {}/#invite={}  ({} is there)", org.web.trim_end_matches('/'), invite.token, people.join(", ")));
+        lines.push(format!(
+            "  {}/#invite={}  ({} is there)",
+            org.web.trim_end_matches('/'),
+            invite.token,
+            people.join(", ")
+        ));
     }
     Ok(lines.join("\n"))
 }

@@ -4,6 +4,7 @@
 //! what Roost adds to them. Never decrypts; cannot check membership tag, confirmation tag or the secrets of the path.
 //! Implements `docs/protocol.md`, section "Conversations".
 
+use super::suite::Suite;
 use super::{
     ADDS_MAX, COMMIT_MAX_BYTES, CONV_STATE_EXTENSION, CommitView, GroupError, Member, Part, check_distinct, public,
 };
@@ -16,7 +17,6 @@ use openmls::prelude::{
 };
 use openmls::storage::PublicStorageProvider;
 use openmls::treesync::errors::LeafNodeValidationError;
-use super::suite::Suite;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A commit that fits, and what a caller needs to check its companions.

@@ -7,6 +7,7 @@
 use super::commit_view::advance;
 use super::public::{self, SUITE};
 use super::public_state::StateStore;
+use super::suite::Suite;
 use super::{
     COMMIT_MAX_BYTES, CommitView, GROUP_INFO_MAX_BYTES, GroupError, Part, PublicView, WELCOME_MAX_BYTES, bounded,
 };
@@ -15,7 +16,6 @@ use openmls::prelude::{
     ExtensionType, GroupContext, LeafNodeIndex, MlsMessageBodyIn, OpenMlsSignaturePublicKey, PublicGroup,
     Verifiable as _,
 };
-use super::suite::Suite;
 use openmls_traits::types::SignatureScheme;
 use tls_codec::{DeserializeBytes as _, Serialize as _, VLBytes};
 

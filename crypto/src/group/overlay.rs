@@ -4,9 +4,9 @@
 //! accepts self-describing formats only). OpenMLS's trait knows no transaction and one merge makes about ten writes, so they are
 //! collected here and become one [`WriteSet`].
 
+use super::suite::Suite;
 use super::{Rows, WriteSet, packed};
 use openmls::prelude::GroupId;
-use super::suite::Suite;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
 use serde::Serialize;

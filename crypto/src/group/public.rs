@@ -4,6 +4,7 @@
 //! log: the caller does. Implements `docs/protocol.md`, section "Conversations".
 
 use super::public_state::StateStore;
+use super::suite::Suite;
 use super::{
     CONV_STATE_EXTENSION, CONV_STATE_MAX_BYTES, Credential, GROUP_ID_MAX_BYTES, GROUP_INFO_MAX_BYTES, GroupError,
     KEY_PACKAGE_MAX_BYTES, Member, Part, TREE_MAX_BYTES, bounded, check_distinct,
@@ -14,7 +15,6 @@ use openmls::prelude::{
     BasicCredential, Ciphersuite, CreationFromExternalError, ExtensionType, Extensions, GroupContext, KeyPackage,
     MlsMessageBodyIn, MlsMessageIn, ProposalStore, ProtocolVersion, PublicGroup, RatchetTreeIn,
 };
-use super::suite::Suite;
 use tls_codec::DeserializeBytes as _;
 
 /// The one cipher suite of Roost: 0x0003.

@@ -39,7 +39,11 @@ fn a_message_is_found_by_its_words_as_they_stand_now() {
     act(&mut world, second, Some("an owl, by the river"));
     world.send(ALICE, "bob@acme", "and a third heron").expect("written");
     world.settle();
-    assert_eq!(found(&mut world, BOB, "heron"), ["and a third heron", "The Heron nests again"], "a new one is, an old text is not");
+    assert_eq!(
+        found(&mut world, BOB, "heron"),
+        ["and a third heron", "The Heron nests again"],
+        "a new one is, an old text is not"
+    );
     assert_eq!(found(&mut world, BOB, "owl"), ["an owl, by the river"], "the new text is");
     act(&mut world, second, None);
     world.settle();
@@ -49,7 +53,8 @@ fn a_message_is_found_by_its_words_as_they_stand_now() {
 #[test]
 fn a_search_before_everything_was_read_finds_what_was_and_misses_nothing_later() {
     let mut world = both_online();
-    let ids: Vec<_> = (0..6).map(|number| world.send(ALICE, "bob@acme", &format!("word {number}")).expect("written")).collect();
+    let ids: Vec<_> =
+        (0..6).map(|number| world.send(ALICE, "bob@acme", &format!("word {number}")).expect("written")).collect();
     world.settle();
     assert!(!world.sides[BOB].device.prepare_search(3).expect("readable"), "three of six");
     assert_eq!(found(&mut world, BOB, "word").len(), 3, "what was read is found");
@@ -65,13 +70,19 @@ fn a_search_before_everything_was_read_finds_what_was_and_misses_nothing_later()
 #[test]
 fn a_stretch_of_the_history_begins_where_it_is_asked_to() {
     let mut world = both_online();
-    let ids: Vec<_> = (0..5).map(|number| world.send(ALICE, "bob@acme", &format!("{number}")).expect("written")).collect();
+    let ids: Vec<_> =
+        (0..5).map(|number| world.send(ALICE, "bob@acme", &format!("{number}")).expect("written")).collect();
     world.settle();
     let alice: Recipient = "alice@acme".parse().expect("a handle");
     let from = |id, max| world.sides[BOB].device.history_from(&alice, id, max).expect("readable");
-    let texts = |items: Vec<crate::core::history::HistoryItem>| items.into_iter().map(|item| item.text).collect::<Vec<_>>();
+    let texts =
+        |items: Vec<crate::core::history::HistoryItem>| items.into_iter().map(|item| item.text).collect::<Vec<_>>();
     let (items, more) = from(ids[1], 3);
-    assert_eq!((texts(items), more), (vec!["3".to_owned(), "2".into(), "1".into()], true), "newest first, and there is one more");
+    assert_eq!(
+        (texts(items), more),
+        (vec!["3".to_owned(), "2".into(), "1".into()], true),
+        "newest first, and there is one more"
+    );
     let (items, more) = from(ids[2], 3);
     assert_eq!((texts(items), more), (vec!["4".to_owned(), "3".into(), "2".into()], false), "up to the newest");
     let row = rows::history(&ConversationId::direct(&world.sides[ALICE].account, &world.sides[BOB].account), &ids[0]);
