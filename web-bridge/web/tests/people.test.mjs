@@ -65,7 +65,7 @@ test("a group has a picture, a timer and people who are named; a draft and a sea
   await dan.page.locator("nav .row img.avatar").waitFor();
   await cleo.page.getByLabel("Messages disappear after").selectOption("3600");
   await dan.open("Walkers");
-  await dan.page.getByText("messages disappear after").waitFor();
+  await dan.page.locator(".word", { hasText: "messages disappear after" }).waitFor();
 
   await cleo.page.getByRole("textbox", { name: "Write a message" }).pressSequentially("ask @da");
   await cleo.page.getByRole("option", { name: "dan@birch" }).waitFor();

@@ -71,7 +71,7 @@ test("every main screen is there at 360, 800 and 1440 px, light and dark", async
   await robin.say("@wren@birch bring the map, please: https://example.org/map");
   await robin.page.getByRole("button", { name: "Details", exact: true }).click();
   await robin.page.getByLabel("Messages disappear after").selectOption("86400");
-  await robin.page.getByText("messages disappear after").waitFor();
+  await robin.page.locator(".word", { hasText: "messages disappear after" }).waitFor();
   await shown(robin, "group");
   await robin.page.getByRole("searchbox").fill("node");
   await robin.page.getByText("1 message", { exact: true }).waitFor();
