@@ -12,6 +12,5 @@ fn main() -> anyhow::Result<()> {
     };
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     bindgen.input_path(&module).typescript(true).omit_default_module_path(true).web(true)?.out_name("roost");
-    bindgen.remove_name_section(true).remove_producers_section(true);
     bindgen.generate(&directory).with_context(|| format!("{} cannot be bound", module.display()))
 }
