@@ -18,7 +18,7 @@ use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::planted;
 use roost_crypto::signed::Signed;
-use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Leave, Participant};
+use roost_protocol::conversation::{Commit, ConversationHead, ConversationState, Leave, Participant, Policy};
 use roost_protocol::epoch;
 use roost_protocol::feed::{Entry, EntryKind, NextEpoch};
 use roost_protocol::ids::{GroupId, MessageId, OperationId};
@@ -299,6 +299,7 @@ impl Relay {
             super::log::note(step, &head.group, head.epoch, &entry.header.feed, entry.header.seq);
         }
         if let Some(of_chain) = past {
+            self.note_earlier_move(step, &head, &next.head)?;
             let row = rows::participants(&head.group, head.epoch);
             if of_chain && step.rows.get(&row)?.is_none() && before.participants != head.state.participants {
                 rows::put(step.rows, row, &head.state.participants);
@@ -306,7 +307,7 @@ impl Relay {
         } else {
             let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
             self.follow(step, &before, &head, &next, (own + 1, own))?;
-            self.keep_state(step, &head, &next)?;
+            self.keep_state(step, known.as_ref(), &head, &next)?;
             self.ask_participants(step, &head)?;
         }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })
@@ -491,7 +492,8 @@ pub(super) fn part_of(id: u64, tree: &Bytes, offset: u64) -> ServerFrame {
     ServerFrame::Tree { id, total: tree.len() as u64, part: Bytes(part) }
 }
 
-/// Who took part in an epoch.
+/// Who took part in an epoch; nobody where this node was shown a later one after a loss and has not learnt the earlier ones yet. In
+/// a conversation of two that is always the same.
 pub(super) fn participants_at(
     step: &Step<'_, '_>,
     group: &GroupId,
@@ -503,7 +505,11 @@ pub(super) fn participants_at(
             let read = |value: &[u8]| rows::decode(&key, value);
             step.memo().participants.of(key.clone(), value, read).map(|participants| participants.to_vec())
         }
-        None => Ok(Vec::new()),
+        None => {
+            let head: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
+            let of_two = head.filter(|head| head.state.policy == Policy::Direct);
+            Ok(of_two.map_or_else(Vec::new, |head| head.state.participants))
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! is in goes on. Implements `docs/protocol.md`, section "Successors".
 
 use super::commits::{Rules, is_home_of_one, record, recorded};
-use super::conversations::{group_head, not_member};
+use super::conversations::{CreationRow, group_head, not_member};
 use super::feeds;
 use super::inbox::Filling;
 use super::requests::Pending;
@@ -25,6 +25,9 @@ use roost_protocol::socket::ServerFrame;
 use roost_protocol::succession::{Precedence, Succession, Successor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+/// Feeds of a lost hub that are fetched of one that is asked: one for each life of its store.
+const LIVES_MAX: usize = 8;
 
 /// The succession with which a group's term began.
 #[derive(Serialize, Deserialize)]
@@ -156,7 +159,7 @@ impl Relay {
             }
             if !self.has_state(step, before, &after.hub)? {
                 let message = "the node that is to become the hub has not fetched the group's state yet";
-                return Err(super::quotas::busy(message, limits::RETRY_DELAY_MS_MIN));
+                return Err(self.wait_or_name_another(step, before, after, message)?);
             }
         }
         let serves_before = is_home_of_one(step, &before.state.participants, &before.state.hub)?;
@@ -165,6 +168,22 @@ impl Relay {
             return Err(Refusal::never(Code::Malformed, message, "move the hub with the same commit").into());
         }
         Ok(())
+    }
+
+    /// Nobody need wait for a successor that may never get the state, where another one could go on at once.
+    fn wait_or_name_another(
+        &self,
+        step: &Step<'_, '_>,
+        before: &ConversationHead,
+        after: &ConversationState,
+        message: &str,
+    ) -> Result<Failure, Failure> {
+        for node in &before.state.successors {
+            if self.has_state(step, before, node)? && is_home_of_one(step, &after.participants, node)? {
+                return Ok(Refusal::never(Code::Sealed, message, "name another successor").into());
+            }
+        }
+        Ok(super::quotas::busy(message, limits::RETRY_DELAY_MS_MIN))
     }
 
     /// What a home does with a commit of a conversation that it knows.
@@ -278,13 +297,35 @@ impl Relay {
         Ok(false)
     }
 
-    /// Whether a node was the hub once: what it ordered then is held.
+    /// Whether a node was the hub once, from the beginning or by a move: what it ordered then is held.
     fn was_hub(&self, step: &Step<'_, '_>, group: &GroupId, node: &NodeId) -> Result<bool, StoreError> {
         let lineage: Vec<Signed> = rows::get(step.rows, &rows::lineage(group))?.unwrap_or_default();
+        let creation: Option<CreationRow> = rows::get(step.rows, &rows::creation(group))?;
         Ok(lineage
             .iter()
+            .chain(creation.iter().map(|creation| &creation.signed))
             .filter_map(|signed| ConversationHead::verify(signed).ok())
             .any(|head| head.orderer() == *node || head.state.hub == *node))
+    }
+
+    /// A node that was led in by a later epoch's commit learns how the hub moved before.
+    pub(super) fn note_earlier_move(
+        &self,
+        step: &mut Step<'_, '_>,
+        head: &ConversationHead,
+        signed: &Signed,
+    ) -> Result<(), StoreError> {
+        let key = rows::lineage(&head.group);
+        let mut lineage: Vec<Signed> = rows::get(step.rows, &key)?.unwrap_or_default();
+        let first = lineage.first().and_then(|first| ConversationHead::verify(first).ok());
+        if head.ordered_by.is_some()
+            && first.is_none_or(|first| head.epoch < first.epoch)
+            && self.was_hub(step, &head.group, &head.orderer())?
+        {
+            lineage.insert(0, signed.clone());
+            rows::put(step.rows, key, &lineage);
+        }
+        Ok(())
     }
 
     /// Remembers how the hub changes with an epoch that is about to be followed.
@@ -344,13 +385,13 @@ impl Relay {
         Ok(branch.map(|branch| branch.from))
     }
 
-    /// Fetches what is missing of the hub's feed from another holder: the hub may be lost.
+    /// Fetches what is missing of the hub's feed from another holder: the hub may be lost. Where this node was the hub itself, it is
+    /// what it wrote in an earlier life.
     pub(super) fn catch_up(&mut self, step: &Step<'_, '_>, group: &GroupId, node: NodeId) -> Result<(), StoreError> {
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
-        let Some(known) = known.filter(|known| known.state.hub != self.node && node != self.node) else {
-            return Ok(());
-        };
-        let feeds = feeds_of(step, group, &known.state.hub)?;
+        let Some(known) = known.filter(|_| node != self.node) else { return Ok(()) };
+        let mut feeds = feeds_of(step, group, &known.state.hub)?;
+        feeds.retain(|held| held.feed != self.own_feed(group));
         if feeds.is_empty() {
             self.ask(Pending::Feeds(*group, node), node, NodeRequest::Feeds { group: *group, node: known.state.hub });
         }
@@ -377,7 +418,9 @@ impl Relay {
     ) -> Result<(), StoreError> {
         let known: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
         let Some(known) = known else { return Ok(()) };
-        for feed in feeds.into_iter().filter(|feed| (feed.group, feed.node) == (*group, known.state.hub)).take(1) {
+        let own = self.own_feed(group);
+        let of_hub = |feed: &FeedId| (feed.group, feed.node) == (*group, known.state.hub) && *feed != own;
+        for feed in feeds.into_iter().filter(of_hub).take(LIVES_MAX) {
             if rows::get::<FeedHead>(step.rows, &rows::feed_head(&feed))?.is_none() {
                 self.fetch_feed(feed, 1, node);
             }

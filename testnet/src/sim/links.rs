@@ -302,7 +302,7 @@ impl World {
                 self.transmit(Parcel { from: to, to: from, connection, stale, body: Body::Answer { request, what } });
             }
             Body::Ask { request, what } => {
-                self.note(format_args!("node {to} is asked by {from}"), &codec::encode(&what));
+                self.note(format_args!("node {to} is asked by {from} to {}", what.name()), &codec::encode(&what));
                 if self.links.side(to, from).greeted.is_none() {
                     let what = NodeResponse::Refused(Refusal::later(Code::Version, "no Hello", "send Hello first"));
                     let body = Body::Answer { request, what };
@@ -316,6 +316,9 @@ impl World {
             }
             Body::Answer { request, what } => {
                 self.note(format_args!("node {to} is answered by {from}"), &codec::encode(&what));
+                if let NodeResponse::Refused(error) = &what {
+                    self.note(format_args!("node {to} is refused: {}", error.message), &[]);
+                }
                 self.answered(request, what);
             }
             Body::Get { lookup, handle } => self.looked_up_at(to, from, lookup, &handle),

@@ -99,7 +99,10 @@ impl World {
             return;
         }
         let node = socket.node;
-        self.note(format_args!("node {node} hears connection {connection}"), &codec::encode(&frame));
+        self.note(
+            format_args!("node {node} hears {} on connection {connection}", frame.name()),
+            &codec::encode(&frame),
+        );
         self.feed(node, Input::Frame { connection, frame });
     }
 

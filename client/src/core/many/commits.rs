@@ -140,8 +140,12 @@ impl Device {
         self.intents.submitted.remove(&group);
         // What has made way for a successor is answered all the same.
         let no = !error.later
-            && (matches!(error.code, Code::WrongEpoch | Code::Malformed | Code::TooLarge | Code::GroupFull)
-                || (pending.succeeds.is_some() && error.code == Code::NotHub));
+            && (matches!(
+                error.code,
+                Code::WrongEpoch | Code::Sealed | Code::Malformed | Code::TooLarge | Code::GroupFull
+            ) || (pending.succeeds.is_some() && error.code == Code::NotHub));
+        // Of two there is no successor, and the next group takes in who is missing.
+        let no = no || (error.code == Code::Sealed && self.seal(&group)?);
         if !no {
             self.intent_failed(number, error, random, now_ms);
             return Ok(());
@@ -149,8 +153,9 @@ impl Device {
         self.table.delete(rows::pending(&group));
         let writes = self.engine.groups.drop_pending(&self.table, group.as_bytes())?;
         self.table.apply_mls(writes);
-        if error.code == Code::WrongEpoch {
-            // Another's commit is on its way here: what it leaves to do is planned when it has come.
+        if error.code == Code::WrongEpoch || (error.code == Code::Sealed && !self.sealed_groups.contains(&group)) {
+            // Another's commit is on its way here: what it leaves to do is planned when it has come. Or the hub was to move to a node
+            // that cannot go on: the next plan names another.
             self.intent_failed(number, error, random, now_ms);
         } else {
             self.end_intent(number, ConversationId::of_group(&group), Some(error));

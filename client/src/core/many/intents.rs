@@ -11,7 +11,7 @@ use roost_protocol::conversation::{Commit, Role};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, GroupId, OperationId};
 use roost_protocol::limits;
-use roost_protocol::refusal::Refusal;
+use roost_protocol::refusal::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,6 +144,13 @@ impl Intents {
         self.renewing.keys().any(|number| self.open.get(number).is_some_and(|attempt| attempt.failures == 0))
     }
 
+    /// Groups whose leaves stay as they are, because their hub gives no verdict any more: one a waiting intent.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = GroupId> {
+        let is_sealed = |attempt: &Attempt| attempt.error.as_ref().is_some_and(|error| error.code == Code::Sealed);
+        let sealed = move |number: &u64| self.open.get(number).is_some_and(is_sealed);
+        self.renewing.iter().filter(move |(number, _)| sealed(number)).map(|(_, group)| *group)
+    }
+
     /// Whether there is an intent about the leaves of a group.
     pub fn renews(&self, group: &GroupId) -> bool {
         self.renewing.values().any(|of| of == group)
@@ -157,6 +164,12 @@ impl Intents {
 
     pub(super) fn is_whole(&self, group: &GroupId, tree: &[u8]) -> bool {
         self.totals.get(group) == Some(&(tree.len() as u64))
+    }
+
+    /// One of several, the next one each time that an intent has failed.
+    pub(super) fn in_turn<T: Copy>(&self, number: u64, among: &[T]) -> Option<T> {
+        let failures = self.open.get(&number).map_or(0, |attempt| attempt.failures);
+        among.get(failures as usize % among.len().max(1)).copied()
     }
 
     pub fn wake_at(&self) -> Option<u64> {

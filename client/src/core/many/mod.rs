@@ -119,9 +119,13 @@ impl Device {
     }
 
     /// What of conversations of many is under way: intents, commits and joins that have not ended, and entries that wait for
-    /// them. None is left where nothing happens any more.
+    /// them. None is left where nothing happens any more. Leaves that a hub without its state gives no verdict on are not among
+    /// them: no person waits for those, and a conversation of two stays as it is then.
     pub fn unsettled(&self) -> usize {
-        [INTENT, PENDING, JOINING, PARKED].iter().map(|kind| self.table.count(&[*kind])).sum()
+        let sealed: Vec<_> = self.intents.sealed().collect();
+        let waiting = sealed.iter().filter(|group| self.table.count(&rows::pending(group)) > 0).count();
+        let all: usize = [INTENT, PENDING, JOINING, PARKED].iter().map(|kind| self.table.count(&[*kind])).sum();
+        all.saturating_sub(sealed.len() + waiting)
     }
 
     /// The epoch authenticator of a conversation of many (RFC 9420 section 8.7): equal on devices that are in the same state.

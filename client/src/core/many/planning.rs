@@ -124,14 +124,20 @@ impl Device {
                 self.end_intent(number, row.conversation, Some(error));
                 return Ok(());
             }
-            GroupChange::Move(to) => self.moved(&known.state, *to)?.map(Plan::of_state),
+            GroupChange::Move(None) if known.state.successors.is_empty() => {
+                let error =
+                    Refusal::never(Code::NotHub, "everybody who takes part lives at the hub", "name another node");
+                self.end_intent(number, row.conversation, Some(error));
+                return Ok(());
+            }
+            GroupChange::Move(to) => self.moved(number, &known.state, *to)?.map(Plan::of_state),
             GroupChange::Add(handles) => self.plan_add(number, &known, handles.clone(), now_ms)?,
-            GroupChange::Remove(accounts) => self.plan_remove(&known, accounts, Vec::new())?,
+            GroupChange::Remove(accounts) => self.plan_remove(number, &known, accounts, Vec::new())?,
             GroupChange::Role(account, role) => match role_given(&known, account, *role) {
-                Some(after) => Some(Plan::of_state(self.with_participants(&known.state, after, false)?)),
+                Some(after) => Some(Plan::of_state(self.with_participants(number, &known.state, after, false)?)),
                 None => None,
             },
-            GroupChange::Release(leaves) => self.plan_release(&known, leaves)?,
+            GroupChange::Release(leaves) => self.plan_release(number, &known, leaves)?,
             GroupChange::Leaves => self.plan_leaves(number, &known, &mut *random, now_ms)?,
             // Every commit makes the leaf of its author anew.
             GroupChange::Renew => Some(Plan::of_state(known.state.clone())),
@@ -422,13 +428,14 @@ impl Device {
             after.extend(now.iter().map(|newcomer| Participant { account: newcomer.account, role: Role::Member }));
             after.sort_by_key(|participant| participant.account);
             let change = Change { add, ..Change::default() };
-            let after = self.with_participants(&known.state, after, true)?;
+            let after = self.with_participants(number, &known.state, after, true)?;
             return Ok(Some(Plan { change, after, logs, leaves: Vec::new() }));
         }
     }
 
     fn plan_remove(
         &mut self,
+        number: u64,
         known: &ConversationRow,
         accounts: &[AccountId],
         leaves: Vec<Signed>,
@@ -451,11 +458,16 @@ impl Device {
         let remove = members.iter().filter(|member| gone.contains(&member.credential.account));
         let change = Change { remove: remove.map(|member| member.credential.device).collect(), ..Change::default() };
         let after = membership::without(&known.state.participants, &gone);
-        let after = self.with_participants(&known.state, after, false)?;
+        let after = self.with_participants(number, &known.state, after, false)?;
         Ok(Some(Plan { change, after, logs, leaves }))
     }
 
-    fn plan_release(&mut self, known: &ConversationRow, leaves: &[Signed]) -> Result<Option<Plan>, DeviceError> {
+    fn plan_release(
+        &mut self,
+        number: u64,
+        known: &ConversationRow,
+        leaves: &[Signed],
+    ) -> Result<Option<Plan>, DeviceError> {
         let mut valid = Vec::new();
         let mut accounts = Vec::new();
         for signed in leaves {
@@ -466,7 +478,7 @@ impl Device {
                 valid.push(signed.clone());
             }
         }
-        self.plan_remove(known, &accounts, valid)
+        self.plan_remove(number, known, &accounts, valid)
     }
 
     /// Devices that are missing come, ended ones go.

@@ -512,9 +512,11 @@ impl Device {
         Ok(homes)
     }
 
-    /// The state after a change of its people: successors are renewed, and the hub moves when nobody would live there any more.
+    /// The state after a change of its people: successors are renewed, and the hub moves when nobody would live there any more, to
+    /// another one each time that `number`, the intent, has failed.
     pub(super) fn with_participants(
         &self,
+        number: u64,
         before: &ConversationState,
         participants: Vec<roost_protocol::conversation::Participant>,
         adds: bool,
@@ -524,12 +526,13 @@ impl Device {
             return Ok(after);
         }
         if !adds && self.lives_at(before, &before.hub)? && !self.lives_at(&after, &before.hub)? {
+            let mut inhabited = Vec::new();
             for node in &before.successors {
                 if self.lives_at(&after, node)? {
-                    after.hub = *node;
-                    break;
+                    inhabited.push(*node);
                 }
             }
+            after.hub = self.intents.in_turn(number, &inhabited).unwrap_or(before.hub);
         }
         after.successors = self.homes_of(&after, &after.hub)?;
         Ok(after)
@@ -548,10 +551,11 @@ impl Device {
     /// The state by which the hub moves to a node, or by which that node is made a successor first; `None` once it is the hub.
     pub(super) fn moved(
         &self,
+        number: u64,
         before: &ConversationState,
         to: Option<NodeId>,
     ) -> Result<Option<ConversationState>, DeviceError> {
-        let Some(to) = to.or_else(|| before.successors.first().copied()) else { return Ok(None) };
+        let Some(to) = to.or_else(|| self.intents.in_turn(number, &before.successors)) else { return Ok(None) };
         if to == before.hub {
             return Ok(None);
         }

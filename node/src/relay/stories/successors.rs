@@ -341,9 +341,9 @@ fn succession(operation: u8, by: u8, from: u64, hub: u8, others: &[u8], people: 
 #[test]
 fn a_hub_moves_to_a_successor_that_keeps_the_state_and_orders_no_more() {
     let mut net = Net::new();
-    net.down.insert(2);
+    net.down.extend([2, 3]);
     let mut net = net.created();
-    assert!(!net.keeps_state(2) && net.keeps_state(3), "who is there fetches the state");
+    assert!(!net.keeps_state(2) && !net.keeps_state(3), "who is not there fetches nothing");
     let people = three();
     let moved = state(&people, 0, 2, &[1, 3]);
     let early = net.commit(1, commit(20, ALICE, 2, &people, (&moved, &people))).unwrap_err();
@@ -366,6 +366,25 @@ fn a_hub_moves_to_a_successor_that_keeps_the_state_and_orders_no_more() {
     let NodeResponse::Refused(refusal) = late else { panic!("it orders nothing: {late:?}") };
     assert_eq!(refusal.code, Code::NotHub, "it is the hub no more");
     assert!(net.keeps_state(1), "it is a successor now");
+}
+
+#[test]
+fn a_hub_does_not_wait_for_a_successor_in_a_new_life_where_another_has_the_state() {
+    let mut net = Net::new();
+    net.down.insert(2);
+    let mut net = net.created();
+    assert!(!net.keeps_state(2) && net.keeps_state(3), "who is there fetches the state");
+    let people = three();
+    let to_two = state(&people, 0, 2, &[1, 3]);
+    let no = net.commit(1, commit(20, ALICE, 2, &people, (&to_two, &people))).unwrap_err();
+    assert_eq!((no.code, no.later), (Code::Sealed, false), "another could go on at once");
+    net.down.clear();
+    net.elapse();
+    let again = net.commit(1, commit(20, ALICE, 2, &people, (&to_two, &people))).unwrap_err();
+    assert_eq!((again.code, again.later), (Code::Sealed, false), "its author may have named another by now");
+    let to_three = state(&people, 0, 3, &[1, 2]);
+    let head = net.commit(1, commit(21, ALICE, 2, &people, (&to_three, &people))).expect("the other has the state");
+    assert_eq!(head.state.hub, node(3));
 }
 
 #[test]
