@@ -19,6 +19,9 @@ async function shown(person, name, { themes = ["light", "dark"], widths = WIDTHS
       await person.screenshot(`${name}-${width}-${theme}`);
       const wide = await person.page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.equal(wide, 0, `${name} at ${width} px does not scroll sideways`);
+      // Widths change where things are, themes which colours they have: two of the six see both.
+      if (themes.length > 1 && (theme === "light") !== (width === 360)) continue;
+      if (themes.length > 1 && width === 800) continue;
       const found = await new AxeBuilder({ page: person.page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]).analyze();
       assert.deepEqual(found.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), [], `${name}, ${width} px, ${theme}`);
     }
