@@ -24,6 +24,7 @@ mod stories;
 pub use config::{BridgeConfig, BridgeError, CONNECTIONS_MAX};
 pub use metrics::serve_metrics;
 pub use origin::check_origins;
+pub use page::page_files;
 
 use crate::frames::SubProtocol;
 use crate::gate::Gate;

@@ -26,6 +26,15 @@ const HASHED: &str = "assets/";
 #[allow_missing = true]
 struct Files;
 
+/// The files of the page by their names, with the SHA-256 of each: what an operator compares with a build of their own.
+pub fn page_files() -> Vec<(String, [u8; 32])> {
+    let hash = |name: &str| Files::get(name).map(|file| file.metadata.sha256_hash());
+    let mut files: Vec<_> =
+        Files::iter().filter_map(|name| hash(&name).map(|hash| (name.into_owned(), hash))).collect();
+    files.sort();
+    files
+}
+
 /// The front page; without a page, what is here in words.
 pub(crate) async fn front(headers: HeaderMap) -> Response {
     match Files::get("index.html") {

@@ -1,10 +1,10 @@
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig } from "vite";
+import { defaultClientConditions, defineConfig } from "vite";
 
 export default defineConfig({
   plugins: [svelte()],
   // The package beside us finds its libraries among ours.
-  resolve: { preserveSymlinks: true },
+  resolve: { preserveSymlinks: true, conditions: ["source", ...defaultClientConditions] },
   worker: { format: "es" },
   build: {
     target: "es2022",

@@ -3,7 +3,7 @@
 use crate::config::{Config, Flags, Invite};
 use crate::control::{Request, ask};
 use crate::output::{Failure, Printer, duration, now_ms, rfc3339};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Its flags.
@@ -25,13 +25,22 @@ pub struct Args {
 /// # Errors
 /// [`Failure`].
 pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
-    Config::load(&args.dir, &Flags::default())?;
     let expires_ms = now_ms().saturating_add(u64::try_from(args.expires.as_millis()).unwrap_or(u64::MAX));
-    let invite = Invite::draw(args.uses, expires_ms)?;
-    // On disk first: a node that starts right now imports it, one that runs is told, one that is down finds it later.
-    invite.lay_down(&args.dir)?;
-    ask(&args.dir, &Request::Import).await?;
+    let invite = make(&args.dir, args.uses, expires_ms).await?;
     let expires_at = rfc3339(expires_ms);
     let value = serde_json::json!({ "invite": invite.token, "uses": invite.waiting.uses, "expires_at": expires_at });
     out.print(&value, format_args!("{}  ({} uses, until {expires_at})", invite.token, invite.waiting.uses))
+}
+
+/// A new invite of the node in `dir`, which it knows on return if it serves.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn make(dir: &Path, uses: u32, expires_ms: u64) -> Result<Invite, Failure> {
+    Config::load(dir, &Flags::default())?;
+    let invite = Invite::draw(uses, expires_ms)?;
+    // On disk first: a node that starts right now imports it, one that runs is told, one that is down finds it later.
+    invite.lay_down(dir)?;
+    ask(dir, &Request::Import).await?;
+    Ok(invite)
 }

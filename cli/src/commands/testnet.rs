@@ -1,6 +1,7 @@
 //! `roost testnet`: many organisations on this machine, as processes of this binary.
 
-use crate::output::{Failure, Printer};
+use super::invite;
+use crate::output::{Failure, Printer, now_ms};
 use roost_testnet::{DemoEvent, Manifest, TestnetError, UpConfig};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,10 @@ struct One {
     #[arg(long)]
     dir: PathBuf,
 }
+
+/// People who can sign up by a link of the demo, and for how long, milliseconds.
+const INVITE_USES: u32 = 10;
+const INVITE_MS: u64 = 7 * 24 * 3_600_000;
 
 /// Runs it; the number is the exit code.
 ///
@@ -151,6 +156,7 @@ async fn demo(once: bool, out: Printer) -> Result<u8, Failure> {
     if keep && !out.json {
         let manifest = Manifest::load(&dir)?;
         out.print(&(), try_it(&manifest, &dir)?)?;
+        out.print(&(), pages(&manifest).await?)?;
     }
     unprinted.map_or(Ok(if ok { 0 } else { 1 }), Err)
 }
@@ -176,6 +182,26 @@ fn try_it(manifest: &Manifest, dir: &Path) -> Result<String, Failure> {
         org_dir = org.dir.display(),
         org = org.name,
     ))
+}
+
+/// Where to open the page: links by which anybody signs up, an organisation each.
+async fn pages(manifest: &Manifest) -> Result<String, Failure> {
+    if roost_web_bridge::page_files().is_empty() {
+        return Ok("\nThis build has no page; `make web` makes it.".to_owned());
+    }
+    let mut lines =
+        vec!["\nOr open these, each in a browser or a profile of its own, and write to the others:".to_owned()];
+    for org in &manifest.orgs {
+        let invite = invite::make(&org.dir, INVITE_USES, now_ms().saturating_add(INVITE_MS)).await?;
+        let people: Vec<_> = org.users.iter().map(|user| user.handle.as_str()).collect();
+        lines.push(format!(
+            "  {}/#invite={}  ({} is there)",
+            org.web.trim_end_matches('/'),
+            invite.token,
+            people.join(", ")
+        ));
+    }
+    Ok(lines.join("\n"))
 }
 
 fn binary() -> Result<PathBuf, Failure> {

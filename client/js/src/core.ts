@@ -1,11 +1,13 @@
 // The core, loaded once.
 
 import init, { Device, Link, Restore, SignUp, type InitInput } from "../wasm/roost.js";
+import { useSockets, type SocketClass } from "./socket.ts";
 
 let loading: Promise<void> | null = null;
 
-/** Loads the module, once: from its address in a page, from its bytes in Node. */
-export function load(module: InitInput | Promise<InitInput>): Promise<void> {
+/** Loads the module, once: from its address in a page, from its bytes in Node. Node before 22 has no WebSocket of its own. */
+export function load(module: InitInput | Promise<InitInput>, sockets?: SocketClass): Promise<void> {
+  if (sockets) useSockets(sockets);
   loading ??= init({ module_or_path: module }).then(() => undefined);
   return loading;
 }

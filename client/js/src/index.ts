@@ -6,8 +6,9 @@
 //   session.on("message", (message) => …);
 //   await session.act((device) => device.send("bob@birch", "hello"));
 
-export { load } from "./core";
-export { link, restore, signUp, type Joined } from "./joining";
-export { MemoryRows, type RowStore } from "./rows";
-export { Session, type SessionEvents } from "./session";
-export type * from "./types";
+export { load } from "./core.ts";
+export { link, restore, signUp, type Joined } from "./joining.ts";
+export { MemoryRows, type RowStore } from "./rows.ts";
+export { Session, type SessionEvents } from "./session.ts";
+export type { SocketClass } from "./socket.ts";
+export type * from "./types.ts";

@@ -2,7 +2,7 @@
 // transaction with strict durability.
 
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
-import type { RowStore } from "./rows";
+import type { RowStore } from "./rows.ts";
 
 interface Schema extends DBSchema {
   rows: { key: ArrayBuffer; value: Uint8Array };

@@ -1,8 +1,8 @@
 // How a store becomes a device of an account. Each returns once the first rows are durable; a try that fails leaves none.
 
-import { Link, Restore, SignUp, loaded } from "./core";
-import type { RowStore } from "./rows";
-import { Socket } from "./socket";
+import { Link, Restore, SignUp, loaded } from "./core.ts";
+import type { RowStore } from "./rows.ts";
+import { Socket } from "./socket.ts";
 
 /** How long the home may take for an answer, ms. */
 const ANSWER_MS = 20_000;

@@ -1,9 +1,9 @@
 // The owner of a device: gathers what happens, commits what it changed, then lets the outputs leave. Decides nothing.
 
-import { Device, loaded } from "./core";
-import type { RowStore } from "./rows";
-import { Socket } from "./socket";
-import type { CoreEvent, Failure, PushTestReport, ReceivedMessage, Refusal } from "./types";
+import { Device, loaded } from "./core.ts";
+import type { RowStore } from "./rows.ts";
+import { Socket } from "./socket.ts";
+import type { CoreEvent, Failure, PushTestReport, ReceivedMessage, Refusal } from "./types.ts";
 
 /** First and longest pause between two tries to connect, ms. */
 const PAUSE_MS_MIN = 250;

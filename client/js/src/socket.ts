@@ -1,5 +1,15 @@
 // The WebSocket to a home: whole frames in and out, bounded in time.
 
+/** What a socket is made of: the browser's and Node 22's own; another is given to `load`. */
+export type SocketClass = new (url: string, protocol: string) => WebSocket;
+
+let made: SocketClass | null = null;
+
+/** Sockets are made of this class from now on. */
+export function useSockets(of: SocketClass) {
+  made = of;
+}
+
 /** How long a connection may take to stand, ms. */
 const CONNECT_MS = 10_000;
 
@@ -13,6 +23,9 @@ const unreachable = (message: string) => ({
   message,
   hint: "check the address and that the node is running",
 });
+
+/** `WebSocket.OPEN`, which not every class of sockets is asked for. */
+const OPEN = 1;
 
 /** A connection. Frames wait until somebody takes them: one at a time by `next`, or all by `begin`. */
 export class Socket {
@@ -31,7 +44,7 @@ export class Socket {
       this.ended = { why: event.reason || "the connection ended", code: event.code };
       this.end?.(this.ended.why, this.ended.code);
     };
-    socket.onerror = null;
+    socket.onerror = () => undefined;
   }
 
   /** Connects to `http://HOST:PORT` or `https://…`. */
@@ -39,8 +52,12 @@ export class Socket {
     return new Promise((resolve, reject) => {
       let raw: WebSocket;
       try {
-        raw = new WebSocket(socketUrl(server), "roost.v1.cbor");
+        raw = new (made ?? WebSocket)(socketUrl(server), "roost.v1.cbor");
       } catch {
+        if (!made && typeof WebSocket === "undefined") {
+          const hint = "Node 22 has one; before it give load a WebSocket, such as the package ws has";
+          return reject({ code: "no_websocket", message: "there is no WebSocket here", hint });
+        }
         return reject(unreachable(`${server} is no address of a home`));
       }
       raw.binaryType = "arraybuffer";
@@ -49,6 +66,8 @@ export class Socket {
         clearTimeout(timer);
         resolve(new Socket(raw));
       };
+      // What follows is a close.
+      raw.onerror = () => undefined;
       raw.onclose = () => {
         clearTimeout(timer);
         reject(unreachable("the home cannot be reached"));
@@ -57,7 +76,7 @@ export class Socket {
   }
 
   send(frame: Uint8Array) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(frame as Uint8Array<ArrayBuffer>);
+    if (this.socket.readyState === OPEN) this.socket.send(frame as Uint8Array<ArrayBuffer>);
   }
 
   /** The next frame. */

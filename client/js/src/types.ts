@@ -36,6 +36,8 @@ export interface HistoryItem {
   deleted: boolean;
   expired: boolean;
   expires_at: number | null;
+  /** Of a `timer`: seconds after which what is said from then on goes, 0 for never. */
+  timer_s: number | null;
   reactions: { from: string; emoji: string }[];
   unread: boolean;
   sent_at: number;
@@ -51,6 +53,20 @@ export interface Page {
   before: string | null;
 }
 
+/** Messages from one on, newest first. */
+export interface Stretch {
+  items: HistoryItem[];
+  /** Whether there are newer ones. */
+  more: boolean;
+}
+
+/** Messages that hold every word of what was asked for, newest first. */
+export interface Found {
+  items: HistoryItem[];
+  /** How many there are. */
+  all: number;
+}
+
 export interface Participant {
   name: string;
   account: string;
@@ -62,12 +78,23 @@ export interface Group {
   conversation: string;
   title: string;
   description: string;
+  expires_after_s: number | null;
   epoch: number;
+  term: number;
   hub: string;
+  successors: string[];
   standing: boolean;
   over: boolean;
   participants: Participant[];
 }
+
+/** Something about a conversation that is not as it should be. */
+export type Warning = { conversation: string; since: number } & (
+  | { warning: "rule_broken"; hub: string; epoch: number; by: string; reason: string }
+  | { warning: "told_otherwise"; node: string; said_by: string }
+  | { warning: "old_log"; of: string }
+  | { warning: "branched_log"; of: string }
+);
 
 export interface Presence {
   account: string;
@@ -82,14 +109,35 @@ export interface Conversation {
   to: string;
   account: string | null;
   name: string | null;
+  /** Which picture it is shown as: another one is called otherwise. */
+  picture: string | null;
   unread: number;
+  /** Those of them that mention us. */
+  mentioned: number;
+  expires_after_s: number | null;
   newest: HistoryItem | null;
+  blocked: boolean;
   verified: boolean;
   key_changed: boolean;
   typing: string[];
   presence: Presence | null;
   draft: string | null;
+  warnings: Warning[];
   group: Group | null;
+}
+
+/** Somebody of whom nothing is shown. */
+export interface Blocked {
+  account: string;
+  name: string;
+}
+
+/** What somebody wrote, for whoever judges a complaint. */
+export interface Evidence {
+  account: string;
+  from: string;
+  root: string | null;
+  messages: HistoryItem[];
 }
 
 export interface Request {
@@ -105,6 +153,7 @@ export interface Request {
 export interface Settings {
   accept_strangers: boolean;
   read_receipts: boolean;
+  delivery_receipts: boolean;
   profile: string | null;
   backup: boolean;
   presence: boolean;
@@ -154,6 +203,9 @@ export interface ReceivedMessage {
   kind: string;
   text: string;
   reply: string | null;
+  mentions: string[];
+  expires_after_s: number | null;
+  timer_s: number | null;
   sent_at: number;
   received_at: number;
 }
@@ -167,6 +219,7 @@ export interface Gap {
 /** What a text may have beside its words. */
 export interface Beside {
   reply?: string;
+  /** Accounts; left out, whom the text names like @bob@birch. */
   mentions?: string[];
   expires_after_s?: number;
 }

@@ -32,6 +32,7 @@ mod renewal;
 mod reseal;
 pub mod restore;
 mod rows;
+mod search;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -47,6 +48,7 @@ pub use many::{
 };
 pub use recipient::Recipient;
 pub use rows::AccountRow;
+pub use search::Found;
 pub use verification::KeyChange;
 pub use warnings::{Cause, Warning};
 pub use whispers::{PresenceReport, Seen};
@@ -226,6 +228,7 @@ pub struct Device {
     people: people::People,
     pictures: pictures::Pictures,
     push: push::Push,
+    search: search::Search,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
     withheld: withheld::Withheld,
@@ -289,6 +292,7 @@ impl Device {
             people: people::People::default(),
             pictures: pictures::Pictures::default(),
             push: push::Push::default(),
+            search: search::Search::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
             withheld: withheld::Withheld::default(),

@@ -244,6 +244,24 @@ impl Device {
         Ok(())
     }
 
+    /// Whether nothing of an account is shown.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn is_blocked(&self, account: &AccountId) -> Result<bool, DeviceError> {
+        Ok(self.person(account)?.blocked)
+    }
+
+    /// The accounts of which nothing is shown, with their verified handles, else their ids.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn blocked(&self) -> Result<Vec<(AccountId, String)>, DeviceError> {
+        let people = self.table.scan::<PersonRow>(&[PERSON])?.into_iter().filter(|(_, person)| person.blocked);
+        let accounts = people.filter_map(|(key, _)| key.get(1..).and_then(AccountId::from_slice));
+        accounts.map(|account| Ok((account, self.name_of(&account)?))).collect()
+    }
+
     /// What the account wrote, as evidence. It is shown to nobody by this.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 const ACCOUNT: u8 = b'a';
 const ARCHIVE: u8 = b'A';
@@ -530,11 +531,23 @@ pub(super) struct Table {
     writes: WriteSet,
     /// Keys of rows of the kinds that are archived which got another value.
     changed: BTreeSet<Vec<u8>>,
+    /// The kind whose changes somebody follows, and the keys of the rows that were written since they were last taken.
+    followed: Option<(u8, BTreeSet<Vec<u8>>)>,
 }
 
 impl Table {
     pub fn new(rows: BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
-        Self { rows, read: RefCell::default(), writes: WriteSet::default(), changed: BTreeSet::new() }
+        Self { rows, read: RefCell::default(), writes: WriteSet::default(), changed: BTreeSet::new(), followed: None }
+    }
+
+    /// From now on it is noted which rows of a kind are written.
+    pub fn follow(&mut self, kind: u8) {
+        self.followed.get_or_insert((kind, BTreeSet::new()));
+    }
+
+    /// The keys of the followed rows that were written since the last call.
+    pub fn take_followed(&mut self) -> BTreeSet<Vec<u8>> {
+        self.followed.as_mut().map(|(_, keys)| std::mem::take(keys)).unwrap_or_default()
     }
 
     pub fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
@@ -617,6 +630,22 @@ impl Table {
         self.rows.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)).count()
     }
 
+    /// The first rows under a prefix whose keys are above `after`, in their order.
+    pub fn next<T: DeserializeOwned>(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<(Vec<u8>, T)>, DeviceError> {
+        let begin = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        self.rows
+            .range::<[u8], _>((begin, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(max)
+            .map(|(key, value)| Ok((key.clone(), decode(value)?)))
+            .collect()
+    }
+
     /// The last rows under a prefix whose keys are below `before`, last first.
     pub fn newest<T: DeserializeOwned>(
         &self,
@@ -642,6 +671,11 @@ impl Table {
         };
         if before != value && key.first().is_some_and(|kind| ARCHIVED.contains(kind)) {
             self.changed.insert(key.clone());
+        }
+        if let Some((kind, keys)) = &mut self.followed
+            && key.first() == Some(kind)
+        {
+            keys.insert(key.clone());
         }
         self.writes.0.insert(key, value);
     }

@@ -12,6 +12,7 @@ mod people;
 mod refusals;
 mod renewal;
 mod sealed;
+mod search;
 mod whispers;
 
 use super::account::NewAccount;

@@ -7,6 +7,7 @@ use roost_client::Error;
 use roost_client::core::devices::LogChange;
 use roost_client::core::people::{Settings, Whom};
 use roost_client::core::{Extras, GroupChange, Input, Recipient};
+use roost_crypto::bytes::Bytes;
 use roost_protocol::conversation::Role;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, MessageId};
@@ -22,7 +23,8 @@ type Done<T = ()> = Result<T, JsValue>;
 #[serde(default, deny_unknown_fields)]
 struct Beside {
     reply: Option<String>,
-    mentions: Vec<String>,
+    /// Accounts; left out, whom the text names like @bob@birch.
+    mentions: Option<Vec<String>>,
     expires_after_s: Option<u64>,
 }
 
@@ -50,6 +52,12 @@ fn account(id: &str) -> Result<AccountId, Failure> {
     id.parse().map_err(|_| Failure::argument("no id of an account"))
 }
 
+fn whole(seconds: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds that a person chose")]
+    let seconds = seconds as u64;
+    seconds
+}
+
 fn failed(error: impl Into<Failure>) -> JsValue {
     error.into().into()
 }
@@ -65,12 +73,13 @@ impl Device {
             true => Beside::default(),
             false => serde_wasm_bindgen::from_value(beside).map_err(Failure::argument)?,
         };
-        let extras = Extras {
-            reply: beside.reply.as_deref().map(message).transpose()?,
-            mentions: beside.mentions.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
-            expires_after_s: beside.expires_after_s,
-        };
         let to = recipient(to)?;
+        let mentions = match beside.mentions {
+            Some(ids) => ids.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
+            None => self.core.mentioned(&to, text).map_err(failed)?,
+        };
+        let reply = beside.reply.as_deref().map(message).transpose()?;
+        let extras = Extras { reply, mentions, expires_after_s: beside.expires_after_s };
         let id = self.core.send_with(&to, text, extras, &mut draw, self.now_ms).map_err(failed)?;
         Ok(id.to_string())
     }
@@ -228,6 +237,54 @@ impl Device {
         self.core.set_about(id, title, description, &mut draw, self.now_ms).map(drop).map_err(failed)
     }
 
+    /// Shows a conversation of many as a picture (JPEG, PNG or WebP), or as none.
+    ///
+    /// # Errors
+    /// `unknown_conversation`, `not_admin`, `bad_content`.
+    #[wasm_bindgen(js_name = setAboutPicture)]
+    pub fn set_about_picture(&mut self, id: &str, picture: Option<Vec<u8>>) -> Done {
+        let id = conversation(id)?;
+        self.core.set_about_picture(id, picture.map(Bytes), &mut draw, self.now_ms).map(drop).map_err(failed)
+    }
+
+    /// What this account wants to be shown as (JPEG, PNG or WebP), or nothing.
+    ///
+    /// # Errors
+    /// `bad_content`.
+    #[wasm_bindgen(js_name = setOwnPicture)]
+    pub fn set_own_picture(&mut self, picture: Option<Vec<u8>>) -> Done {
+        self.core.set_own_picture(picture.map(Bytes), self.now_ms).map_err(failed)
+    }
+
+    /// What is said in a conversation from now on goes after so many seconds; `undefined`: it stays.
+    ///
+    /// # Errors
+    /// `unknown_person`, `unknown_conversation`, `not_admin`, `bad_content`, `blocked`, `key_changed`.
+    #[wasm_bindgen(js_name = setTimer)]
+    pub fn set_timer(&mut self, of: &str, expires_after_s: Option<f64>) -> Done {
+        let of = recipient(of)?;
+        let seconds = expires_after_s.map(whole);
+        self.core.set_timer(&of, seconds, &mut draw, self.now_ms).map(drop).map_err(failed)
+    }
+
+    /// Another hub for a conversation: the present one hands over, or one follows it that is lost; the intent's number.
+    ///
+    /// # Errors
+    /// `unknown_conversation`, `not_admin`.
+    #[wasm_bindgen(js_name = moveHub)]
+    pub fn move_hub(&mut self, id: &str, is_lost: bool) -> Done<f64> {
+        self.change(id, if is_lost { GroupChange::Succeed { to: None, term: None } } else { GroupChange::Move(None) })
+    }
+
+    /// Reads up to `rows` more messages for `search`; whether all have been read. It finds among what was read.
+    ///
+    /// # Errors
+    /// `internal`.
+    #[wasm_bindgen(js_name = prepareSearch)]
+    pub fn prepare_search(&mut self, rows: usize) -> Done<bool> {
+        self.core.prepare_search(rows).map_err(failed)
+    }
+
     /// Keeps an unfinished text; an empty one leaves nothing.
     ///
     /// # Errors
@@ -277,6 +334,16 @@ impl Device {
     pub fn verify(&mut self, who: &str) -> Done {
         let who = whom(who)?;
         self.core.verify(&who, None).map(drop).map_err(failed)
+    }
+
+    /// The code that their device shows was read by a camera or pasted; a changed key is taken over.
+    ///
+    /// # Errors
+    /// `unknown_person`, `digits_differ`, `bad_argument`.
+    #[wasm_bindgen(js_name = verifyCode)]
+    pub fn verify_code(&mut self, who: &str, code: &str) -> Done {
+        let (who, code) = (whom(who)?, code.parse().map_err(Failure::argument)?);
+        self.core.verify_code(&who, &code).map(drop).map_err(failed)
     }
 
     /// Takes a changed key over without comparing.

@@ -11,10 +11,17 @@ import { chromium } from "playwright-core";
 const run = promisify(execFile);
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const BIN = process.env.ROOST_BIN ?? join(root, "target/debug/roost");
-const CHROMIUM = process.env.ROOST_CHROMIUM ?? "/usr/bin/chromium";
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const VIEWPORT = { width: 1440, height: 900 };
+export const CHROMIUM_OPTIONS = {
+  executablePath: CHROMIUM,
+  args: ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+  viewport: VIEWPORT,
+  locale: "en-GB",
+};
 export const SCREENSHOTS = join(root, "target/screenshots");
-/** Nothing on one machine takes longer than this, ms. */
-export const WAIT = 30_000;
+/** Nothing on one machine takes longer than this, ms; a busy one may be given more. */
+export const WAIT = Number(process.env.PAGE_WAIT_MS ?? 30_000);
 
 const json = (text) => text.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
 
@@ -32,7 +39,7 @@ class Node {
 
   async serve() {
     const web = this.web ? ["--web", new URL(this.web).host] : [];
-    this.process = spawn(BIN, ["--json", "serve", "--dir", this.dir, ...web], { stdio: ["ignore", "pipe", "ignore"] });
+    this.process = spawn(BIN, ["--json", "serve", "--dir", this.dir, ...web], { stdio: ["ignore", "pipe", process.env.ROOST_LOG ? "inherit" : "ignore"] });
     this.ready = await new Promise((done, failed) => {
       let text = "";
       const timer = setTimeout(() => failed(new Error(`${this.name} is not ready`)), WAIT);
@@ -72,10 +79,16 @@ export class Person {
   faults = [];
 
   static async at(town, node, options = {}) {
+    const context = await town.browser.newContext({ viewport: VIEWPORT, locale: "en-GB", ...options });
+    return Person.in(context, node);
+  }
+
+  /** In a browser of their own. */
+  static async in(context, node) {
     const person = new Person();
     person.node = node;
-    person.context = await town.browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-    person.page = await person.context.newPage();
+    person.context = context;
+    person.page = await context.newPage();
     person.page.setDefaultTimeout(WAIT);
     person.page.on("pageerror", (error) => person.faults.push(String(error)));
     person.page.on("console", (message) => {
@@ -105,7 +118,7 @@ export class Person {
   }
 
   async connected() {
-    await this.page.getByText("Offline. Messages wait here").waitFor({ state: "detached" });
+    await this.page.locator("[data-connected]").waitFor();
   }
 
   /** Begins a conversation with people by their handles. */
@@ -121,7 +134,7 @@ export class Person {
     const input = this.page.getByRole("textbox", { name: "Write a message" });
     await input.fill(text);
     await input.press("Enter");
-    await this.page.locator("article", { hasText: text }).waitFor();
+    await this.page.locator("article.own", { hasText: text }).first().waitFor();
   }
 
   async open(name) {
@@ -134,12 +147,12 @@ export class Person {
 
   /** Waits until a message is on the screen. */
   async reads(text) {
-    await this.page.locator("article", { hasText: text }).waitFor();
+    await this.page.locator("article", { hasText: text }).first().waitFor();
   }
 
   /** Waits until a message of ours has come so far. */
   async came(text, state) {
-    await this.page.locator("article", { hasText: text }).getByText(state).waitFor({ state: "attached" });
+    await this.page.locator("article.own", { hasText: text }).locator(".ticks").getByText(state).waitFor({ state: "attached" });
   }
 
   async screenshot(name) {
@@ -154,9 +167,18 @@ export class Town {
     town.dir = await mkdtemp(join(tmpdir(), "roost-page-"));
     town.acme = await Node.start(town.dir, "acme");
     town.birch = await Node.start(town.dir, "birch", town.acme);
-    town.browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+    town.browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_OPTIONS.args });
     return town;
   }
+
+  /** One more person at acme, for groups. */
+  async third() {
+    const third = await Person.at(this, this.acme);
+    await third.signUp(`finch${++this.thirds}`);
+    return third;
+  }
+
+  thirds = 0;
 
   async end() {
     await this.browser?.close();

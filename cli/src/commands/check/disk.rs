@@ -4,6 +4,7 @@ use super::{Check, Status};
 use crate::config::{Config, Invite, Profile, read_key, read_vapid_key};
 use crate::output::{now_ms, rfc3339};
 use roost_node::store::{SledStore, Store as _, StoreError};
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -193,6 +194,19 @@ pub(super) fn leftovers(dir: &Path) -> Check {
             "harmless; the next start clears control.sock and half snapshots, remove the others while the node is down";
         Check::warning(name, found.join(", "), hint)
     }
+}
+
+/// The page that this build holds, under one hash: that of what `sha256sum` prints for its files in the order of their names.
+pub(super) fn page() -> Check {
+    let files = roost_web_bridge::page_files();
+    if files.is_empty() {
+        return Check::skipped("page", "this build has none", "make web, then build again");
+    }
+    let mut all = Sha256::new();
+    for (name, hash) in &files {
+        all.update(format!("{}  ./{name}\n", hex::encode(hash)));
+    }
+    Check::ok("page", format_args!("{} files, sha256 {}", files.len(), hex::encode(all.finalize())))
 }
 
 fn size(path: &Path) -> u64 {

@@ -133,6 +133,34 @@ impl Device {
         Ok(HistoryPage { items: items.collect::<Result<_, _>>()?, before })
     }
 
+    /// Up to `max` messages of one conversation from `from` on, newest first; whether there are newer ones.
+    ///
+    /// # Errors
+    /// As [`Self::history`].
+    pub fn history_from(&self, of: &Recipient, from: MessageId, max: usize) -> Result<(Vec<HistoryItem>, bool), Error> {
+        let conversation = self.place_of(of)?.conversation;
+        let peer = self.history.peers.get(&conversation).copied().flatten();
+        if self.is_request(&conversation, &peer)? {
+            return Ok((Vec::new(), false));
+        }
+        let prefix = rows::history_of(&conversation);
+        let first = self.table.get::<MessageRow>(&rows::history(&conversation, &from))?.map(|row| (from, row));
+        let wanted = max.saturating_add(1).saturating_sub(usize::from(first.is_some()));
+        let after = self.table.next::<MessageRow>(&prefix, Some(&rows::history(&conversation, &from)), wanted)?;
+        let after = after.into_iter().filter_map(|(key, row)| place(&key).map(|(_, id)| (id, row)));
+        let mut found: Vec<(MessageId, MessageRow)> = first.into_iter().chain(after).collect();
+        let more = found.len() > max;
+        found.truncate(max);
+        let items = found.into_iter().rev().map(|(id, row)| self.item(conversation, id, row));
+        Ok((items.collect::<Result<_, _>>()?, more))
+    }
+
+    /// Whether a conversation is among those of [`Self::conversation_views`].
+    pub(in crate::core) fn is_shown(&self, conversation: &ConversationId) -> Result<bool, DeviceError> {
+        let peer = self.history.peers.get(conversation);
+        peer.map_or(Ok(false), |peer| Ok(!self.is_request(conversation, peer)?))
+    }
+
     /// Conversations that have a message, but for those with strangers; in no order that means something.
     ///
     /// # Errors
@@ -173,7 +201,12 @@ impl Device {
         theirs.into_iter().take(max).map(|(at, id, row)| self.item(at, id, row)).collect()
     }
 
-    fn item(&self, conversation: ConversationId, id: MessageId, row: MessageRow) -> Result<HistoryItem, DeviceError> {
+    pub(in crate::core) fn item(
+        &self,
+        conversation: ConversationId,
+        id: MessageId,
+        row: MessageRow,
+    ) -> Result<HistoryItem, DeviceError> {
         let own = row.author == self.me.account;
         let sent: Option<OutboxRow> = if own { self.table.get(&rows::outbox(&id))? } else { None };
         let standing = row.reactions.into_iter().filter(|reaction| reaction.stands);

@@ -2,17 +2,10 @@
 
 import type { Failure } from "@roost/client";
 import address from "./worker.ts?worker&url";
+import { trusted } from "./trusted";
 import type { Answer, Call, News, Own } from "./wire";
 
-/** The page's policy lets a worker be made of this one address only. */
-const policy = window.trustedTypes?.createPolicy("roost-worker", {
-  createScriptURL: (url: string) => {
-    if (url !== address) throw new TypeError("no worker of ours");
-    return url;
-  },
-});
-const trusted = (policy?.createScriptURL(address) ?? address) as string;
-const worker = new Worker(trusted, { type: "module", name: "roost" });
+const worker = new Worker(trusted(address), { type: "module", name: "roost" });
 const waiting = new Map<string, { done: (value: never) => void; failed: (error: Failure) => void }>();
 const listeners = new Set<(news: News) => void>();
 

@@ -1,6 +1,6 @@
 // What the page and its worker say to each other, and tabs among themselves.
 
-import type { Conversation, DeviceReport, Failure, Gap, LinkReport, MessageReport, Page, PushTestReport, ReceivedMessage, Request, Settings, Status } from "@roost/client";
+import type { Blocked, Conversation, DeviceReport, Evidence, Failure, Found, Gap, HistoryItem, LinkReport, MessageReport, Page, PushTestReport, ReceivedMessage, Request, Settings, Status } from "@roost/client";
 
 /** Everything that a screen shows at one moment. */
 export interface Snapshot {
@@ -9,8 +9,13 @@ export interface Snapshot {
   requests: Request[];
   settings: Settings;
   gaps: Gap[];
-  /** The conversation that is open, newest message first. */
-  talk: { id: string; page: Page } | null;
+  blocked: Blocked[];
+  /** Which pictures the accounts have that are on the screen. */
+  pictures: Record<string, string>;
+  /** The conversation that is open, newest message first; whether there are newer and older ones. */
+  talk: { id: string; items: HistoryItem[]; newer: boolean; older: boolean } | null;
+  /** Whether the archive was read to its end. */
+  caughtUp: boolean;
 }
 
 /** What is asked of the device: a method of the core, or one of the worker's own. */
@@ -41,7 +46,8 @@ export type News =
 /** The worker's own methods, beside those of the core. */
 export interface Own {
   stage(): Stage;
-  snapshot(open: string | null, max: number): Snapshot;
+  /** From one message on, or the newest; `max` at most. */
+  snapshot(open: string | null, from: string | null, max: number): Snapshot;
   signUp(server: string, handle: string, invite: string | undefined): { handle: string; recoveryCode: string };
   link(code: string, name: string): void;
   restore(server: string, code: string, revokeOthers: boolean): void;
@@ -53,4 +59,8 @@ export interface Own {
   report(id: string): MessageReport | undefined;
   pushKey(): Uint8Array;
   pushTest(): PushTestReport;
+  history(of: string, before: string | undefined, max: number): Page;
+  evidence(who: string): Evidence;
+  /** Messages that hold every word; `ready` once all have been read. */
+  search(text: string, of: string | undefined, max: number): Found & { ready: boolean };
 }

@@ -1,6 +1,6 @@
 // The worker of a tab. One tab holds the device, by a lock; the others ask it over a channel and hear what it tells.
 
-import { Session, link, load, restore, signUp, type Conversation, type Failure, type Gap, type Page, type Request, type Settings, type Status } from "@roost/client";
+import { Session, link, load, restore, signUp, type Blocked, type Conversation, type Failure, type Found, type Gap, type Page, type Request, type Settings, type Status, type Stretch } from "@roost/client";
 import { IndexedRows } from "@roost/client/indexeddb";
 import wasm from "@roost/client/roost.wasm?url";
 import type { Answer, Call, News, Snapshot, Stage } from "./wire";
@@ -14,6 +14,11 @@ let store: IndexedRows | null = null;
 let session: Session | null = null;
 let stage: Stage = { is: "empty" };
 let holding = false;
+/** Whether every message has been read for the search. */
+let searchable = false;
+
+/** Messages that are read for the search at a time: a few milliseconds, so that nobody waits. */
+const READ_AT_A_TIME = 400;
 
 const failure = (error: unknown): Failure => {
   const known = error as Partial<Failure> | null;
@@ -43,26 +48,54 @@ async function open() {
   session.on("revoked", () => enter({ is: "revoked" }));
   session.on("failed", (error) => enter({ is: "broken", error }));
   enter({ is: "open" });
+  void readForSearch(session);
+}
+
+async function readForSearch(of: Session) {
+  searchable = false;
+  while (session === of && !searchable) {
+    searchable = await of.act((device) => device.prepareSearch(READ_AT_A_TIME)).catch(() => true);
+    await new Promise((done) => setTimeout(done));
+  }
 }
 
 /** Methods that are the worker's own; all others are the core's. */
 const own: Record<string, (...args: never[]) => unknown> = {
   stage: () => stage,
 
-  snapshot: (wanted: string | null, max: number) =>
+  snapshot: (wanted: string | null, from: string | null, max: number) =>
     session!.act((device): Snapshot => {
       const conversations = device.conversations() as Conversation[];
+      const status = device.status() as Status;
       const found = conversations.find((one) => one.id === wanted || one.to === wanted);
       const place = found?.account ?? found?.id;
+      const talk = () => {
+        if (!found || !place) return null;
+        if (!from) {
+          const { items, before } = device.history(place, undefined, max) as Page;
+          return { id: found.id, items, newer: false, older: before !== null };
+        }
+        const { items, more } = device.historyFrom(place, from, max) as Stretch;
+        return { id: found.id, items, newer: more, older: (device.history(place, from, 1) as Page).items.length > 0 };
+      };
+      const members = found?.group?.participants.map((one) => one.account) ?? [];
       return {
         conversations,
-        status: device.status() as Status,
+        status,
         requests: device.requests() as Request[],
         settings: device.settings() as Settings,
         gaps: device.gaps() as Gap[],
-        talk: found && place ? { id: found.id, page: device.history(place, undefined, max) as Page } : null,
+        blocked: device.blocked() as Blocked[],
+        pictures: device.pictures([status.account, ...members]) as Record<string, string>,
+        talk: talk(),
+        caughtUp: device.hasCaughtUp(),
       };
     }),
+
+  search: async (text: string, of: string | undefined, max: number) => {
+    const found = await session!.act((device) => device.search(text, of, max) as Found);
+    return { ...found, ready: searchable };
+  },
 
   signUp: async (server: string, handle: string, invite: string | undefined) => {
     const made = await signUp(store!, server, handle, invite);

@@ -1,8 +1,12 @@
 // Times as a person reads them.
 
-import { app } from "../app.svelte";
+import type { HistoryItem } from "@roost/client";
+import { app, short } from "../app.svelte";
 
-const at = (ms: number, style: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(app.language, style).format(ms);
+/** The person's own kind of the language that the page speaks: hours are written otherwise in Dublin than in Boston. */
+const kind = () => navigator.languages.find((one) => one.split("-")[0] === app.language) ?? app.language;
+
+const at = (ms: number, style: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(kind(), style).format(ms);
 
 const startOfDay = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
 
@@ -30,3 +34,29 @@ export const sameDay = (a: number, b: number) => startOfDay(a) === startOfDay(b)
 
 /** Day and hour. */
 export const full = (ms: number) => at(ms, { dateStyle: "medium", timeStyle: "short" });
+
+const UNITS: [Intl.NumberFormatOptions["unit"], number][] = [
+  ["week", 604_800],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+
+/** For how long: "3 days", in the largest unit that says it whole. */
+export function duration(seconds: number): string {
+  const [unit, length] = UNITS.find(([, length]) => seconds >= length && seconds % length === 0) ?? ["second", 1];
+  return new Intl.NumberFormat(app.language, { style: "unit", unit, unitDisplay: "long" }).format(seconds / length);
+}
+
+/** From now on: "in 3 hours". */
+export function until(ms: number): string {
+  const seconds = Math.max(0, Math.round((ms - Date.now()) / 1_000));
+  const [unit, length] = UNITS.slice(1).find(([, length]) => seconds >= length) ?? ["second", 1];
+  return new Intl.RelativeTimeFormat(app.language).format(Math.round(seconds / length), unit as Intl.RelativeTimeFormatUnit);
+}
+
+/** What a message that gives a conversation a timer says. */
+export function timerText(item: HistoryItem): string {
+  const who = item.own ? app.say("you") : short(item.from);
+  return item.timer_s ? app.say("timerSet", who, duration(item.timer_s)) : app.say("timerOff", who);
+}
