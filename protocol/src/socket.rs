@@ -4,11 +4,12 @@
 //!
 //! Implements `docs/protocol.md`, section "Between device and home".
 
+use crate::content::BlobRef;
 use crate::conversation::{Commit, Creation};
 use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
 use crate::handle::Handle;
-use crate::ids::{FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
+use crate::ids::{BlobId, BlobTicket, FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
 use crate::invite::InviteProof;
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
@@ -202,6 +203,30 @@ pub enum ClientFrame {
         attempt: u32,
         /// MLS PrivateMessage.
         payload: Bytes,
+        /// The blobs that it is about, which are here already; other homes fetch them. At most
+        /// [`crate::limits::BLOBS_OF_MESSAGE_MAX`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blobs: Vec<BlobRef>,
+    },
+    /// Wants to leave a blob at the home: the answer says how much of it is there, and has a ticket for the next part.
+    PutBlob {
+        /// Echoed.
+        id: u64,
+        /// Its name.
+        blob: BlobId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Wants a blob: the answer has a ticket for a part, or says how much the home has fetched by now.
+    FetchBlob {
+        /// Echoed.
+        id: u64,
+        /// Its name.
+        blob: BlobId,
+        /// Its length.
+        bytes: u64,
+        /// Where it was put first: the home of who said it.
+        node: NodeId,
     },
     /// Asks for the inbox behind `after`, and for live entries from then on.
     Resume {
@@ -375,6 +400,16 @@ pub enum ServerFrame {
         /// Its position.
         seq: u64,
     },
+    /// To `PutBlob` and `FetchBlob`.
+    Blob {
+        /// Echoed.
+        id: u64,
+        /// Bytes of it that are here.
+        have: u64,
+        /// For one part over HTTP: to be sent from `have` on, or to be read from anywhere. Absent where there is nothing to be
+        /// carried: what was to be put is here, or what was asked for is not here yet.
+        ticket: Option<BlobTicket>,
+    },
     /// To `ArchivePut`.
     Archived {
         /// Echoed.
@@ -543,6 +578,8 @@ impl ClientFrame {
             Self::FetchParticipants { .. } => "fetch_participants",
             Self::Introduce { .. } => "introduce",
             Self::Submit { .. } => "submit",
+            Self::PutBlob { .. } => "put_blob",
+            Self::FetchBlob { .. } => "fetch_blob",
             Self::Resume { .. } => "resume",
             Self::ArchivePut { .. } => "archive_put",
             Self::FetchArchive { .. } => "fetch_archive",
@@ -574,6 +611,8 @@ impl ClientFrame {
             | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }
             | Self::Submit { id, .. }
+            | Self::PutBlob { id, .. }
+            | Self::FetchBlob { id, .. }
             | Self::ArchivePut { id, .. }
             | Self::FetchArchive { id, .. }
             | Self::TrimArchive { id, .. }

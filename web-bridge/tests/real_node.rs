@@ -28,6 +28,7 @@ async fn a_node_greets_a_device_and_says_goodbye_at_a_restart() {
         region: "eu".into(),
         peer_rates: Default::default(),
         limits: roost_node::relay::Limits::PRODUCTION,
+        blobs: directory.path().join("blobs"),
     })
     .await
     .expect("the node starts");

@@ -1,6 +1,8 @@
 //! `roost init`: makes a node's directory, whole or not at all.
 
-use crate::config::{Config, Invite, Profile, Registration, create_key, make_private_dir, sync_dir, write_private};
+use crate::config::{
+    BlobsConfig, Config, Invite, Profile, Registration, create_key, make_private_dir, sync_dir, write_private,
+};
 use crate::output::{Failure, Printer, now_ms, random};
 use roost_crypto::ids::{NodeId, OrgId};
 use std::collections::BTreeMap;
@@ -60,6 +62,7 @@ pub fn run(args: Args, out: Printer) -> Result<(), Failure> {
         bootstrap: args.bootstrap,
         registration: Registration::Invite,
         region: String::new(),
+        blobs: BlobsConfig::default(),
         pins: BTreeMap::new(),
     };
     config.fill();

@@ -4,6 +4,7 @@
 //! handle it over one overlay, commits once, and only then lets the outputs leave. It never lingers for more.
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
+use crate::blobs::{Blobs, BlobsError};
 use crate::metrics::Stopwatch;
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError, Wide};
 use crate::publisher::Publisher;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod blobs;
 mod handle;
 mod records;
 mod worker;
@@ -60,6 +62,8 @@ pub struct NodeConfig {
     pub peer_rates: network::Rates,
     /// How often accounts and other nodes may cost it something.
     pub limits: Limits,
+    /// Directory of what is kept of files; made when absent.
+    pub blobs: PathBuf,
 }
 
 /// Why a node does not start.
@@ -71,6 +75,9 @@ pub enum NodeError {
     /// The network does not start.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The place of blobs does not open.
+    #[error(transparent)]
+    Blobs(#[from] BlobsError),
     /// The operating system gives no thread.
     #[error("no thread for the relay: {0}")]
     Thread(std::io::Error),
@@ -125,6 +132,7 @@ struct Shared {
     config: NodeConfig,
     incarnation: Incarnation,
     network: Network,
+    blobs: Blobs,
     publisher: Publisher,
     listen: Vec<Multiaddr>,
     ready: AtomicBool,
@@ -162,6 +170,7 @@ impl Node {
             sabotage: Sabotage::NONE,
         };
         let metrics = network.metrics();
+        let blobs = Blobs::open(&config.blobs, Arc::clone(&metrics))?;
         let relay = {
             let mut rows = Overlay::new(&store);
             Relay::open(identity, &mut rows)?
@@ -174,6 +183,7 @@ impl Node {
             config,
             incarnation,
             network: network.clone(),
+            blobs: blobs.clone(),
             publisher: publisher.clone(),
             listen: listen.clone(),
             ready: AtomicBool::new(false),
@@ -196,6 +206,7 @@ impl Node {
             relay,
             store,
             network,
+            blobs,
             publisher,
             runtime: runtime.clone(),
             commands: commands.clone(),

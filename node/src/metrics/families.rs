@@ -40,6 +40,11 @@ pub(super) struct Direction {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Way {
+    pub(super) way: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Refusal {
     pub(super) by: &'static str,
     pub(super) to: &'static str,
@@ -97,6 +102,11 @@ pub struct Metrics {
     pub(super) bridge_connections: Family<State, Gauge>,
     pub(super) bridge_frames: Family<Direction, Counter>,
     pub(super) bridge_closes: Family<Cause, Counter>,
+    pub(super) blobs_held: Gauge,
+    pub(super) blob_bytes_held: Gauge,
+    pub(super) blob_parts: Family<Way, Counter>,
+    pub(super) blob_part_bytes: Family<Way, Counter>,
+    pub(super) blob_fetches: Family<Outcome, Counter>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -201,6 +211,13 @@ impl Metrics {
             roost.add("bridge_connections", "WebSockets that are open, and signed in", Family::default());
         let bridge_frames = roost.add("bridge_frames", "Frames of devices by direction", Family::default());
         let bridge_closes = roost.add("bridge_closes", "WebSockets that ended, by cause", Family::default());
+        let blobs_held = roost.add("blobs_held", "Blobs that are whole here", Gauge::default());
+        let blob_bytes_held = roost.add("blob_bytes_held", "Bytes of the blobs that are whole here", Gauge::default());
+        let ways = "by whether a device put or read them, or they were fetched from or given to a node";
+        let blob_parts = roost.add("blob_parts", &format!("Parts of blobs {ways}"), Family::default());
+        let blob_part_bytes = roost.add("blob_part_bytes", &format!("Bytes of such parts {ways}"), Family::default());
+        let blob_fetches =
+            roost.add("blob_fetches", "Fetches of blobs from other nodes that ended, by outcome", Family::default());
         let metrics = Self {
             registry,
             backlog: Mutex::default(),
@@ -236,6 +253,11 @@ impl Metrics {
             bridge_connections,
             bridge_frames,
             bridge_closes,
+            blobs_held,
+            blob_bytes_held,
+            blob_parts,
+            blob_part_bytes,
+            blob_fetches,
         };
         (Arc::new(metrics), swarm)
     }

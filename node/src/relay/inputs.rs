@@ -1,11 +1,13 @@
 //! What goes into a node's rules and what comes out.
 
+use super::blobs::{BlobOrder, Fetched};
 use super::{ConnectionId, GossipToken, InboundToken, RequestToken};
 use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::NodeId;
 use roost_crypto::keys::PublicKey;
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
+use roost_protocol::ids::BlobId;
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
@@ -83,6 +85,12 @@ pub enum Input {
     },
     /// What was to be gossiped reached nobody.
     Untold(Topic),
+    /// All of a blob that a device has put is here, durably.
+    BlobPut(BlobId),
+    /// A fetch of a blob has ended.
+    BlobFetched(BlobId, Fetched),
+    /// A blob that was whole is not on the disk any more.
+    BlobLost(BlobId),
     /// The disk has no room for new things, or has it again.
     LowSpace(bool),
     /// Time passed.
@@ -111,6 +119,7 @@ impl Input {
                 NodeRequest::Introduce { .. } => "asked_introduce",
                 NodeRequest::KeyPackages { .. } => "asked_key_packages",
                 NodeRequest::Log { .. } => "asked_log",
+                NodeRequest::Blob { .. } => "asked_blob",
                 NodeRequest::Held(_) => "asked_held",
                 NodeRequest::Whisper { .. } => "asked_whisper",
             },
@@ -121,6 +130,9 @@ impl Input {
             Self::LogLearned(_) => "log_learned",
             Self::Gossiped { .. } => "gossiped",
             Self::Untold(_) => "untold",
+            Self::BlobPut(_) => "blob_put",
+            Self::BlobFetched(..) => "blob_fetched",
+            Self::BlobLost(_) => "blob_lost",
             Self::LowSpace(_) => "low_space",
             Self::Tick => "tick",
         }
@@ -163,6 +175,8 @@ pub enum Output {
     Leave(Topic),
     /// Tells entries of ours by gossip.
     Gossip(Topic, Entries),
+    /// Moves bytes of a blob.
+    Blob(BlobOrder),
     /// What became of what was heard by gossip. It says nothing of what is held, so it need not wait for the rows.
     Judged(GossipToken, Hearsay),
 }

@@ -5,7 +5,7 @@
 
 use super::{Code, Failure, Refusal};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
-use roost_protocol::limits::WIDE_HOMES_MIN;
+use roost_protocol::limits::{RETENTION_MS, WIDE_HOMES_MIN};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that one quota remembers: about 2 MiB. Whoever floods it with new keys owes little under each, so what is
@@ -168,6 +168,14 @@ pub struct Limits {
     pub whisper: Rate,
     /// Whispers of one node, and to it: a quarter of the requests that it may send.
     pub whispers_node: Rate,
+    /// Parts of blobs that an account puts or reads.
+    pub blob_parts: Rate,
+    /// Bytes of blobs that this node keeps of an account's own: no rate, and the same for everybody.
+    pub blobs_own_bytes: u64,
+    /// Bytes of others' blobs that it keeps for an account, likewise.
+    pub blobs_kept_bytes: u64,
+    /// How long it keeps a blob, milliseconds, likewise.
+    pub blobs_keep_ms: u64,
     /// Homes other than this node from which on a conversation's entries are gossiped: no rate, and the same for everybody.
     pub wide_homes_min: usize,
 }
@@ -195,6 +203,10 @@ impl Limits {
         lives: Rate::new(3, 1, MINUTE),
         whisper: Rate::new(60, 2, SECOND),
         whispers_node: Rate::new(100, 50, SECOND),
+        blob_parts: Rate::new(1_000, 20, SECOND),
+        blobs_own_bytes: 1024 * 1024 * 1024,
+        blobs_kept_bytes: 1024 * 1024 * 1024,
+        blobs_keep_ms: RETENTION_MS,
         wide_homes_min: WIDE_HOMES_MIN,
     };
 
@@ -221,6 +233,10 @@ impl Limits {
             lives,
             whisper,
             whispers_node,
+            blob_parts,
+            blobs_own_bytes,
+            blobs_kept_bytes,
+            blobs_keep_ms,
             wide_homes_min,
         } = Self::PRODUCTION;
         Self {
@@ -244,6 +260,10 @@ impl Limits {
             lives: lives.raised(TESTNET_FACTOR),
             whisper: whisper.raised(TESTNET_FACTOR),
             whispers_node: whispers_node.raised(TESTNET_FACTOR),
+            blob_parts: blob_parts.raised(TESTNET_FACTOR),
+            blobs_own_bytes,
+            blobs_kept_bytes,
+            blobs_keep_ms,
             wide_homes_min,
         }
     };
@@ -276,6 +296,7 @@ pub(super) struct Quotas {
     pub whisper: Quota<DeviceId>,
     pub whispers_from: Quota<NodeId>,
     pub whispers_to: Quota<NodeId>,
+    pub blob_parts: Quota<AccountId>,
 }
 
 impl Quotas {
@@ -302,6 +323,7 @@ impl Quotas {
             whisper: Quota::new(limits.whisper),
             whispers_from: Quota::new(limits.whispers_node),
             whispers_to: Quota::new(limits.whispers_node),
+            blob_parts: Quota::new(limits.blob_parts),
         }
     }
 

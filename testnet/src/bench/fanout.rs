@@ -116,6 +116,7 @@ impl Home {
             region: String::new(),
             peer_rates: Rates::TESTNET,
             limits: Limits { wide_homes_min: wide, ..Limits::TESTNET },
+            blobs: dir.join(format!("blobs{number}")),
         })
         .await
         .map_err(BenchError::wire)?;

@@ -118,7 +118,10 @@ fn fill(dir: &Path, name: &str, pair: &Pair, frame: &[u8], count: usize) -> Resu
             number += 1;
             let message = MessageId::of(machine::now_ms(), &number.to_be_bytes());
             let payload = payload.clone();
-            frames.push((SENDER, ClientFrame::Submit { id: number, group, epoch, message, attempt: 0, payload }));
+            frames.push((
+                SENDER,
+                ClientFrame::Submit { id: number, group, epoch, message, attempt: 0, payload, blobs: Vec::new() },
+            ));
         }
         // What the batch before brought.
         frames.extend(inbox.map(|inbox| (RECIPIENT, ClientFrame::Ack { inbox })));

@@ -33,6 +33,7 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
         message: MessageId([3; 16]),
         attempt: 0,
         payload: Bytes(vec![1; payload]),
+        blobs: Vec::new(),
     };
     let unknown = ClientFrame::Submit {
         id: 50,
@@ -41,6 +42,7 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
         message: MessageId([3; 16]),
         attempt: u32::MAX,
         payload: Bytes(vec![1]),
+        blobs: Vec::new(),
     };
     let mut moved = creation.clone();
     moved.state.hub = birch.handle().node();
@@ -266,7 +268,17 @@ async fn a_burst_over_the_rate_is_told_to_wait_and_what_is_behind_a_refused_mess
         let mut refused = 0;
         for (number, message, payload) in &waiting {
             let (group, message, payload) = (creation.group, *message, payload.clone());
-            alice.say(ClientFrame::Submit { id: 5_000 + number, group, epoch: 1, message, attempt: 0, payload }).await;
+            alice
+                .say(ClientFrame::Submit {
+                    id: 5_000 + number,
+                    group,
+                    epoch: 1,
+                    message,
+                    attempt: 0,
+                    payload,
+                    blobs: Vec::new(),
+                })
+                .await;
         }
         for (number, message, payload) in std::mem::take(&mut waiting) {
             match alice.answer(5_000 + number).await {

@@ -383,7 +383,7 @@ impl Town {
             }
             ClientFrame::ArchivePut { id, .. } => ServerFrame::Archived { id, seq: 1, bytes: 1 },
             ClientFrame::TrimArchive { id, up_to } => ServerFrame::ArchiveTrimmed { id, removed: up_to },
-            ClientFrame::Submit { id, group, epoch, message, attempt, payload } => {
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload, .. } => {
                 let known = self.people[person].head.clone().expect("a conversation");
                 if epoch != known.epoch {
                     refused(id, Code::WrongEpoch, false)
@@ -420,6 +420,7 @@ impl Town {
                 let by_epoch: BTreeMap<u64, Entry> = wanted.map(|entry| (entry.header.epoch, entry.clone())).collect();
                 ServerFrame::Commits { id, entries: by_epoch.into_values().take(2).collect() }
             }
+            ClientFrame::PutBlob { .. } | ClientFrame::FetchBlob { .. } => return,
             ClientFrame::Ack { .. } | ClientFrame::Whisper { .. } => return,
             other => panic!("unexpected {other:?}"),
         };

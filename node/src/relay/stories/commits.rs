@@ -239,7 +239,8 @@ fn a_home_follows_its_hub_and_nobody_else() {
     let mut asked = false;
     let mut delivered = |peer: u8, entry: Entry, begins: bool| {
         let conversation = state.conversation;
-        let deliver = Deliver { conversation, entries: vec![entry], accounts: vec![alice], begins, log: None };
+        let deliver =
+            Deliver { conversation, entries: vec![entry], accounts: vec![alice], begins, log: None, blobs: Vec::new() };
         let request = NodeRequest::Deliver(deliver);
         let (outputs, _) = world.batch(vec![Input::Asked { token: 7, peer: node(peer), request }]);
         asked |= outputs.iter().any(|output| matches!(output, Output::Ask(_, _, NodeRequest::Participants { .. })));
@@ -289,7 +290,15 @@ fn who_was_removed_is_told_again_what_it_had_sent_before_and_no_more() {
         rows::put(rows, rows::outbox(&feed, &bob.account()), &seq);
     });
     let payload = Bytes(vec![9; 100]);
-    let frame = ClientFrame::Submit { id: 9, group, epoch: 1, message: MessageId([9; 16]), attempt: 0, payload };
+    let frame = ClientFrame::Submit {
+        id: 9,
+        group,
+        epoch: 1,
+        message: MessageId([9; 16]),
+        attempt: 0,
+        payload,
+        blobs: Vec::new(),
+    };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let told = |of: AccountId| {
         outputs
@@ -313,7 +322,15 @@ fn what_comes_behind_a_message_of_a_past_epoch_waits_for_it() {
     committed(&mut world, addition(group, 20, &bob, &carol)).expect("carol is added");
     let mut submit = |number: u8, epoch: u64, attempt: u32| {
         let (id, message) = (u64::from(number), MessageId([number; 16]));
-        let frame = ClientFrame::Submit { id, group, epoch, message, attempt, payload: Bytes(vec![number; 100]) };
+        let frame = ClientFrame::Submit {
+            id,
+            group,
+            epoch,
+            message,
+            attempt,
+            payload: Bytes(vec![number; 100]),
+            blobs: Vec::new(),
+        };
         let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
         let answer = outputs.into_iter().find_map(|output| match output {
             Output::Send(1, ServerFrame::Accepted { .. }) => Some(Ok(())),
@@ -448,7 +465,8 @@ fn what_a_removed_account_says_behind_its_removal_is_void_and_what_it_said_befor
         };
         let entries = vec![Entry { header, payload }];
         let conversation = state.conversation;
-        let deliver = Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None };
+        let deliver =
+            Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None, blobs: Vec::new() };
         let asked = Input::Asked { token: 7, peer: node(3), request: NodeRequest::Deliver(deliver) };
         let (outputs, _) = world.batch(vec![asked]);
         let answer = outputs.into_iter().find_map(|output| match output {

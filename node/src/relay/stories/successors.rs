@@ -288,6 +288,7 @@ impl Net {
             | Output::Join { .. }
             | Output::Leave(_)
             | Output::Gossip(..)
+            | Output::Blob(_)
             | Output::Judged(..) => {}
         }
     }
@@ -673,6 +674,7 @@ fn a_hub_that_tells_two_stories_is_proven_a_liar_and_asked_nothing_more() {
         accounts: vec![log(BOB).account()],
         begins: false,
         log: None,
+        blobs: Vec::new(),
     };
     let held = net.ask(1, 2, NodeRequest::Deliver(deliver));
     assert!(matches!(held, NodeResponse::Custody(_)), "the second story is held, for what it proves: {held:?}");

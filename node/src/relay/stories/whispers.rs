@@ -195,8 +195,15 @@ fn a_whisper_leaves_behind_what_the_same_batch_has_to_say() {
     let mut three = three();
     let said = Input::Frame { connection: 1, frame: whisper(1, 100) };
     let payload = Bytes(vec![1; 100]);
-    let message =
-        ClientFrame::Submit { id: 9, group: GROUP, epoch: 1, message: MessageId([9; 16]), attempt: 0, payload };
+    let message = ClientFrame::Submit {
+        id: 9,
+        group: GROUP,
+        epoch: 1,
+        message: MessageId([9; 16]),
+        attempt: 0,
+        payload,
+        blobs: Vec::new(),
+    };
     let (outputs, _) = three.world.batch(vec![said, Input::Frame { connection: 1, frame: message }]);
     let place = |wanted: fn(&Output) -> bool| outputs.iter().position(wanted).expect("it leaves");
     let entry = place(|output| matches!(output, Output::Send(2, ServerFrame::Entry { .. })));

@@ -87,6 +87,7 @@ impl Wide {
             message: MessageId([number; 16]),
             attempt: 0,
             payload: Bytes(vec![number; 100]),
+            blobs: Vec::new(),
         };
         self.world.batch(vec![Input::Frame { connection: 1, frame }]).0
     }
