@@ -20,13 +20,33 @@ type Done<T = ()> = Result<T, JsValue>;
 /// What a text may have beside its words.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Beside {
-    reply: Option<String>,
-    mentions: Vec<String>,
-    expires_after_s: Option<u64>,
+pub(crate) struct Beside {
+    pub(crate) reply: Option<String>,
+    pub(crate) mentions: Vec<String>,
+    pub(crate) expires_after_s: Option<u64>,
 }
 
-fn recipient(to: &str) -> Result<Recipient, Failure> {
+/// What stands beside a text or a file; nothing for `undefined` and `null`.
+pub(crate) fn beside(given: JsValue) -> Result<Beside, Failure> {
+    match given.is_undefined() || given.is_null() {
+        true => Ok(Beside::default()),
+        false => serde_wasm_bindgen::from_value(given).map_err(Failure::argument),
+    }
+}
+
+pub(crate) fn extras(
+    reply: Option<String>,
+    mentions: &[String],
+    expires_after_s: Option<u64>,
+) -> Result<Extras, Failure> {
+    Ok(Extras {
+        reply: reply.as_deref().map(message).transpose()?,
+        mentions: mentions.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
+        expires_after_s,
+    })
+}
+
+pub(crate) fn recipient(to: &str) -> Result<Recipient, Failure> {
     to.trim().parse().map_err(Failure::from)
 }
 
@@ -38,7 +58,7 @@ fn handle(text: &str) -> Result<Handle, Failure> {
     text.trim().parse().map_err(|error| Error::from(error).into())
 }
 
-fn message(id: &str) -> Result<MessageId, Failure> {
+pub(crate) fn message(id: &str) -> Result<MessageId, Failure> {
     id.parse().map_err(|_| Failure::argument("no id of a message"))
 }
 
@@ -50,7 +70,7 @@ fn account(id: &str) -> Result<AccountId, Failure> {
     id.parse().map_err(|_| Failure::argument("no id of an account"))
 }
 
-fn failed(error: impl Into<Failure>) -> JsValue {
+pub(crate) fn failed(error: impl Into<Failure>) -> JsValue {
     error.into().into()
 }
 
@@ -61,15 +81,8 @@ impl Device {
     /// # Errors
     /// `too_large`, `unknown_person`, `unknown_conversation`, `key_changed`, `blocked` … change nothing.
     pub fn send(&mut self, to: &str, text: &str, beside: JsValue) -> Done<String> {
-        let beside: Beside = match beside.is_undefined() || beside.is_null() {
-            true => Beside::default(),
-            false => serde_wasm_bindgen::from_value(beside).map_err(Failure::argument)?,
-        };
-        let extras = Extras {
-            reply: beside.reply.as_deref().map(message).transpose()?,
-            mentions: beside.mentions.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
-            expires_after_s: beside.expires_after_s,
-        };
+        let Beside { reply, mentions, expires_after_s } = self::beside(beside)?;
+        let extras = extras(reply, &mentions, expires_after_s)?;
         let to = recipient(to)?;
         let id = self.core.send_with(&to, text, extras, &mut draw, self.now_ms).map_err(failed)?;
         Ok(id.to_string())
