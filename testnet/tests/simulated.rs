@@ -107,6 +107,20 @@ fn a_home_that_lost_its_store_and_is_written_to_by_nobody_gets_back_what_was_not
     }
 }
 
+#[test]
+fn two_whose_hub_has_lost_its_store_go_on_in_another_group() {
+    for seed in [1_000_073, 1_000_075] {
+        hold(seed..seed + 1, &Options::default());
+    }
+}
+
+#[test]
+fn a_home_that_lost_its_store_learns_what_was_before_it_was_shown_a_conversation() {
+    for seed in [1_000_044, 1_000_049, 1_000_090] {
+        hold(seed..seed + 1, &Options::default());
+    }
+}
+
 /// Every seed has groups here, and much happens in them.
 fn groups() -> Options {
     let text = "accounts = 7\ngroups = 2\ngroup_messages = 12\nchanges = 16\ndevice_changes = 0\nhub_changes = 0\ndrains = 0\n";

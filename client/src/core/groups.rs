@@ -24,6 +24,9 @@ impl Device {
         for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
             if let Some(group) = key.get(1..).and_then(GroupId::from_slice).filter(|_| !row.over) {
                 self.groups.entry(row.peer).or_default().insert(group, row.head.is_some());
+                if row.sealed {
+                    self.sealed_groups.insert(group);
+                }
             }
         }
         Ok(())
@@ -32,13 +35,34 @@ impl Device {
     /// The group that takes new messages for an account: the lowest of those that stand.
     pub(super) fn standing_group(&self, account: &AccountId) -> Option<GroupId> {
         let groups = self.groups.get(account)?;
-        groups.iter().find_map(|(group, standing)| standing.then_some(*group))
+        let takes = |group: &GroupId, standing: bool| standing && !self.sealed_groups.contains(group);
+        groups.iter().find_map(|(group, standing)| takes(group, *standing).then_some(*group))
+    }
+
+    /// A group with an account that is not sealed: one that stands, or our own that has no verdict yet.
+    fn open_group(&self, account: &AccountId) -> Option<GroupId> {
+        let groups = self.groups.get(account)?;
+        groups.keys().find(|group| !self.sealed_groups.contains(group)).copied()
+    }
+
+    /// The hub of a conversation of two has lost its state and can't take a device in any more: another group is begun in its place.
+    /// Whether the group is of two.
+    pub(super) fn seal(&mut self, group: &GroupId) -> Result<bool, DeviceError> {
+        let key = rows::group(group);
+        let Some(mut row) = self.table.get::<GroupRow>(&key)? else { return Ok(false) };
+        row.sealed = true;
+        self.table.put(key, &row);
+        self.sealed_groups.insert(*group);
+        if self.open_group(&row.peer).is_none() {
+            self.make_group(row.peer)?;
+        }
+        Ok(true)
     }
 
     /// Moves the making of a group with an account one step on.
     pub(super) fn make_group(&mut self, account: AccountId) -> Result<(), DeviceError> {
         self.outbox.occupy(&account);
-        let own = self.groups.get(&account).and_then(|groups| groups.keys().next().copied());
+        let own = self.open_group(&account);
         let begun = own.map(|group| self.table.get::<Creation>(&rows::creation(&group))).transpose()?.flatten();
         match begun {
             Some(creation) => {
@@ -60,7 +84,7 @@ impl Device {
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         self.outbox.free(&account);
-        if self.groups.get(&account).is_some_and(|groups| !groups.is_empty()) {
+        if self.open_group(&account).is_some() {
             return Ok(());
         }
         let log = match self.learn_log(log)? {
@@ -93,6 +117,7 @@ impl Device {
             head: None,
             state: creation.state.clone(),
             over: false,
+            sealed: false,
         };
         self.table.put(rows::group(&group), &row);
         self.table.put(rows::creation(&group), &creation);
@@ -253,6 +278,7 @@ impl Device {
             head: Some(signed.clone()),
             state: head.state.clone(),
             over: false,
+            sealed: false,
         };
         self.table.put(key, &row);
         self.table.put(rows::creation(&head.group), &creation);

@@ -270,11 +270,11 @@ impl Device {
         Ok(reports)
     }
 
-    /// Groups that stand and in which this device has a leaf.
+    /// Groups that stand, whose hub can change them, and in which this device has a leaf.
     pub(super) fn followed_groups(&self) -> Result<Vec<ConversationRow>, DeviceError> {
         let mut rows = Vec::new();
         for (key, row) in self.table.scan::<GroupRow>(&[GROUP])? {
-            if let Some(group) = key.get(1..).and_then(GroupId::from_slice) {
+            if let Some(group) = key.get(1..).and_then(GroupId::from_slice).filter(|_| !row.sealed) {
                 rows.push(row.into_conversation(group));
             }
         }

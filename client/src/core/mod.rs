@@ -263,6 +263,8 @@ pub struct Device {
     cross_check: cross_check::CrossCheck,
     /// Groups with each account, and whether the hub's verdict for them is known.
     groups: BTreeMap<AccountId, BTreeMap<GroupId, bool>>,
+    /// Those of them whose hub has lost its state.
+    sealed_groups: BTreeSet<GroupId>,
     intents: many::Intents,
     lost: many::Lost,
     /// Handles that are wanted for their own sake.
@@ -323,6 +325,7 @@ impl Device {
             withheld: withheld::Withheld::default(),
             cross_check: cross_check::CrossCheck::default(),
             groups: BTreeMap::new(),
+            sealed_groups: BTreeSet::new(),
             intents: many::Intents::default(),
             lost: many::Lost::default(),
             wanted: BTreeSet::new(),

@@ -134,6 +134,9 @@ pub(super) struct GroupRow {
     pub state: ConversationState,
     /// This device was removed: what was received stays.
     pub over: bool,
+    /// Its hub has lost its state, so its devices stay those that it has: what comes in it is read, and another group takes its place.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// What a person calls a device of the account, and since when, milliseconds since 1970.

@@ -307,7 +307,7 @@ impl Relay {
         } else {
             let own = feeds::head(step.rows, &self.own_feed(&head.group))?.seq;
             self.follow(step, &before, &head, &next, (own + 1, own))?;
-            self.keep_state(step, &head, &next)?;
+            self.keep_state(step, known.as_ref(), &head, &next)?;
             self.ask_participants(step, &head)?;
         }
         Ok(ConversationState { participants: everybody(&before, &head.state), ..head.state })

@@ -137,16 +137,14 @@ impl Relay {
         Ok((signed, creation))
     }
 
-    /// Whether every device with a leaf in a conversation of two was ended by its account: both have lost all that they had, nobody
-    /// is left to add their new ones, and another group must be allowed to begin.
+    /// Whether another group must be allowed to begin in a conversation of two: every device with a leaf was ended by its account, so
+    /// that nobody is left to add new ones, or this hub has lost the group's state, so that nobody can be added.
     fn is_abandoned(&self, step: &Step<'_, '_>, group: &GroupId) -> Result<bool, Failure> {
         let head: Option<ConversationHead> = rows::get(step.rows, &rows::group(group))?;
         let info: Option<Bytes> = rows::get(step.rows, &rows::group_info(group))?;
         let state: Option<Bytes> = rows::get(step.rows, &rows::public_state(group))?;
-        let (Some(head), Some(info), Some(state)) = (head, info, state) else { return Ok(false) };
-        if head.state.policy != Policy::Direct {
-            return Ok(false);
-        }
+        let Some(head) = head.filter(|head| head.state.policy == Policy::Direct) else { return Ok(false) };
+        let (Some(info), Some(state)) = (info, state) else { return Ok(head.state.hub == self.node) };
         let inspector = &self.identity.inspector;
         let tree = (inspector.tree)(state.as_slice());
         let Ok(view) = tree.and_then(|tree| (inspector.creation)(info.as_slice(), tree.as_slice())) else {
@@ -296,7 +294,12 @@ impl Relay {
         }
         let by_conversation = rows::conversation(&head.state.conversation);
         let standing: Option<GroupId> = rows::get(step.rows, &by_conversation)?;
-        if standing.is_none_or(|standing| head.group < standing) {
+        let stays = match standing {
+            // As the hub, one that began after this store was lost stays.
+            Some(standing) => standing < head.group || step.rows.get(&rows::public_state(&standing))?.is_some(),
+            None => false,
+        };
+        if !stays {
             rows::put(step.rows, by_conversation, &head.group);
         }
         Ok(())

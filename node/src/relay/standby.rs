@@ -65,6 +65,7 @@ impl Relay {
     pub(super) fn keep_state(
         &mut self,
         step: &mut Step<'_, '_>,
+        before: Option<&ConversationHead>,
         head: &ConversationHead,
         next: &NextEpoch,
     ) -> Result<(), StoreError> {
@@ -89,7 +90,9 @@ impl Relay {
                 }
                 rows::put(step.rows, key, &after);
                 rows::put(step.rows, rows::group_info(&head.group), &commit.group_info);
-                self.register(step, head, next.begins_term(head))
+                // A hub that moved away keeps what it had: when it may follow again, the hub does not know that.
+                let comes = before.is_none_or(|before| !before.state.successors.contains(&self.node));
+                self.register(step, head, comes || next.begins_term(head))
             }
             _ => {
                 step.rows.delete(key);
@@ -109,18 +112,18 @@ impl Relay {
         Ok(())
     }
 
-    /// A hub moves only to who asked it for the state in its term: after a move, and when a successor begins a term, the others ask
-    /// the new one, though they keep the state. So does the hub that has moved, if it may follow in its turn.
+    /// A hub moves only to who asked it for the state in its term: after a move, when a successor begins a term, and when this node
+    /// `begins` to be one that may follow, the others ask the new one, though they keep the state. So does the hub that has moved, if it may follow in its turn.
     pub(super) fn register(
         &mut self,
         step: &mut Step<'_, '_>,
         head: &ConversationHead,
-        begins_term: bool,
+        begins: bool,
     ) -> Result<(), StoreError> {
         let key = rows::wanted_state(&head.group);
         let wanted: Option<WantedRow> = rows::get(step.rows, &key)?;
         let waits = wanted.is_some_and(|wanted| wanted.node == head.state.hub);
-        let asks = (waits || begins_term || head.ordered_by.is_some()) && self.needs_state(step, head)?;
+        let asks = (waits || begins || head.ordered_by.is_some()) && self.needs_state(step, head)?;
         if head.state.hub == self.node || !asks {
             return self.want_no_state(step, &head.group);
         }

@@ -200,6 +200,16 @@ impl World {
             || target.all_heads().any(|head| self.is_emptied(&head.state.hub))
     }
 
+    /// Whether a group's hub could move: a successor in a new life is never given the state again in its term, and where there is no
+    /// other one the last account at the hub can't leave.
+    fn can_move(&self, group: usize) -> bool {
+        let Some(target) = self.agreement.groups.get(group) else { return false };
+        let last = target.last(self.standing(group));
+        last.is_some_and(|head| {
+            head.state.successors.is_empty() || head.state.successors.iter().any(|node| !self.is_emptied(node))
+        })
+    }
+
     fn is_emptied(&self, node: &NodeId) -> bool {
         let number = self.nodes.iter().position(|one| one.id == *node);
         number.is_some_and(|number| self.ledger.emptied.contains(&number))
@@ -213,6 +223,7 @@ impl World {
     /// hub that is to move there waits for it.
     pub(super) fn all_groups_bound(&self) -> bool {
         let waits = self.scenario.hub_changes > 0 && !self.ledger.emptied.is_empty();
+        let waits = waits || self.agreement.leaving.iter().any(|leaving| !self.can_move(leaving.group));
         !waits && (0..self.agreement.groups.len()).all(|group| self.is_bound(group))
     }
 
@@ -487,6 +498,7 @@ impl World {
             let alone = last.is_some_and(|head| head.state.participants.len() == 1);
             if self.is_living(*person)
                 && self.is_bound(*group)
+                && self.can_move(*group)
                 && !alone
                 && later.all(|head| head.state.has(&one.account))
             {

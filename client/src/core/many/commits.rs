@@ -144,6 +144,8 @@ impl Device {
                 error.code,
                 Code::WrongEpoch | Code::Sealed | Code::Malformed | Code::TooLarge | Code::GroupFull
             ) || (pending.succeeds.is_some() && error.code == Code::NotHub));
+        // Of two there is no successor, and the next group takes in who is missing.
+        let no = no || (error.code == Code::Sealed && self.seal(&group)?);
         if !no {
             self.intent_failed(number, error, random, now_ms);
             return Ok(());
@@ -151,7 +153,7 @@ impl Device {
         self.table.delete(rows::pending(&group));
         let writes = self.engine.groups.drop_pending(&self.table, group.as_bytes())?;
         self.table.apply_mls(writes);
-        if matches!(error.code, Code::WrongEpoch | Code::Sealed) {
+        if error.code == Code::WrongEpoch || (error.code == Code::Sealed && !self.sealed_groups.contains(&group)) {
             // Another's commit is on its way here: what it leaves to do is planned when it has come. Or the hub was to move to a node
             // that cannot go on: the next plan names another.
             self.intent_failed(number, error, random, now_ms);

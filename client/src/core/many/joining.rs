@@ -129,7 +129,7 @@ impl Device {
         let mut others = row.state.participants.iter().map(|one| one.account).filter(|one| *one != self.me.account);
         let Some(peer) = others.next() else { return Ok(true) };
         let ConversationRow { group, state, epoch, head, over, .. } = row;
-        let row = GroupRow { conversation: state.conversation, peer, epoch, head, state, over };
+        let row = GroupRow { conversation: state.conversation, peer, epoch, head, state, over, sealed: false };
         self.table.put(rows::group(&group), &row);
         self.groups.entry(peer).or_default().insert(group, true);
         self.outbox.free(&peer);

@@ -124,6 +124,12 @@ impl Device {
                 self.end_intent(number, row.conversation, Some(error));
                 return Ok(());
             }
+            GroupChange::Move(None) if known.state.successors.is_empty() => {
+                let error =
+                    Refusal::never(Code::NotHub, "everybody who takes part lives at the hub", "name another node");
+                self.end_intent(number, row.conversation, Some(error));
+                return Ok(());
+            }
             GroupChange::Move(to) => self.moved(number, &known.state, *to)?.map(Plan::of_state),
             GroupChange::Add(handles) => self.plan_add(number, &known, handles.clone(), now_ms)?,
             GroupChange::Remove(accounts) => self.plan_remove(number, &known, accounts, Vec::new())?,

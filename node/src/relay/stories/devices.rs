@@ -479,25 +479,53 @@ fn began(group: GroupId, operation: u8, people: [(&VerifiedLog, u8); 2]) -> Crea
     }
 }
 
-#[test]
-fn two_who_have_lost_all_their_devices_begin_anew() {
+/// A hub that reads leaves, at which `people` live.
+fn hub_of(people: [&VerifiedLog; 2]) -> World {
     let store = MemoryStore::new([1; 16]);
     let tree: fn(&[u8]) -> Result<Bytes, GroupError> = |_| Ok(Bytes(vec![]));
     let inspector = Inspector { creation: read_leaves, begin: begin_leaves, tree, ..Inspector::default() };
     let identity = Identity { inspector, ..World::identity() };
     let relay = Relay::open(identity, &mut Overlay::new(&store)).unwrap();
     let mut world = World { store, relay, now_ms: NOW_MS };
+    for log in people {
+        world.lives_here(log);
+    }
+    world
+}
+
+/// The group that stands once a device has wished for one.
+fn stands(
+    world: &mut World,
+    (account, device): (AccountId, u8),
+    connection: ConnectionId,
+    creation: Creation,
+) -> GroupId {
+    world.connects(connection);
+    world.relay.connections.get_mut(&connection).unwrap().device = Some((account, id_of(device)));
+    match told(&world.says(connection, ClientFrame::Create { id: 1, creation }), connection).remove(0) {
+        ServerFrame::Created { creation, .. } => creation.group,
+        other => panic!("expected Created, got {other:?}"),
+    }
+}
+
+#[test]
+fn two_whose_hub_has_lost_their_groups_state_begin_another_one() {
     let (alice, bob) = (alone(), log_of(30, node(1)));
-    world.lives_here(&bob);
-    world.lives_here(&alice);
-    let mut create = |connection: ConnectionId, device: u8, creation: Creation| {
-        world.connects(connection);
-        world.relay.connections.get_mut(&connection).unwrap().device = Some((alice.account(), id_of(device)));
-        match told(&world.says(connection, ClientFrame::Create { id: 1, creation }), connection).remove(0) {
-            ServerFrame::Created { creation, .. } => creation.group,
-            other => panic!("expected Created, got {other:?}"),
-        }
-    };
+    let mut world = hub_of([&bob, &alice]);
+    let ours = (alice.account(), PHONE);
+    let group = |id| began(GroupId([id; 32]), id, [(&alice, PHONE), (&bob, 31)]);
+    assert_eq!(stands(&mut world, ours, 1, group(5)), GroupId([5; 32]), "they begin");
+    assert_eq!(stands(&mut world, ours, 1, group(6)), GroupId([5; 32]), "what stands is told");
+    world.write(|rows| rows.delete(rows::public_state(&GroupId([5; 32]))));
+    assert_eq!(stands(&mut world, ours, 1, group(7)), GroupId([7; 32]), "nobody can be added to the first any more");
+    assert_eq!(stands(&mut world, ours, 1, group(4)), GroupId([7; 32]), "and that one stands now");
+}
+
+#[test]
+fn two_who_have_lost_all_their_devices_begin_anew() {
+    let (alice, bob) = (alone(), log_of(30, node(1)));
+    let mut world = hub_of([&bob, &alice]);
+    let mut create = |connection, device, creation| stands(&mut world, (alice.account(), device), connection, creation);
     let first = began(GroupId([5; 32]), 1, [(&alice, PHONE), (&bob, 31)]);
     assert_eq!(create(1, PHONE, first), GroupId([5; 32]), "they begin");
 
