@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod control;
 mod interactive;
+mod outgoing;
 mod output;
 mod picture;
 mod qr;

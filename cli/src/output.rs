@@ -134,6 +134,8 @@ impl From<roost_client::Error> for Failure {
             | Error::GroupSize { .. }
             | Error::ToSelf
             | Error::Content(_)
+            | Error::FileTooLong { .. }
+            | Error::FileExists(_)
             | Error::UnknownPerson
             | Error::NoSuchMessage
             | Error::NotYours

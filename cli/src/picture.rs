@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest side of a picture, points, largest first: the first that fits is taken.
 const SIDES: [u32; 5] = [256, 192, 128, 96, 64];
+/// Quality of a JPEG that is drawn anew to be sent as a file: what is lost shows nowhere.
+const QUALITY_OF_FILES: u8 = 92;
 /// Qualities of JPEG that are tried for each.
 const QUALITIES: [u8; 4] = [85, 70, 55, 40];
 
@@ -28,18 +30,56 @@ const QUALITIES: [u8; 4] = [85, 70, 55, 40];
 /// # Errors
 /// [`Failure`]: exit 2 for a file that is none or is too large to be read.
 pub fn read(path: &Path) -> Result<Bytes, Failure> {
+    let hint = "give a JPEG, PNG or WebP file";
+    let image = drawn(path, "scale the picture down first", hint)?;
+    let bad =
+        || Failure::usage("bad_picture", format_args!("{}: it cannot be made small enough", path.display()), hint);
+    fitting(&image, limits::PICTURE_BYTES_MAX).ok_or_else(bad).map(Bytes)
+}
+
+/// A picture as it was, without what stood beside it in its file.
+pub struct Redrawn {
+    /// JPEG, or PNG.
+    pub bytes: Vec<u8>,
+    /// Which.
+    pub kind: MediaType,
+    /// Points from left to right, as it is looked at.
+    pub width: u32,
+    /// From top to bottom.
+    pub height: u32,
+    /// A small one, if one can be made.
+    pub thumbnail: Option<Bytes>,
+}
+
+/// Draws the picture of a file anew, in its size: one with clear points, or that was a PNG, as PNG, others as JPEG.
+///
+/// # Errors
+/// [`Failure`]: exit 2 for a file that is none or is too large to be drawn.
+pub fn redraw(path: &Path) -> Result<Redrawn, Failure> {
+    let hint = "it may carry what no one may see; `--as-is` sends it with all that is in it";
+    let image = drawn(path, hint, hint)?;
+    let bad = || Failure::usage("bad_picture", format_args!("{}: it cannot be drawn", path.display()), hint);
+    let mut magic = [0; 8];
+    let was = File::open(path).and_then(|mut file| file.read_exact(&mut magic)).map(|()| MediaType::of(&magic));
+    let lossless = is_clear(&image) || was.is_ok_and(|was| was == Some(MediaType::Png));
+    let (kind, bytes) = match lossless {
+        true => (MediaType::Png, png(&image)),
+        false => (MediaType::Jpeg, jpeg(&image, QUALITY_OF_FILES)),
+    };
+    let thumbnail = fitting(&image, limits::THUMBNAIL_BYTES_MAX).map(Bytes);
+    Ok(Redrawn { bytes: bytes.ok_or_else(bad)?, kind, width: image.width(), height: image.height(), thumbnail })
+}
+
+fn drawn(path: &Path, if_large: &str, if_bad: &str) -> Result<DynamicImage, Failure> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Failure::io(format_args!("opening {shown}")))?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Failure::io(format_args!("reading {shown}")))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let message = format!("expected a file of at most {FILE_BYTES_MAX} bytes: {shown}");
-        return Err(Failure::usage("too_large", message, "scale the picture down first"));
+        return Err(Failure::usage("too_large", message, if_large));
     }
-    let bad =
-        |why: String| Failure::usage("bad_picture", format_args!("{shown}: {why}"), "give a JPEG, PNG or WebP file");
-    let image = decode(&bytes).map_err(|error| bad(error.to_string()))?;
-    fitting(&image).ok_or_else(|| bad("it cannot be made small enough".into())).map(Bytes)
+    decode(&bytes).map_err(|error| Failure::usage("bad_picture", format_args!("{shown}: {error}"), if_bad))
 }
 
 /// Writes a picture to a file that is not there yet.
@@ -95,9 +135,14 @@ fn decode(bytes: &[u8]) -> image::ImageResult<DynamicImage> {
     Ok(image)
 }
 
-fn fitting(image: &DynamicImage) -> Option<Vec<u8>> {
-    let fits = |bytes: &Vec<u8>| bytes.len() <= limits::PICTURE_BYTES_MAX;
-    let clear = image.color().has_alpha() && image.to_rgba8().pixels().any(|point| point.0[3] < u8::MAX);
+/// Whether something behind it would shine through.
+fn is_clear(image: &DynamicImage) -> bool {
+    image.color().has_alpha() && image.to_rgba8().pixels().any(|point| point.0[3] < u8::MAX)
+}
+
+fn fitting(image: &DynamicImage, bytes_max: usize) -> Option<Vec<u8>> {
+    let fits = |bytes: &Vec<u8>| bytes.len() <= bytes_max;
+    let clear = is_clear(image);
     let scaled = SIDES.iter().map(|side| match image.width().max(image.height()) > *side {
         true => image.resize(*side, *side, FilterType::Lanczos3),
         false => image.clone(),

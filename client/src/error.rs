@@ -3,6 +3,7 @@
 //! Never carries a key, a text of a message or a recovery code.
 
 use crate::core::DeviceError;
+use roost_crypto::files::FileError;
 use roost_protocol::content::KindError;
 use roost_protocol::handle::HandleError;
 use roost_protocol::refusal::{Code, Refusal};
@@ -73,6 +74,23 @@ pub enum Error {
     /// A message to ourselves.
     #[error("this is your own handle")]
     ToSelf,
+    /// A file of this machine cannot be read or written.
+    #[error("file: {0}")]
+    File(String),
+    /// A file over the limit.
+    #[error("expected a file of at most {max} bytes, got {got}")]
+    FileTooLong {
+        /// The bound.
+        max: u64,
+        /// What was given.
+        got: u64,
+    },
+    /// There is something at a path already.
+    #[error("there is a file already: {0}")]
+    FileExists(String),
+    /// What the home gives is not what the author of a file has sealed.
+    #[error("the file is not what was sent: {0}")]
+    BadFile(FileError),
     /// A content over the bounds of its kind.
     #[error(transparent)]
     Content(#[from] KindError),
@@ -137,6 +155,10 @@ impl Error {
             Self::UnknownConversation => "unknown_conversation".into(),
             Self::NotAdmin => "not_admin".into(),
             Self::ToSelf => "to_self".into(),
+            Self::File(_) => "io".into(),
+            Self::FileTooLong { .. } => "too_large".into(),
+            Self::FileExists(_) => "exists".into(),
+            Self::BadFile(_) => "bad_file".into(),
             Self::Content(KindError::TooLong { .. }) => "too_large".into(),
             Self::Content(_) => "bad_content".into(),
             Self::UnknownPerson => "unknown_person".into(),
@@ -177,6 +199,13 @@ impl Error {
             Self::NotAdmin => "ask an admin; `roost chat group info` lists them".into(),
             Self::UnknownConversation => "list the conversations with `roost chat group info`".into(),
             Self::ToSelf => "name somebody else".into(),
+            Self::File(_) => "check the path, its permissions and the free space".into(),
+            Self::FileTooLong { .. } => "send it another way, or in parts".into(),
+            Self::FileExists(_) => "choose another name".into(),
+            Self::BadFile(_) => {
+                "nothing of it was kept: somebody changed it, or a disk is damaged; try again, or ask for it anew"
+                    .into()
+            }
             Self::Content(_) => "see docs/protocol.md, section Content, for the bounds".into(),
             Self::UnknownPerson => "look at `chat requests`, or write to them first".into(),
             Self::NoSuchMessage => "look at `chat history` for the ids".into(),

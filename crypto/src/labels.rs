@@ -85,6 +85,10 @@ pub const DERIVE_LINK_KEY: &str = "roost/1/derive/link-key";
 pub const LINK_DIGITS: &str = "roost/1/link-digits";
 /// What a message that is given again is sealed to, before group, author's and asker's device.
 pub const RESEALED: &str = "roost/1/resealed";
+/// Hash of a blob's bytes: its name.
+pub const BLOB_ID: &str = "roost/1/blob-id";
+/// What every chunk of a file is sealed to.
+pub const FILE: &str = "roost/1/file";
 /// Iterated hash of the safety number.
 pub const SAFETY_NUMBER: &str = "roost/1/safety-number";
 
@@ -128,6 +132,8 @@ pub const ALL: &[&str] = &[
     DERIVE_LINK_KEY,
     LINK_DIGITS,
     RESEALED,
+    BLOB_ID,
+    FILE,
     SAFETY_NUMBER,
 ];
 

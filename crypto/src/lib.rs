@@ -6,6 +6,7 @@
 //!
 //! Implements `docs/protocol.md`, sections "Encoding", "Keys and ids" and "Identity log".
 
+pub mod blobs;
 pub mod bytes;
 pub mod codec;
 pub mod group;
@@ -18,6 +19,8 @@ pub mod signed;
 
 #[cfg(feature = "device")]
 pub mod code;
+#[cfg(feature = "device")]
+pub mod files;
 #[cfg(feature = "device")]
 pub mod recovery;
 #[cfg(feature = "device")]

@@ -3,6 +3,7 @@
 //!
 //! Never decrypts: it is built without the crypto crate's feature `device` and never imports the client.
 
+pub mod blobs;
 pub mod driver;
 pub mod metrics;
 pub mod network;

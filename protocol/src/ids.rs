@@ -2,6 +2,7 @@
 //!
 //! Implements `docs/protocol.md`, section "Keys and ids".
 
+pub use roost_crypto::blobs::BlobId;
 use roost_crypto::fixed_bytes;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::labels;
@@ -30,6 +31,11 @@ fixed_bytes! {
 fixed_bytes! {
     /// A message: 48 bits of milliseconds since 1970, then 80 bits of hash(content, salt). Sorts by time.
     MessageId, 16
+}
+
+fixed_bytes! {
+    /// Lets its holder carry one part of one blob over HTTP, once: random, drawn by the node.
+    BlobTicket, 32
 }
 
 fixed_bytes! {

@@ -22,7 +22,7 @@ pub mod socket;
 pub mod succession;
 pub mod wide;
 
-pub use roost_crypto::bytes::Bytes;
+pub use roost_crypto::bytes::{BadHex, Bytes};
 pub use roost_crypto::codec;
 pub use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
 pub use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};

@@ -131,6 +131,26 @@ pub const EXPIRES_AFTER_S_MAX: u64 = 365 * 24 * 3600;
 pub const PROFILE_NAME_BYTES_MAX: usize = 128;
 /// A picture of an account or a conversation, bytes: with its framing it fits a message, and it is as sharp as a list needs.
 pub const PICTURE_BYTES_MAX: usize = 16 * 1024;
+/// A file, bytes: a minute of film; what is larger belongs on a disk.
+pub const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// Bytes of a file that are sealed together: what is lost of one that does not open, and what is held of it in memory.
+pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
+/// Name of a file, bytes: what file systems take.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// Media type of a file, bytes.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 127;
+/// What is said about a file, bytes: beside its thumbnail, mentions and feed heads it fits a message.
+pub const CAPTION_BYTES_MAX: usize = 4 * 1024;
+/// Thumbnail of a file, bytes: it comes with the message, before the file is asked for.
+pub const THUMBNAIL_BYTES_MAX: usize = 8 * 1024;
+/// A blob, bytes: the longest file, and 16 bytes for each of its chunks.
+pub const BLOB_BYTES_MAX: u64 = 104_883_200;
+/// Bytes of a blob that travel at once, between a device and its home and between nodes: half a request.
+pub const BLOB_PART_BYTES_MAX: usize = 512 * 1024;
+/// Blobs that one message is about: a file, and room for how it looks in full.
+pub const BLOBS_OF_MESSAGE_MAX: usize = 4;
+/// How long a ticket may be used, milliseconds: a minute, so that one who finds it later finds nothing.
+pub const BLOB_TICKET_MS: u64 = 60_000;
 /// Changes of messages that are not there yet, of one conversation: more than get ahead of their messages in practice.
 pub const WAITING_CHANGES_MAX: usize = 256;
 /// Messages of a stranger that are stored before the stranger is accepted; the rest is told as gaps.

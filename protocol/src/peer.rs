@@ -4,10 +4,11 @@
 //!
 //! Implements `docs/protocol.md`, section "Between nodes".
 
+use crate::content::BlobRef;
 use crate::conversation::{Commit, Creation};
 use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
-use crate::ids::{ConversationId, FeedId, GroupId, Incarnation};
+use crate::ids::{BlobId, ConversationId, FeedId, GroupId, Incarnation};
 use crate::records::SignedOrgRecord;
 use crate::refusal::Refusal;
 use crate::succession::Successor;
@@ -97,6 +98,13 @@ pub enum NodeRequest {
         /// Whose.
         account: AccountId,
     },
+    /// A part of a blob.
+    Blob {
+        /// Its name: who knows it may have it.
+        blob: BlobId,
+        /// First byte wanted.
+        offset: u64,
+    },
     /// Custody, unasked, of entries of the receiver's feed that came by gossip.
     Held(Held),
     /// Something said in passing, for devices of the receiver that are there. Nobody keeps or repeats it.
@@ -142,6 +150,18 @@ pub struct Deliver {
     /// The sender's identity log, when the receiver may lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<IdentityLog>,
+    /// The blobs that entries are about: the receiver fetches them from the sender.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<EntryBlobs>,
+}
+
+/// The blobs that one entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryBlobs {
+    /// The entry's position in the feed.
+    pub seq: u64,
+    /// At most [`crate::limits::BLOBS_OF_MESSAGE_MAX`].
+    pub blobs: Vec<BlobRef>,
 }
 
 /// Custody of entries that were not delivered.
@@ -201,6 +221,13 @@ pub enum NodeResponse {
     },
     /// To `Log`.
     Log(IdentityLog),
+    /// To `Blob`.
+    Blob {
+        /// Bytes of the whole.
+        total: u64,
+        /// From `offset` on, at most [`crate::limits::BLOB_PART_BYTES_MAX`].
+        part: Bytes,
+    },
     /// To anything.
     Refused(Refusal),
 }
@@ -234,6 +261,7 @@ impl NodeRequest {
             Self::Introduce { .. } => "introduce",
             Self::KeyPackages { .. } => "key_packages",
             Self::Log { .. } => "log",
+            Self::Blob { .. } => "blob",
             Self::Held(_) => "held",
             Self::Whisper { .. } => "whisper",
         }

@@ -51,6 +51,8 @@ pub enum Code {
     OutOfOrder,
     /// A queue or an inbox is full, a rate is exceeded, or the disk has no room for new things.
     Busy,
+    /// The account has no room left for files at its home.
+    Quota,
     /// The peer cannot be reached now.
     Unreachable,
     /// The operation exists on the wire but not in this version.
@@ -86,6 +88,7 @@ impl Code {
         Self::WrongEpoch,
         Self::OutOfOrder,
         Self::Busy,
+        Self::Quota,
         Self::Unreachable,
         Self::Unsupported,
         Self::Internal,
@@ -116,6 +119,7 @@ impl Code {
             Self::WrongEpoch => "wrong_epoch",
             Self::OutOfOrder => "out_of_order",
             Self::Busy => "busy",
+            Self::Quota => "quota",
             Self::Unreachable => "unreachable",
             Self::Unsupported => "unsupported",
             Self::Internal => "internal",

@@ -4,11 +4,14 @@
 //!
 //! Implements `docs/protocol.md`, section "Between device and home".
 
+use crate::content::BlobRef;
 use crate::conversation::{Commit, Creation};
 use crate::equivocation::EquivocationProof;
 use crate::feed::Entry;
 use crate::handle::Handle;
-use crate::ids::{ConversationId, FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId};
+use crate::ids::{
+    BlobId, BlobTicket, ConversationId, FeedId, GroupId, Incarnation, LinkSession, MessageId, OperationId,
+};
 use crate::invite::InviteProof;
 use crate::push::PushLeg;
 use crate::records::SignedOrgRecord;
@@ -206,6 +209,30 @@ pub enum ClientFrame {
         /// Nobody need be woken for it: a receipt, a reaction, a change of what is there.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         silent: bool,
+        /// The blobs that it is about, which are here already; other homes fetch them. At most
+        /// [`crate::limits::BLOBS_OF_MESSAGE_MAX`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blobs: Vec<BlobRef>,
+    },
+    /// Wants to leave a blob at the home: the answer says how much of it is there, and has a ticket for the next part.
+    PutBlob {
+        /// Echoed.
+        id: u64,
+        /// Its name.
+        blob: BlobId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Wants a blob: the answer has a ticket for a part, or says how much the home has fetched by now.
+    FetchBlob {
+        /// Echoed.
+        id: u64,
+        /// Its name.
+        blob: BlobId,
+        /// Its length.
+        bytes: u64,
+        /// Where it was put first: the home of who said it.
+        node: NodeId,
     },
     /// Asks for the inbox behind `after`, and for live entries from then on.
     Resume {
@@ -407,6 +434,16 @@ pub enum ServerFrame {
         /// Its position.
         seq: u64,
     },
+    /// To `PutBlob` and `FetchBlob`.
+    Blob {
+        /// Echoed.
+        id: u64,
+        /// Bytes of it that are here.
+        have: u64,
+        /// For one part over HTTP: to be sent from `have` on, or to be read from anywhere. Absent where there is nothing to be
+        /// carried: what was to be put is here, or what was asked for is not here yet.
+        ticket: Option<BlobTicket>,
+    },
     /// To `ArchivePut`.
     Archived {
         /// Echoed.
@@ -598,6 +635,8 @@ impl ClientFrame {
             Self::FetchParticipants { .. } => "fetch_participants",
             Self::Introduce { .. } => "introduce",
             Self::Submit { .. } => "submit",
+            Self::PutBlob { .. } => "put_blob",
+            Self::FetchBlob { .. } => "fetch_blob",
             Self::Resume { .. } => "resume",
             Self::ArchivePut { .. } => "archive_put",
             Self::FetchArchive { .. } => "fetch_archive",
@@ -633,6 +672,8 @@ impl ClientFrame {
             | Self::FetchParticipants { id, .. }
             | Self::Introduce { id, .. }
             | Self::Submit { id, .. }
+            | Self::PutBlob { id, .. }
+            | Self::FetchBlob { id, .. }
             | Self::ArchivePut { id, .. }
             | Self::FetchArchive { id, .. }
             | Self::TrimArchive { id, .. }

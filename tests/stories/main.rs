@@ -8,6 +8,7 @@ mod devices;
 mod disk_faults;
 mod durable;
 mod failure;
+mod files;
 mod full_disk;
 mod groups;
 mod hostile;

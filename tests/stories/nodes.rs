@@ -318,6 +318,7 @@ impl Device {
             attempt: 0,
             payload: sealed.ciphertext,
             silent: false,
+            blobs: Vec::new(),
         };
         self.requests += 1;
         let answer = self.ask(submit.clone()).await;
@@ -348,6 +349,7 @@ pub async fn node_with(root: &std::path::Path, name: &str, seed: u8, bootstrap: 
         peer_rates: Default::default(),
         limits,
         push: None,
+        blobs: root.join(format!("{name}-blobs")),
     })
     .await
     .unwrap();
@@ -416,8 +418,16 @@ async fn a_device_that_lies_is_refused_with_a_code_and_a_hint() {
     let challenge = alice.challenge().await;
     let group = GroupId([1; 32]);
     let message = MessageId::of(1, b"x");
-    let submit =
-        ClientFrame::Submit { id: 5, group, epoch: 1, message, attempt: 0, payload: Bytes(vec![1]), silent: false };
+    let submit = ClientFrame::Submit {
+        id: 5,
+        group,
+        epoch: 1,
+        message,
+        attempt: 0,
+        payload: Bytes(vec![1]),
+        silent: false,
+        blobs: Vec::new(),
+    };
     assert_eq!(refused(alice.ask(submit.clone()).await), Code::NotSignedIn, "no message before sign-in");
     let (account, device) = (alice.account(), alice.device());
     let eve = SecretKey::from_seed(&[99; 32]);

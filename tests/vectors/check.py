@@ -2,7 +2,7 @@
 """A second reader of the vectors: written from docs/protocol.md alone, with nothing but Python's standard library.
 
 It knows the encoding, labels and hashes, Ed25519, ids, Kademlia keys and records and which of two stands, message ids, the chains of feeds and
-identity logs, the kinds of content with their bounds, wishes to leave, handles, recovery codes, safety numbers, sign-in and Hello. It cannot open MLS or sealed bytes, nor play a home; such files it
+identity logs, the kinds of content with their bounds, wishes to leave, handles, recovery codes, safety numbers, sign-in, Hello and sealed files. It cannot open MLS or other sealed bytes, nor play a home; such files it
 passes over, and says how many.
 """
 
@@ -634,6 +634,26 @@ def timer(value):
         within(value["expires_after_s"], 31_536_000)
 
 
+def said_file(value):
+    name, thumbnail, size = value["name"], value["thumbnail"], value["dimensions"]
+    bounded(name, 255)
+    if name in ("", ".", "..") or any(letter in "/\\" for letter in name):
+        raise Refused("malformed")
+    visible(name)
+    if len(value["media_type"]) > 127 or not re.fullmatch(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*", value["media_type"]):
+        raise Refused("malformed")
+    if value["size"] > 104_857_600 or len(value["key"]) != 32:
+        raise Refused("malformed")
+    if thumbnail is not None:
+        if len(thumbnail) > 8 * 1024:
+            raise Refused("too_long")
+        about_picture({"picture": thumbnail})
+    if size is not None and 0 in (size["width"], size["height"]):
+        raise Refused("malformed")
+    bounded(value["caption"], 4 * 1024)
+    rich_text({"text": "", "reply": b"", "mentions": value["mentions"], "expires_after_s": value["expires_after_s"]})
+
+
 NOTHING_MORE = lambda value: None
 KINDS = {
     "text": (text, lambda value: bounded(value, 16 * 1024)),
@@ -641,6 +661,11 @@ KINDS = {
     "rich_text": (nested({
         "text": text, "reply": optional(id16), "mentions": array(id32), "expires_after_s": optional(number),
     }), rich_text),
+    "file": (nested({
+        "name": text, "media_type": text, "size": number, "blob": id32, "key": of(bytes), "thumbnail": optional(of(bytes)),
+        "dimensions": optional(nested({"width": number, "height": number})), "duration_ms": optional(number), "caption": text,
+        "reply": optional(id16), "mentions": array(id32), "expires_after_s": optional(number),
+    }), said_file),
     "reaction": (nested({"message": id16, "emoji": text, "remove": of(bool)}), reaction),
     "edit": (nested({"message": id16, "text": text}), lambda value: bounded(value["text"], 16 * 1024)),
     "delete": (nested({"message": id16}), NOTHING_MORE),
@@ -959,7 +984,92 @@ def equivocation(given):
     return {"hub": orderer(one).hex(), "term": one["state"]["term"]}
 
 
+# --- Files ----------------------------------------------------------------------------------------------------------
+
+def chacha20_block(key, counter, nonce):
+    """RFC 8439, section 2.3."""
+    words = lambda data: [int.from_bytes(data[at:at + 4], "little") for at in range(0, len(data), 4)]
+    start = words(b"expand 32-byte k") + words(key) + [counter] + words(nonce)
+    state, mask = start[:], 0xffffffff
+    for _ in range(10):
+        for a, b, c, d in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+                           (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            for to, by, turned, places in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+                state[to] = state[to] + state[by] & mask
+                mixed = state[turned] ^ state[to]
+                state[turned] = (mixed << places | mixed >> 32 - places) & mask
+    return b"".join((now + was & mask).to_bytes(4, "little") for now, was in zip(state, start))
+
+
+def aead_tag(key, nonce, sealed, data):
+    """RFC 8439, sections 2.5 and 2.8."""
+    one_time = chacha20_block(key, 0, nonce)
+    r = int.from_bytes(one_time[:16], "little") & 0x0ffffffc0ffffffc0ffffffc0fffffff
+    padded = lambda part: part + bytes(-len(part) % 16)
+    message = padded(data) + padded(sealed) + len(data).to_bytes(8, "little") + len(sealed).to_bytes(8, "little")
+    total = 0
+    for at in range(0, len(message), 16):
+        total = (total + int.from_bytes(message[at:at + 16] + b"\x01", "little")) * r % ((1 << 130) - 5)
+    return (total + int.from_bytes(one_time[16:32], "little") & (1 << 128) - 1).to_bytes(16, "little")
+
+
+def stream(key, nonce, data):
+    out = bytearray()
+    for at in range(0, len(data), 64):
+        block = chacha20_block(key, 1 + at // 64, nonce)
+        out += bytes(one ^ other for one, other in zip(data[at:at + 64], block))
+    return bytes(out)
+
+
+def padded_bytes(size):
+    if size <= 4096:
+        return 4096
+    exponent = size.bit_length() - 1
+    unit = 1 << exponent - exponent.bit_length()
+    return -(-size // unit) * unit
+
+
+CHUNK = 65_536
+
+
+def file_nonce(number, last):
+    return bytes(7) + number.to_bytes(4, "big") + bytes([last])
+
+
+def file_vector(given):
+    key, size, sealed = unhex(given["key"]), given["size"], unhex(given["sealed"])
+    padded = padded_bytes(size)
+    if len(sealed) != padded + 16 * -(-padded // CHUNK):
+        raise Refused("length")
+    opened, count = b"", -(-padded // CHUNK)
+    for number in range(count):
+        chunk = sealed[number * (CHUNK + 16):(number + 1) * (CHUNK + 16)]
+        nonce = file_nonce(number, number == count - 1)
+        if aead_tag(key, nonce, chunk[:-16], b"roost/1/file") != chunk[-16:]:
+            raise Refused("chunk")
+        opened += stream(key, nonce, chunk[:-16])
+    if any(opened[size:]):
+        raise Refused("padding")
+    if roost_hash("roost/1/blob-id", sealed) != unhex(given["blob"]):
+        raise Refused("name")
+    return {"file": opened[:size].hex()}
+
+
+def file_seal(given):
+    key, size = unhex(given["key"]), given["size"]
+    padded = padded_bytes(size)
+    plain = bytes(at * 31 % 251 for at in range(size)) + bytes(padded - size)
+    sealed = b""
+    for at in range(0, padded, CHUNK):
+        nonce = file_nonce(at // CHUNK, at + CHUNK >= padded)
+        chunk = stream(key, nonce, plain[at:at + CHUNK])
+        sealed += chunk + aead_tag(key, nonce, chunk, b"roost/1/file")
+    first = sealed[:CHUNK + 16]
+    return {"blob": roost_hash("roost/1/blob-id", sealed).hex(), "bytes": len(sealed), "first_chunk_tag": first[-16:].hex()}
+
+
 READERS = {
+    "file": file_vector, "file-seal": file_seal,
     "hash": hash_vector, "ids": ids, "peer-id": peer_id, "canonical": typed, "handle": handle, "recovery-code": recovery_code,
     "safety-number": safety_number, "identity-log": identity_log, "two-logs": two_logs, "entry": entry_vector, "entries": entries_vector,
     "content": content_vector, "exchange": exchange, "record": record_vector, "select": select, "signed": signed_vector,

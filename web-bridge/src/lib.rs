@@ -3,6 +3,7 @@
 //! Turns connections into frames and back and bounds what a stranger may cost. Never decides what a frame means, never
 //! stores anything, never holds a key, and speaks plain HTTP only on loopback or behind a TLS proxy.
 
+mod blobs;
 mod config;
 mod discover;
 mod frames;
@@ -30,7 +31,8 @@ use crate::frames::SubProtocol;
 use crate::gate::Gate;
 use crate::home::Home;
 use crate::limits::{
-    DISCOVERIES_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES, TARGET_BYTES_MAX, WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX,
+    DISCOVERIES_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES, TARGET_BYTES_MAX, TRANSFERS_MAX, WRITE_BUFFER_BYTES,
+    WRITE_BUFFER_BYTES_MAX,
 };
 use crate::listener::{BoundedListener, Peer};
 use crate::origin::Origins;
@@ -46,11 +48,11 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use roost_node::NodeHandle;
-use roost_protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
+use roost_protocol::limits::{BLOB_PART_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX};
 use roost_protocol::{SOCKET_CBOR, SOCKET_JSON};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -73,6 +75,7 @@ pub(crate) struct Door<H> {
     sign_in_failures: Rates,
     link_requests: Rates,
     discoveries: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
     draining: watch::Receiver<bool>,
     alive: mpsc::Sender<()>,
 }
@@ -119,6 +122,7 @@ async fn open<H: Home>(
         sign_in_failures: Rates::new(config.sign_in_failures, now),
         link_requests: Rates::new(config.link_requests, now),
         discoveries: Arc::new(Semaphore::new(DISCOVERIES_MAX)),
+        transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
         config: Arc::new(config),
         draining: draining.clone(),
         alive,
@@ -151,12 +155,15 @@ async fn open<H: Home>(
 }
 
 fn router<H: Home>(door: Door<H>) -> Router {
+    let blobs = get(blobs::get::<H>).put(blobs::put::<H>).options(blobs::preflight);
+    let blobs = blobs.layer(from_fn_with_state(door.clone(), blobs::cross_origin::<H>));
     Router::new()
         .route("/", get(page::front))
         .route("/livez", get(live))
         .route("/readyz", get(ready::<H>))
         .route("/openapi.json", get(openapi::document))
         .route("/v1/discover", get(discover::discover::<H>))
+        .route("/v1/blobs/{blob}", blobs)
         .route("/v1/socket", get(upgrade::<H>))
         .fallback(async |method: Method, uri: Uri, headers: HeaderMap| {
             let readable = method == Method::GET || method == Method::HEAD;
@@ -197,12 +204,40 @@ async fn guard(request: Request, next: Next) -> Response {
 
 fn check(request: &Request) -> Option<Problem> {
     let headers = request.headers();
+    if request.method() == Method::PUT && request.uri().path().starts_with("/v1/blobs/") {
+        return check_part(headers).or_else(|| check_head(request));
+    }
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0");
     if has_body {
         let hint = "send what you have to say over /v1/socket";
         return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "no request body is accepted", hint));
     }
+    check_head(request)
+}
+
+/// The only body that is accepted: a part of a blob, whose length is said before.
+fn check_part(headers: &HeaderMap) -> Option<Problem> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (Some(length), None) if !headers.contains_key(TRANSFER_ENCODING) => {
+            length.to_str().ok().and_then(|length| length.parse::<usize>().ok())
+        }
+        _ => None,
+    };
+    let Some(length) = length else {
+        let hint = "say with Content-Length how long the part is";
+        return Some(Problem::new(StatusCode::BAD_REQUEST, "malformed", "the length of the part is missing", hint));
+    };
+    if length > BLOB_PART_BYTES_MAX {
+        let detail = format!("expected a part of at most {BLOB_PART_BYTES_MAX} bytes, got {length}");
+        return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "send it in several parts"));
+    }
+    None
+}
+
+fn check_head(request: &Request) -> Option<Problem> {
+    let headers = request.headers();
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > TARGET_BYTES_MAX {
         let detail = format!("expected a target of at most {TARGET_BYTES_MAX} bytes, got {target}");

@@ -22,6 +22,8 @@ pub(crate) const HTTP_CONNECTION_LIFE: Duration = Duration::from_secs(20);
 pub(crate) const DISCOVER_WITHIN: Duration = Duration::from_secs(8);
 /// Lookups at the same time: each may cost the node a walk through the directory.
 pub(crate) const DISCOVERIES_MAX: usize = 64;
+/// Parts of blobs on their way at the same time: 32 MiB, for each is held whole.
+pub(crate) const TRANSFERS_MAX: usize = 64;
 /// A request's target, bytes: the longest handle, percent-encoded, fits several times.
 pub(crate) const TARGET_BYTES_MAX: usize = 2048;
 /// All names and values of a request's headers, bytes.

@@ -12,14 +12,15 @@ use utoipa::OpenApi;
     info(
         title = "Roost's door",
         description = "What a node answers over plain HTTP. Nothing here needs an account: what does goes over the \
-                       WebSocket at `/v1/socket` (`docs/protocol.md`, `docs/socket.schema.json`). No request body is \
-                       accepted. Beyond the answers named here every path may give 413, 414 and 431 `too_large`, an \
+                       WebSocket at `/v1/socket` (`docs/protocol.md`, `docs/socket.schema.json`), which also hands out \
+                       the tickets that let parts of files through here. No other request body is accepted. Beyond the answers named here every path may give 413, 414 and 431 `too_large`, an \
                        unknown one 404 `not_found`, a known one 405 `method`, all as problem+json.",
         license(name = "MIT", identifier = "MIT"),
     ),
-    paths(crate::discover::discover, crate::live, crate::ready, document),
+    paths(crate::discover::discover, crate::blobs::put, crate::blobs::get, crate::live, crate::ready, document),
     tags(
         (name = "clients", description = "For clients that are not signed in."),
+        (name = "devices", description = "For devices that have asked over the socket."),
         (name = "operators", description = "For probes and people."),
     ),
     security(()),
@@ -76,9 +77,11 @@ mod tests {
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "OpenAPI 3.1");
         assert_eq!(document["security"], serde_json::json!([{}]), "no credentials exist");
         let paths: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(paths, ["/livez", "/openapi.json", "/readyz", "/v1/discover"], "the whole surface but the socket");
+        let all = ["/livez", "/openapi.json", "/readyz", "/v1/blobs/{blob}", "/v1/discover"];
+        assert_eq!(paths, all, "the whole surface but the socket");
         for (path, item) in document["paths"].as_object().unwrap() {
-            for (status, response) in item["get"]["responses"].as_object().unwrap() {
+            let methods = item.as_object().unwrap().values();
+            for (status, response) in methods.flat_map(|method| method["responses"].as_object().unwrap()) {
                 let content = response["content"].as_object().unwrap();
                 let (kind, body) = content.iter().next().unwrap();
                 if status.starts_with('2') {

@@ -5,10 +5,11 @@ use crate::config::{BridgeConfig, BridgeError};
 use crate::home::Home;
 use crate::open;
 use futures::{SinkExt, StreamExt};
+use roost_node::blobs::{Part, PartError};
 use roost_node::relay::Rate;
 use roost_node::{Bridge, Discovery, Metrics, Stopped, ToDevice};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{Incarnation, LinkSession};
+use roost_protocol::ids::{BlobId, BlobTicket, Incarnation, LinkSession};
 use roost_protocol::limits::SOCKET_MESSAGE_BYTES_MAX;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
@@ -132,6 +133,15 @@ impl Home for FakeHome {
         };
         let fresh_until_ms = 1_700_000_000_000;
         Ok(Discovery { handle, account: AccountId([5; 32]), bridges: vec![bridge], fresh_until_ms })
+    }
+
+    async fn put_blob(&self, _: BlobId, ticket: BlobTicket, part: Vec<u8>) -> Result<u64, PartError> {
+        if ticket == BlobTicket([7; 32]) { Ok(part.len() as u64) } else { Err(PartError::Ticket) }
+    }
+
+    async fn get_blob(&self, _: BlobId, ticket: BlobTicket, offset: u64) -> Result<Part, PartError> {
+        let bytes = b"sealed".get(usize::try_from(offset).unwrap()..).unwrap_or_default().to_vec();
+        if ticket == BlobTicket([7; 32]) { Ok(Part { total: 6, bytes }) } else { Err(PartError::Ticket) }
     }
 
     fn is_ready(&self) -> bool {
@@ -290,6 +300,60 @@ async fn a_foreign_page_is_refused_and_the_listed_ones_are_not() {
         let status = dial(door.address, Some(SOCKET_JSON), origin).await.err();
         assert_eq!(status, refused, "origin {origin:?}");
     }
+}
+
+#[tokio::test]
+async fn a_part_needs_a_ticket_and_a_listed_origin() {
+    let door = opened(|_| ()).await;
+    let (blob, ticket) = ("01".repeat(32), "07".repeat(32));
+    let ask = async |method: &str, headers: &str, body: &str| {
+        http(door.address, &format!("{method} /v1/blobs/{blob} HOST\r\n{headers}\r\n{body}")).await
+    };
+    let good = format!("Authorization: Roost-Ticket {ticket}\r\n");
+    let taken = ask("PUT", &format!("{good}Content-Length: 5\r\n"), "bytes").await;
+    assert!(taken.starts_with("HTTP/1.1 200") && taken.contains("{\"have\":5}"), "with a ticket: {taken}");
+    let given = ask("GET", &format!("{good}Range: bytes=2-\r\n"), "").await;
+    assert!(given.starts_with("HTTP/1.1 206") && given.ends_with("aled"), "from where it was asked for: {given}");
+    assert!(given.contains("content-range: bytes 2-5/6"), "it says which part: {given}");
+    assert!(given.contains("content-disposition: attachment"), "nothing that a browser would show: {given}");
+    let behind = ask("GET", &format!("{good}Range: bytes=6-\r\n"), "").await;
+    assert!(behind.starts_with("HTTP/1.1 416"), "there is nothing behind the end: {behind}");
+    let other = format!("Authorization: Roost-Ticket {}\r\n", "08".repeat(32));
+    for (what, method, headers, status) in [
+        ("no ticket", "GET", String::new(), 403),
+        ("another ticket", "GET", other.clone(), 403),
+        ("another scheme", "GET", format!("Authorization: Bearer {ticket}\r\n"), 403),
+        ("two tickets", "GET", format!("{good}{other}"), 403),
+        ("no range", "GET", format!("{good}Range: items=2-\r\n"), 400),
+        ("a foreign page", "GET", format!("{good}Origin: https://eve.example\r\n"), 403),
+        ("no length", "PUT", good.clone(), 400),
+        ("no length, in chunks", "PUT", format!("{good}Transfer-Encoding: chunked\r\n"), 400),
+        ("too much", "PUT", format!("{good}Content-Length: 524289\r\n"), 413),
+        ("another method", "DELETE", good.clone(), 405),
+    ] {
+        let answer = ask(method, &headers, "").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer}");
+    }
+    let bad_name = http(door.address, &format!("GET /v1/blobs/..%2Fetc HOST\r\n{good}\r\n")).await;
+    assert!(bad_name.starts_with("HTTP/1.1 400"), "a name is hex: {bad_name}");
+    let elsewhere = http(door.address, "PUT /v1/discover HOST\r\nContent-Length: 1\r\n\r\nx").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 413"), "no other path takes a body: {elsewhere}");
+
+    let page = "Origin: https://chat.acme.example\r\n";
+    let asked = ask("OPTIONS", &format!("{page}Access-Control-Request-Method: PUT\r\n"), "").await;
+    assert!(asked.starts_with("HTTP/1.1 204"), "a listed page may ask first: {asked}");
+    for header in ["allow-origin: https://chat.acme.example", "allow-methods: GET, PUT", "allow-headers: authorization"]
+    {
+        assert!(asked.contains(&format!("access-control-{header}")), "{header}: {asked}");
+    }
+    let read = ask("GET", &format!("{good}{page}"), "").await;
+    assert!(read.contains("access-control-allow-origin: https://chat.acme.example"), "and read the answer: {read}");
+    assert!(read.contains("vary: origin"), "which is for it alone: {read}");
+    let foreign = ask("OPTIONS", "Origin: https://eve.example\r\n", "").await;
+    assert!(
+        foreign.starts_with("HTTP/1.1 403") && !foreign.contains("allow-origin"),
+        "another page may not: {foreign}"
+    );
 }
 
 #[tokio::test]

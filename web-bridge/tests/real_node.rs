@@ -29,6 +29,7 @@ async fn a_node_greets_a_device_and_says_goodbye_at_a_restart() {
         peer_rates: Default::default(),
         limits: roost_node::relay::Limits::PRODUCTION,
         push: None,
+        blobs: directory.path().join("blobs"),
     })
     .await
     .expect("the node starts");

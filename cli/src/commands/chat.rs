@@ -1,6 +1,7 @@
 //! `roost chat`: messages of the account in a directory.
 
 mod devices;
+mod files;
 mod history;
 mod people;
 mod presence;
@@ -73,9 +74,15 @@ enum Command {
         /// Like bob@birch, or a conversation's id
         #[arg(value_name = "TO")]
         to: Recipient,
-        /// The message
-        #[arg(required_unless_present = "lines", conflicts_with = "lines")]
+        /// The message; beside a file what is said about it
+        #[arg(required_unless_present_any = ["lines", "file"], conflicts_with = "lines")]
         text: Option<String>,
+        /// A file to send; a picture is drawn anew, without what a camera wrote beside it
+        #[arg(long, value_name = "PATH", conflicts_with = "lines")]
+        file: Option<PathBuf>,
+        /// Send a picture as it is, with everything that is in its file
+        #[arg(long, requires = "file")]
+        as_is: bool,
         /// A message for each line of stdin
         #[arg(long)]
         lines: bool,
@@ -119,6 +126,8 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
+    /// Save the file of a message
+    Save(files::SaveArgs),
     /// React to a message, or take the reaction back
     React {
         /// Like bob@birch, or a conversation's id
@@ -262,6 +271,17 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
     };
     let session = Session::open(&args.dir, args.passphrase_file.as_deref()).await?;
     let done = match command {
+        Command::Send { to, text, file: Some(path), as_is, reply_to, mention, expires, wait, timeout, .. } => {
+            let caption = text.unwrap_or_default();
+            let sending = async {
+                let mentions = mentions(&session, &to, &caption, mention).await?;
+                let expires_after_s = expires.map(|expires| expires.as_secs());
+                let extras = Extras { reply: reply_to, mentions, expires_after_s };
+                let id = files::send(&session, &to, (path, caption, as_is), extras).await?;
+                files::watched(&session, id, await_and_print(&session, id, wait, timeout, out)).await
+            };
+            sending.await
+        }
         Command::Send { to, text: Some(text), reply_to, mention, expires, wait, timeout, .. } => {
             let expires_after_s = expires.map(|expires| expires.as_secs());
             match mentions(&session, &to, &text, mention).await {
@@ -302,6 +322,7 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         Command::Backup { switch } => people::backup(&session, switch, out).await,
         Command::Verify { to, digits, code } => people::verify(&session, to, digits, code, out).await,
         Command::AcceptKey { to } => people::accept_key(&session, &to, out).await,
+        Command::Save(args) => files::save(&session, args, out).await,
         Command::Recv { wait, count } => recv(&session, wait, count, out).await,
         Command::SafetyNumber { to, qr } => safety_number(&session, &to, qr, out).await,
         Command::Devices(args) => devices::run(&session, args, out).await,
@@ -507,7 +528,7 @@ fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure>
     let value = json!({
         "type": "message", "id": message.id, "conversation": message.conversation, "from": message.from,
         "name": message.name, "reply_to": message.reply, "expires_after_s": message.expires_after_s,
-        "mentions": message.mentions, "timer_s": message.timer_s,
+        "mentions": message.mentions, "timer_s": message.timer_s, "file": files::value(message.file.as_ref()),
         "device": message.device, "kind": message.kind, "text": message.text,
         "sent_at": rfc3339(message.sent_at), "received_at": rfc3339(message.received_at),
     });
@@ -515,7 +536,8 @@ fn print_message(message: &ReceivedMessage, out: Printer) -> Result<(), Failure>
         Some(seconds) => timer::words(seconds),
         None => message.text.chars().map(visible).collect(),
     };
-    out.print(&value, format_args!("{}  {}: {text}", rfc3339(message.sent_at), message.from))
+    let file = files::words(message.file.as_ref(), &message.id);
+    out.print(&value, format_args!("{}  {}: {file}{text}", rfc3339(message.sent_at), message.from))
 }
 
 /// A stranger's text must not steer the terminal.

@@ -1,7 +1,7 @@
 //! `roost init`: makes a node's directory, whole or not at all.
 
 use crate::config::{
-    Config, Invite, Profile, Push, Registration, create_key, create_vapid_key, make_private_dir, sync_dir,
+    BlobsConfig, Config, Invite, Profile, Push, Registration, create_key, create_vapid_key, make_private_dir, sync_dir,
     write_private,
 };
 use crate::output::{Failure, Printer, now_ms, random};
@@ -64,6 +64,7 @@ pub fn run(args: Args, out: Printer) -> Result<(), Failure> {
         registration: Registration::Invite,
         region: String::new(),
         push: Push::default(),
+        blobs: BlobsConfig::default(),
         pins: BTreeMap::new(),
     };
     config.fill();

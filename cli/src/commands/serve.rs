@@ -56,8 +56,9 @@ pub async fn run(args: Args, out: Printer) -> Result<(), Failure> {
         pins: config.pins()?,
         region: config.region.clone(),
         peer_rates: if config.profile == Profile::Testnet { Rates::TESTNET } else { Rates::PRODUCTION },
-        limits: config.profile.limits(),
         push: config.push.of_node(&config, &keys)?,
+        limits: config.blobs.limits(config.profile.limits()),
+        blobs: args.dir.join("blobs"),
     };
     let node = Node::start(node_config).await?;
     let handle = node.handle();

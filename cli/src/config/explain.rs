@@ -24,6 +24,7 @@ pub(super) fn all(figment: &Figment, first: &figment::Error) -> Vec<Failure> {
         ("registration", figment.extract_inner::<super::Registration>("registration").map(drop)),
         ("region", figment.extract_inner::<String>("region").map(drop)),
         ("push", figment.extract_inner::<super::Push>("push").map(drop)),
+        ("blobs", figment.extract_inner::<super::BlobsConfig>("blobs").map(drop)),
         ("name", figment.extract_inner::<String>("name").map(drop)),
     ] {
         if let Err(error) = result
@@ -83,6 +84,8 @@ fn form(expected: &str) -> &'static str {
         "a list: [\"…\", \"…\"]"
     } else if expected.contains("bool") {
         "true or false, without quotes"
+    } else if expected.contains("u64") {
+        "a number, without quotes"
     } else if expected.contains("string") {
         "text in quotes"
     } else if expected.contains("map") {

@@ -3,12 +3,14 @@
 //! Flags win over `ROOST_KEY` and `ROOST_SECTION__KEY` of the environment, these over `config.toml`, that over the defaults. An
 //! unknown key is an error. Secrets are never in the config and never in a message.
 
+mod blobs;
 mod explain;
 mod files;
 mod invites;
 mod keys;
 mod push;
 
+pub use blobs::BlobsConfig;
 pub use files::{make_private_dir, sync_dir, write_private};
 pub use invites::Invite;
 pub use keys::{create_key, create_vapid_key, read_key, read_vapid_key};
@@ -46,6 +48,7 @@ const KEYS: &[&str] = &[
     "registration",
     "region",
     "push",
+    "blobs",
     "pins",
 ];
 
@@ -136,6 +139,9 @@ pub struct Config {
     /// How devices that are away are woken.
     #[serde(default)]
     pub push: Push,
+    /// What is kept of files.
+    #[serde(default)]
+    pub blobs: BlobsConfig,
     /// Organisation ids (hex) that the operator has fixed to names.
     #[serde(default)]
     pub pins: BTreeMap<String, String>,
@@ -270,6 +276,7 @@ impl Config {
         let unreadable =
             [name.err(), listen.err(), web.err(), metrics.err(), self.pins().err(), self.bootstrap().err()];
         faults.extend(unreadable.into_iter().flatten());
+        faults.extend(self.blobs.faults());
         faults
     }
 
@@ -422,6 +429,7 @@ mod tests {
             ("name = \"acme\"\nweb = \"127.0.0.1:4001\"", "listen"),
             ("name = \"acme\"\nweb = \"0.0.0.0:8080\"", "web"),
             ("name = \"acme\"\norigins = [\"chat.acme.example/path\"]", "origins"),
+            ("name = \"acme\"\n[blobs]\nkeep_days = 0", "blobs"),
             ("name = \"acme\"\npublic_url = \"chat.acme.example\"", "public_url"),
             ("profile = \"testnet\"", "missing_key"),
             ("name = \"acme\"\nprofile = \"tesnet\"", "unknown_value"),

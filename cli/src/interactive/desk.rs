@@ -172,6 +172,7 @@ pub fn said(minute: u64, from: &str, text: &str) -> HistoryItem {
         expired: false,
         expires_at: None,
         timer_s: None,
+        file: None,
         reactions: Vec::new(),
         unread: false,
         sent_at: id(minute).at_ms(),

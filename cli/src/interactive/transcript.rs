@@ -230,6 +230,10 @@ fn words(item: &HistoryItem) -> (String, Style) {
         ("disappeared".to_owned(), style::dim())
     } else if let Some(seconds) = item.timer_s {
         (timer::words(seconds), style::dim())
+    } else if let Some(file) = &item.file {
+        let caption = if item.text.is_empty() { String::new() } else { format!("\n{}", clean(&item.text)) };
+        let name = clean_line(&file.name);
+        (format!("{name}, {} bytes (roost chat save {}){caption}", file.size, item.id), Style::default())
     } else if matches!(item.kind.as_str(), "text" | "rich_text") {
         (clean(&item.text), Style::default())
     } else {

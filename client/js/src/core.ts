@@ -1,6 +1,6 @@
 // The core, loaded once.
 
-import init, { Device, Link, Restore, SignUp, type InitInput } from "../wasm/roost.js";
+import init, { Device, FileOpener, FileSealer, Link, Restore, SignUp, type InitInput } from "../wasm/roost.js";
 import { useSockets, type SocketClass } from "./socket.ts";
 
 let loading: Promise<void> | null = null;
@@ -17,4 +17,4 @@ export function loaded(): Promise<void> {
   return loading ?? Promise.reject({ code: "not_loaded", message: "the core is not loaded", hint: "call load first" });
 }
 
-export { Device, Link, Restore, SignUp };
+export { Device, FileOpener, FileSealer, Link, Restore, SignUp };

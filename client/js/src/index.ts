@@ -5,8 +5,11 @@
 //   const session = await Session.open(store);
 //   session.on("message", (message) => …);
 //   await session.act((device) => device.send("bob@birch", "hello"));
+//   const id = await session.files.send("bob@birch", { bytes: file, name: file.name, media_type: "image/png" });
+//   const picture: Blob = await session.files.fetch(message.id, { onProgress: ({ done, total }) => … });
 
 export { load } from "./core.ts";
+export { Files, MemoryFiles, type FetchOptions, type FileStore } from "./files.ts";
 export { link, restore, signUp, type Joined } from "./joining.ts";
 export { MemoryRows, type RowStore } from "./rows.ts";
 export { Session, type SessionEvents } from "./session.ts";

@@ -2,6 +2,7 @@
 // transaction with strict durability.
 
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+import type { FileStore } from "./files.ts";
 import type { RowStore } from "./rows.ts";
 
 interface Schema extends DBSchema {
@@ -70,5 +71,37 @@ export class IndexedRows implements RowStore {
       gone.onsuccess = () => resolve();
       gone.onerror = () => reject(gone.error);
     });
+  }
+}
+
+interface FilesSchema extends DBSchema {
+  sealed: { key: string; value: Blob };
+}
+
+/** Sealed bytes of files that are being sent, beside the rows: under the name `name`. */
+export class IndexedFiles implements FileStore {
+  private constructor(private readonly database: IDBPDatabase<FilesSchema>) {}
+
+  static async open(name: string): Promise<IndexedFiles> {
+    const upgrade = (database: IDBPDatabase<FilesSchema>) => void database.createObjectStore("sealed");
+    return new IndexedFiles(await openDB<FilesSchema>(name, VERSION, { upgrade }));
+  }
+
+  async put(blob: string, sealed: Blob) {
+    const transaction = this.database.transaction("sealed", "readwrite", { durability: "strict" });
+    await transaction.store.put(sealed, blob);
+    await transaction.done;
+  }
+
+  get(blob: string) {
+    return this.database.get("sealed", blob);
+  }
+
+  delete(blob: string) {
+    return this.database.delete("sealed", blob);
+  }
+
+  names() {
+    return this.database.getAllKeys("sealed");
   }
 }

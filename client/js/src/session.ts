@@ -1,6 +1,7 @@
 // The owner of a device: gathers what happens, commits what it changed, then lets the outputs leave. Decides nothing.
 
 import { Device, loaded } from "./core.ts";
+import { Files, MemoryFiles, type FileStore } from "./files.ts";
 import type { RowStore } from "./rows.ts";
 import { Socket } from "./socket.ts";
 import type { CoreEvent, Failure, PushTestReport, ReceivedMessage, Refusal } from "./types.ts";
@@ -38,20 +39,31 @@ export class Session {
   private lookups = new Map<string, Lookup[]>();
   private listeners: { [Name in keyof SessionEvents]?: Set<(event: SessionEvents[Name]) => void> } = {};
 
+  /** Files: what is sent, what is fetched. */
+  readonly files: Files;
+
   private constructor(
     private device: Device,
     private readonly store: RowStore,
-  ) {}
+    files: FileStore,
+  ) {
+    const act = <T>(act: (device: Device) => T) => this.act(act);
+    this.files = new Files({ act, server: () => this.device.server }, files);
+  }
 
-  /** Opens the device of a store and begins to connect. Nothing waits for the connection. */
-  static async open(store: RowStore): Promise<Session> {
+  /**
+   * Opens the device of a store and begins to connect. Nothing waits for the connection. Files that are being sent are kept, sealed,
+   * in `files`: in memory unless told, so that they end with the page.
+   */
+  static async open(store: RowStore, files: FileStore = new MemoryFiles()): Promise<Session> {
     await loaded();
     const { keys, values } = await store.load();
     if (keys.length === 0) {
       throw { code: "no_account", message: "no account is kept here", hint: "sign up, link or restore first" };
     }
-    const session = new Session(new Device(keys, values, await store.key(), Date.now()), store);
+    const session = new Session(new Device(keys, values, await store.key(), Date.now()), store, files);
     await session.act(() => undefined);
+    await session.files.tidy();
     session.connect();
     return session;
   }
@@ -232,6 +244,9 @@ export class Session {
         this.emit("revoked", undefined);
         return true;
       case "changed":
+        return true;
+      default:
+        this.files.happened(event);
         return true;
     }
   }

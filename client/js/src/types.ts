@@ -22,6 +22,49 @@ export interface Mark {
   at: number;
 }
 
+/** What an author says of a file. Nothing of it is proven: `name` is no path, `media_type` no promise. */
+export interface FileView {
+  name: string;
+  media_type: string;
+  /** Bytes. */
+  size: number;
+  /** The name of its sealed bytes. */
+  blob: string;
+  width: number | null;
+  height: number | null;
+  duration_ms: number | null;
+  /** A small JPEG, PNG or WebP, base64url without padding; it came with the message. */
+  thumbnail: string | null;
+}
+
+/** How far the sealed bytes of a file have come. */
+export interface Transfer {
+  message: string;
+  blob: string;
+  /** Whether they come here; else they go. */
+  incoming: boolean;
+  /** Sealed bytes that are carried; somewhat more than the file has. */
+  done: number;
+  total: number;
+}
+
+/** A file to be said: `session.files.send`. */
+export interface OutgoingFile {
+  /** Its content: at most 100 MiB. A picture is best drawn anew first, so that nothing of what a camera wrote goes along. */
+  bytes: Blob;
+  /** One part of a path: no slash, no control character, at most 255 bytes of UTF-8. */
+  name: string;
+  /** `type/subtype`, lower case, without parameters. */
+  media_type: string;
+  /** A small JPEG, PNG or WebP of at most 8 KiB. */
+  thumbnail?: Uint8Array;
+  width?: number;
+  height?: number;
+  duration_ms?: number;
+  /** What is said about it, at most 4 KiB. */
+  caption?: string;
+}
+
 export interface HistoryItem {
   id: string;
   conversation: string;
@@ -30,6 +73,8 @@ export interface HistoryItem {
   own: boolean;
   kind: string;
   text: string;
+  /** Of a message of kind `file`; `text` is its caption. */
+  file: FileView | null;
   reply: string | null;
   mentions: string[];
   edited: boolean;
@@ -202,6 +247,7 @@ export interface ReceivedMessage {
   device: string;
   kind: string;
   text: string;
+  file: FileView | null;
   reply: string | null;
   mentions: string[];
   expires_after_s: number | null;
@@ -250,4 +296,9 @@ export type CoreEvent =
   | { type: "message"; message: ReceivedMessage }
   | { type: "looked_up"; handle: string; account: string | null; error: Refusal | null }
   | { type: "signed_in" }
-  | { type: "revoked" };
+  | { type: "revoked" }
+  | { type: "upload"; blob: string; bytes: number; offset: number; ticket: string }
+  | { type: "download"; message: string; blob: string; bytes: number; offset: number; ticket: string }
+  | { type: "transferred"; message: string }
+  | { type: "fetched"; message: string; error: Refusal | null }
+  | { type: "unstage"; blob: string };

@@ -2,6 +2,7 @@
 //!
 //! What cannot be opened is a gap that is told, never a silent loss. An entry is acknowledged with the commit that holds it.
 
+use super::files::FileView;
 use super::history::Arrived;
 use super::history::row::{ChangeRow, Said};
 use super::message::ReceivedMessage;
@@ -213,6 +214,7 @@ impl Device {
                 mentions: said.mentions,
                 expires_after_s: said.expires_after_s,
                 timer_s: said.timer_s,
+                file: said.file.as_ref().map(|row| FileView::of(&row.file)),
                 sent_at: row.id.at_ms(),
                 received_at: said.stored_at,
             };

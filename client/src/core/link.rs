@@ -8,7 +8,7 @@ use roost_crypto::identity_log::VerifiedLog;
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{GroupId, Incarnation, MessageId, OperationId};
+use roost_protocol::ids::{BlobId, GroupId, Incarnation, MessageId, OperationId};
 use roost_protocol::records::{HandleRecord, SignedOrgRecord};
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame, sign_in_signature};
@@ -40,6 +40,8 @@ pub(super) enum Pending {
     FetchCommits(GroupId),
     Accuse,
     Submit(MessageId),
+    PutBlob(BlobId),
+    FetchBlob(MessageId),
     /// With the log that was sent.
     AppendLog(Box<VerifiedLog>),
     FollowLogs(GroupId),
@@ -126,6 +128,7 @@ impl Device {
     pub(super) fn closed(&mut self) {
         self.link = Link::default();
         self.outbox.disconnected();
+        self.files.disconnected();
         self.archive.disconnected();
         self.devices.disconnected();
         self.link_disconnected();
@@ -254,6 +257,10 @@ impl Device {
                 }
             }
             ServerFrame::PushEnded { endpoint } => self.push_ended(&endpoint)?,
+            ServerFrame::Blob { id, have, ticket } => {
+                let pending = self.answered(id);
+                self.blob_told(pending, have, ticket, now_ms)?;
+            }
             ServerFrame::Archived { id, seq, bytes } => {
                 if let Some(Pending::ArchivePut) = self.answered(id) {
                     self.archived(seq, bytes)?;
@@ -450,6 +457,8 @@ impl Device {
             Pending::PushKey => self.push_key_told(Err(error)),
             Pending::PushSubscribe(_) => self.push_refused(error, now_ms)?,
             Pending::PushTest => self.push_test_told(Err(error)),
+            Pending::PutBlob(blob) => self.put_blob_refused(blob, error, now_ms)?,
+            Pending::FetchBlob(message) => self.fetch_blob_refused(message, error, now_ms),
             Pending::Submit(message) => self.submit_refused(&message, error, random, now_ms)?,
         }
         Ok(())

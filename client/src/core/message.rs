@@ -1,5 +1,6 @@
 //! What people see of messages: how far a sent one came, and what was received.
 
+use super::files::FileView;
 use roost_crypto::ids::{AccountId, DeviceId};
 use roost_protocol::ids::{ConversationId, MessageId};
 use roost_protocol::refusal::Refusal;
@@ -64,7 +65,7 @@ pub struct ReceivedMessage {
     pub name: Option<String>,
     /// The device that sealed it.
     pub device: DeviceId,
-    /// Its kind: `text`, `rich_text`, `timer`, or one that this version does not know.
+    /// Its kind: `text`, `rich_text`, `file`, `timer`, or one that this version does not know.
     pub kind: String,
     /// The text; empty for an unknown kind.
     pub text: String,
@@ -76,6 +77,8 @@ pub struct ReceivedMessage {
     pub expires_after_s: Option<u64>,
     /// Of a `timer`: seconds after which what is said from now on goes, 0 for never.
     pub timer_s: Option<u64>,
+    /// The file that it is about.
+    pub file: Option<FileView>,
     /// When its author says it was written.
     pub sent_at: u64,
     /// When it was stored here.

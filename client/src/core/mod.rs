@@ -13,6 +13,7 @@ mod changes;
 mod contacts;
 mod cross_check;
 pub mod devices;
+pub mod files;
 mod groups;
 pub mod history;
 mod inbox;
@@ -42,6 +43,8 @@ mod whispers;
 mod withheld;
 
 pub use changes::Extras;
+pub use files::{Carried, FileDraft, FileView, Transfer};
+pub use history::row::FileRow;
 pub use leaves::LeavesReport;
 pub use many::{
     ConversationReport, EquivocationReport, GroupChange, IntentReport, MembershipReport, ParticipantReport,
@@ -63,8 +66,9 @@ use roost_crypto::identity_log::{LogError, VerifiedLog};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::{PublicKey, SecretKey};
 use roost_crypto::sabotage::Sabotage;
+use roost_protocol::content::BlobRef;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, GroupId, MessageId};
+use roost_protocol::ids::{BlobId, BlobTicket, ConversationId, GroupId, MessageId};
 use roost_protocol::refusal::Refusal;
 use roost_protocol::socket::{ClientFrame, ServerFrame};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -84,6 +88,10 @@ pub enum Input {
     Frame(Box<ServerFrame>),
     /// Somebody's account is wanted, without a message.
     Lookup(Handle),
+    /// What came of an [`Output::Upload`].
+    Uploaded(BlobId, Carried),
+    /// What came of an [`Output::Download`].
+    Downloaded(MessageId, Carried),
     /// Time passed.
     Tick,
 }
@@ -101,6 +109,32 @@ pub enum Output {
     Report(MessageReport),
     /// To [`Input::Lookup`].
     LookedUp(Handle, Result<AccountId, Refusal>),
+    /// A part of a file that was sealed here goes to the home over HTTP, with this ticket; then [`Input::Uploaded`].
+    Upload {
+        /// Its sealed bytes.
+        of: BlobRef,
+        /// From where on: at most [`roost_protocol::limits::BLOB_PART_BYTES_MAX`] bytes.
+        offset: u64,
+        /// What lets it in.
+        ticket: BlobTicket,
+    },
+    /// A part of a file comes from the home over HTTP, with this ticket; then [`Input::Downloaded`].
+    Download {
+        /// The message that it is about.
+        message: MessageId,
+        /// Its sealed bytes.
+        of: BlobRef,
+        /// From where on.
+        offset: u64,
+        /// What lets it out.
+        ticket: BlobTicket,
+    },
+    /// How far a file came has changed: [`Device::transfers`] tells.
+    Transferred(MessageId),
+    /// All sealed bytes of a file that was wanted are here, or never will be.
+    Fetched(MessageId, Result<(), Refusal>),
+    /// The sealed bytes of a file that was sent need not be kept any more.
+    Unstage(BlobId),
     /// An entry that cannot be shown.
     Gap {
         /// Where, if that is known.
@@ -231,6 +265,7 @@ pub struct Device {
     search: search::Search,
     whispers: whispers::Whispers,
     reseals: reseal::Reseals,
+    files: files::Files,
     withheld: withheld::Withheld,
     cross_check: cross_check::CrossCheck,
     /// Groups with each account, and whether the hub's verdict for them is known.
@@ -295,6 +330,7 @@ impl Device {
             search: search::Search::default(),
             whispers: whispers::Whispers::default(),
             reseals: reseal::Reseals::default(),
+            files: files::Files::default(),
             withheld: withheld::Withheld::default(),
             cross_check: cross_check::CrossCheck::default(),
             groups: BTreeMap::new(),
@@ -334,6 +370,7 @@ impl Device {
             Input::Closed => self.closed(),
             Input::Frame(frame) => self.frame(*frame, random, now_ms)?,
             Input::Lookup(handle) => self.lookup(handle)?,
+            Input::Uploaded(..) | Input::Downloaded(..) => self.carried(input, now_ms)?,
             Input::Tick => {}
         }
         Ok(())
@@ -365,6 +402,7 @@ impl Device {
         self.pump_lost(&mut *random, now_ms)?;
         self.pump_renewals(now_ms)?;
         self.pump_intents(&mut *random, now_ms)?;
+        self.pump_files(now_ms);
         self.pump_outbox(now_ms)?;
         self.pump_inbox(now_ms)?;
         self.pump_archive(&mut *random, now_ms)?;
@@ -387,6 +425,7 @@ impl Device {
             self.whispers.due_at_once(now_ms);
             self.push.due_at_once();
             self.reseals.due_at_once();
+            self.files.due_at_once();
             self.withheld.due_at_once();
             self.cross_check.disconnected();
         }
@@ -405,6 +444,7 @@ impl Device {
         }
         let wakes = [
             self.outbox_wake_at(),
+            self.files_wake_at(),
             self.inbox_wake_at(),
             self.link_wake_at(),
             self.leaves_wake_at(),

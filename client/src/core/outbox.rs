@@ -5,7 +5,7 @@
 use super::changes::Extras;
 use super::link::Pending;
 use super::message::{MessageReport, State};
-use super::recipient::{Place, Recipient};
+use super::recipient::{Address, Place, Recipient};
 use super::rows::{self, OUTBOX, OutboxRow, SealedRow, Target};
 use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
@@ -96,6 +96,8 @@ struct Open {
     id: MessageId,
     target: Target,
     receipt: bool,
+    /// It waits for its blobs, and lets others pass.
+    parked: bool,
 }
 
 /// What is to be sent; all of it but the back-off can be rebuilt from rows.
@@ -159,14 +161,28 @@ impl Outbox {
     /// Everything without custody is submitted again.
     pub fn requeue_all(&mut self) {
         self.queues.clear();
-        for (order, open) in &self.open {
+        for (order, open) in self.open.iter().filter(|(_, open)| !open.parked) {
             self.queues.entry(open.target.clone()).or_default().insert(*order, open.id);
         }
     }
 
     fn opened(&mut self, order: u64, open: Open) {
-        self.queues.entry(open.target.clone()).or_default().insert(order, open.id);
+        if !open.parked {
+            self.queues.entry(open.target.clone()).or_default().insert(order, open.id);
+        }
         self.open.insert(order, open);
+    }
+
+    /// Its blobs are at the home, or are not any more.
+    fn parks(&mut self, order: u64, parked: bool) {
+        let Some(open) = self.open.get_mut(&order) else { return };
+        open.parked = parked;
+        let (id, target) = (open.id, open.target.clone());
+        if parked {
+            self.unqueue(&target, order);
+        } else {
+            self.queues.entry(target).or_default().insert(order, id);
+        }
     }
 
     fn closed(&mut self, row: &OutboxRow, id: &MessageId) {
@@ -212,6 +228,17 @@ impl Device {
         }
         let address = self.address(to)?;
         let body = self.with_timer(extras, address.place.as_ref())?.body(text);
+        self.write_said(address, body, random, now_ms)
+    }
+
+    /// Writes what a person says into the outbox.
+    pub(super) fn write_said(
+        &mut self,
+        address: Address,
+        body: Body,
+        random: Random<'_>,
+        now_ms: u64,
+    ) -> Result<MessageId, Error> {
         body.check()?;
         let account = address.account();
         self.active(now_ms);
@@ -237,7 +264,8 @@ impl Device {
 
     /// Whether everything written is with our home.
     pub fn nothing_queued(&self) -> bool {
-        self.outbox.queues.is_empty() && self.outbox.in_flight.is_empty() && self.outbox.due_receipts.is_empty()
+        let empty = self.outbox.queues.is_empty() && self.outbox.in_flight.is_empty();
+        empty && self.outbox.due_receipts.is_empty() && !self.files.is_uploading()
     }
 
     /// The session is about to end: what is collected goes now.
@@ -250,7 +278,11 @@ impl Device {
             self.outbox.next_order = self.outbox.next_order.max(row.order + 1);
             let id = key.get(1..).and_then(MessageId::from_slice);
             if let (Some(id), State::Queued | State::Accepted) = (id, row.state) {
-                self.outbox.opened(row.order, Open { id, target: row.target, receipt: row.receipt });
+                let parked = row.is_parked();
+                if parked {
+                    row.blobs.iter().for_each(|of| self.files.park(id, *of));
+                }
+                self.outbox.opened(row.order, Open { id, target: row.target, receipt: row.receipt, parked });
             }
         }
         Ok(())
@@ -427,6 +459,14 @@ impl Device {
                     self.outbox.route(&row.target).failed(error, random, now_ms);
                 }
             }
+            // The home has lost what it had of the file, or does not keep it any more: it is put there again.
+            (Code::NotFound, _, _) if !row.blobs.is_empty() && !error.later => {
+                row.uploaded = false;
+                self.table.put(rows::outbox(id), &row);
+                row.blobs.iter().for_each(|of| self.files.park(*id, *of));
+                self.outbox.parks(row.order, true);
+                return Ok(());
+            }
             (Code::WrongEpoch, _, _) => {
                 row.sealed = None;
                 row.attempt += 1;
@@ -435,14 +475,29 @@ impl Device {
             }
             _ if helps_later(&error) => self.outbox.route(&row.target).failed(error, random, now_ms),
             _ => {
-                row.state = State::Refused;
-                row.error = Some(error);
-                self.close(id, row);
+                self.refuse_message(id, row, error);
                 return Ok(());
             }
         }
         self.outbox.route(&row.target).refused = true;
         self.outbox.queues.entry(row.target).or_default().insert(row.order, *id);
+        Ok(())
+    }
+
+    /// It will never be sent.
+    pub(super) fn refuse_message(&mut self, id: &MessageId, mut row: OutboxRow, error: Refusal) {
+        row.state = State::Refused;
+        row.error = Some(error);
+        self.close(id, row);
+    }
+
+    /// All blobs of a message are at the home: it is sent in its turn.
+    pub(super) fn blob_is_home(&mut self, id: &MessageId) -> Result<(), DeviceError> {
+        let Some(mut row) = self.table.get::<OutboxRow>(&rows::outbox(id))? else { return Ok(()) };
+        row.blobs.iter().for_each(|of| self.files.unpark(of));
+        row.uploaded = true;
+        self.table.put(rows::outbox(id), &row);
+        self.outbox.parks(row.order, false);
         Ok(())
     }
 
@@ -486,6 +541,7 @@ impl Device {
             (_, Some(account)) => self.seen(&account)?,
             (_, None) => Vec::new(),
         };
+        let blobs = body.blobs();
         let place = match (&target, account) {
             (Target::Conversation(id), _) => Some(Place::of_many(*id)),
             (_, Some(account)) => Some(self.place_with(&account)),
@@ -515,8 +571,12 @@ impl Device {
             custody_at: None,
             delivered_at: None,
             error: None,
+            blobs,
+            uploaded: false,
         };
-        self.outbox.opened(order, Open { id, target, receipt });
+        let parked = row.is_parked();
+        row.blobs.iter().for_each(|of| self.files.park(id, *of));
+        self.outbox.opened(order, Open { id, target, receipt, parked });
         self.put_outbox(&id, &row);
         Ok(id)
     }
@@ -661,7 +721,7 @@ impl Device {
             self.table.put(rows::outbox(&id), &row);
         }
         let Some(SealedRow { group, epoch, payload }) = row.sealed else { return Ok(()) };
-        let attempt = row.attempt;
+        let (attempt, blobs) = (row.attempt, row.blobs);
         // What is sealed cannot tell; a home that cannot read is told whether somebody is to be woken.
         let wakes = Content::decode(row.content.as_slice()).is_ok_and(|content| content.body.wakes());
         self.outbox.in_flight.insert(id, row.target);
@@ -673,6 +733,7 @@ impl Device {
             attempt,
             payload,
             silent: !wakes,
+            blobs,
         });
         Ok(())
     }
@@ -680,6 +741,10 @@ impl Device {
     /// A message that need not be sent any more: its bytes go, and a receipt leaves no trace.
     fn close(&mut self, id: &MessageId, mut row: OutboxRow) {
         self.outbox.closed(&row, id);
+        for of in &row.blobs {
+            self.files.unpark(of);
+            self.staged.push(Output::Unstage(of.blob));
+        }
         if row.receipt {
             self.table.delete(rows::outbox(id));
         } else {

@@ -12,6 +12,7 @@ use roost_crypto::identity_log::IdentityLog;
 use roost_crypto::ids::{AccountId, DeviceId, OrgId};
 use roost_crypto::labels;
 use roost_crypto::signed::Signed;
+use roost_protocol::content::BlobRef;
 use roost_protocol::conversation::ConversationState;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, Incarnation, MessageId};
@@ -183,6 +184,19 @@ pub(super) struct OutboxRow {
     pub custody_at: Option<u64>,
     pub delivered_at: Option<u64>,
     pub error: Option<Refusal>,
+    /// The blobs that it is about: they go to the home first.
+    #[serde(default)]
+    pub blobs: Vec<BlobRef>,
+    /// They are there.
+    #[serde(default)]
+    pub uploaded: bool,
+}
+
+impl OutboxRow {
+    /// Whether it waits for its blobs.
+    pub fn is_parked(&self) -> bool {
+        !self.blobs.is_empty() && !self.uploaded
+    }
 }
 
 /// A received message, in the order in which it is handed out; what it says is in its row of the history.

@@ -3,6 +3,7 @@
 
 mod archive;
 mod devices;
+mod files;
 mod hostile;
 mod hubs;
 mod key_packages;
@@ -28,7 +29,7 @@ use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, Creation};
 use roost_protocol::feed::{Entry, EntryHeader, EntryKind, FirstContact, payload_hash};
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::{ConversationId, FeedId, GroupId, Hash, Incarnation, MessageId};
+use roost_protocol::ids::{BlobId, BlobTicket, ConversationId, FeedId, GroupId, Hash, Incarnation, MessageId};
 use roost_protocol::limits;
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord, SignedOrgRecord};
 use roost_protocol::refusal::{Code, Refusal};
@@ -67,6 +68,10 @@ struct Home {
     submissions: usize,
     /// It has no room for conversations that it does not know.
     takes_no_introduction: bool,
+    /// How much of each blob it has.
+    blobs: BTreeMap<BlobId, u64>,
+    /// It has no room for another.
+    takes_no_blobs: bool,
     /// Hands out the asker's own key package in the name of the one who was asked for.
     swaps: bool,
     archives: BTreeMap<AccountId, Vec<ArchiveChunk>>,
@@ -104,6 +109,18 @@ struct World {
     typing: Vec<(usize, bool)>,
     /// What was told of who is there.
     presences: Vec<super::Seen>,
+    /// Nothing is carried over HTTP.
+    cut: bool,
+    /// What is told of files.
+    files: Vec<(usize, Told)>,
+}
+
+/// What a device says of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    Part(u64),
+    Fetched(Result<(), Code>),
+    Unstage(BlobId),
 }
 
 const ALICE: usize = 0;
@@ -198,6 +215,24 @@ impl Home {
                     self.append_creation(head, creation);
                 }
                 tell(ServerFrame::Done { id });
+            }
+            ClientFrame::PutBlob { id, .. } if self.takes_no_blobs => {
+                let error = Refusal::never(Code::Quota, "no room", "send a smaller file");
+                tell(ServerFrame::Refused { id: Some(id), error });
+            }
+            ClientFrame::PutBlob { id, blob, bytes } => {
+                let have = *self.blobs.entry(blob).or_default();
+                tell(ServerFrame::Blob { id, have, ticket: (have < bytes).then_some(BlobTicket([9; 32])) });
+            }
+            ClientFrame::FetchBlob { id, blob, bytes, .. } => {
+                let have = self.blobs.get(&blob).copied().unwrap_or(0);
+                tell(ServerFrame::Blob { id, have, ticket: (have == bytes).then_some(BlobTicket([8; 32])) });
+            }
+            ClientFrame::Submit { id, blobs, .. }
+                if blobs.iter().any(|of| self.blobs.get(&of.blob) != Some(&of.bytes)) =>
+            {
+                let error = Refusal::never(Code::NotFound, "a blob is not here", "put it first");
+                tell(ServerFrame::Refused { id: Some(id), error });
             }
             ClientFrame::Submit { id, group, epoch, message, attempt, payload, .. } => {
                 if !self.heads.contains_key(&group) {
@@ -368,6 +403,8 @@ impl World {
             allowance: usize::MAX,
             submissions: 0,
             takes_no_introduction: false,
+            blobs: BTreeMap::new(),
+            takes_no_blobs: false,
             swaps: false,
             archives: BTreeMap::new(),
             archived: 0,
@@ -403,6 +440,8 @@ impl World {
             gaps_are_fine: false,
             typing: Vec::new(),
             presences: Vec::new(),
+            cut: false,
+            files: Vec::new(),
         }
     }
 
@@ -437,6 +476,7 @@ impl World {
         self.home.standing.clear();
         self.home.heads.clear();
         self.home.submitted.clear();
+        self.home.blobs.clear();
         self.home.inboxes.clear();
         for side in [ALICE, BOB] {
             self.input(side, Input::Closed);
@@ -503,6 +543,27 @@ impl World {
                     self.sides[number].shown.push((message.from, message.text));
                     self.sides[number].device.mark_shown(&message.id).expect("marked");
                 }
+                Output::Upload { of, offset, .. } => {
+                    self.files.push((number, Told::Part(offset)));
+                    let carried = if self.cut {
+                        super::Carried::NotNow
+                    } else {
+                        let have = (offset + limits::BLOB_PART_BYTES_MAX as u64).min(of.bytes);
+                        self.home.blobs.insert(of.blob, have);
+                        super::Carried::Have(have)
+                    };
+                    self.input(number, Input::Uploaded(of.blob, carried));
+                }
+                Output::Download { message, of, offset, .. } => {
+                    self.files.push((number, Told::Part(offset)));
+                    let have = (offset + limits::BLOB_PART_BYTES_MAX as u64).min(of.bytes);
+                    let carried = if self.cut { super::Carried::NotNow } else { super::Carried::Have(have) };
+                    self.input(number, Input::Downloaded(message, carried));
+                }
+                Output::Fetched(_, ended) => {
+                    self.files.push((number, Told::Fetched(ended.map_err(|error| error.code))));
+                }
+                Output::Unstage(blob) => self.files.push((number, Told::Unstage(blob))),
                 Output::Typing { on, .. } => self.typing.push((number, on)),
                 Output::Presence(report) => self.presences.push(report.state),
                 Output::Disconnect(reason) => panic!("disconnected: {reason}"),

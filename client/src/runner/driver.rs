@@ -1,5 +1,6 @@
 //! The loop that owns a device: gather inputs, commit what they changed, then let the outputs leave.
 
+use super::files::Carrier;
 use super::open::Gap;
 use super::socket::Socket;
 use super::{Command, IntentState, now_ms};
@@ -12,6 +13,7 @@ use futures::future::BoxFuture;
 use roost_crypto::ids::AccountId;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
+use roost_protocol::ids::MessageId;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::ServerFrame;
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +46,7 @@ enum Event {
     Connected(Result<Socket, Error>),
     Frame(Result<Option<ServerFrame>, Error>),
     Shown,
+    Carried(Input),
     Silence,
     Tick,
 }
@@ -78,6 +81,11 @@ pub(super) struct Driver {
     lookups: BTreeMap<Handle, Vec<SafetyReply>>,
     /// Intents that ended in this session, and why those that did not come true.
     ended: BTreeMap<u64, Option<Refusal>>,
+    carrier: Carrier,
+    /// What came of parts of files.
+    carried: mpsc::Receiver<Input>,
+    /// Files that were fetched in this session, or will never be.
+    pub fetched: BTreeMap<MessageId, Result<(), Refusal>>,
     closing: bool,
 }
 
@@ -88,6 +96,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         received: mpsc::Sender<ReceivedMessage>,
         bells: Bells,
+        (carrier, carried): (Carrier, mpsc::Receiver<Input>),
     ) -> Self {
         Self {
             device,
@@ -103,6 +112,9 @@ impl Driver {
             replies: Vec::new(),
             lookups: BTreeMap::new(),
             ended: BTreeMap::new(),
+            carrier,
+            carried,
+            fetched: BTreeMap::new(),
             closing: false,
         }
     }
@@ -168,6 +180,7 @@ impl Driver {
         };
         tokio::select! {
             command = self.commands.recv() => Event::Command(command),
+            Some(carried) = self.carried.recv() => Event::Carried(carried),
             event = network => event,
             () = hand_out, if has_backlog => Event::Shown,
             () = tick => Event::Tick,
@@ -207,6 +220,7 @@ impl Driver {
                 _ => self.lost(&Error::Unreachable("the home is silent".into()))?,
             },
             Event::Shown => {}
+            Event::Carried(carried) => self.input(carried)?,
             Event::Tick => self.input(Input::Tick)?,
         }
         Ok(())
@@ -320,10 +334,20 @@ impl Driver {
                 | Output::DevicesChanged
                 | Output::LinkRequested
                 | Output::PushChanged
+                | Output::Transferred(_)
                 | Output::Typing { .. }
                 | Output::Presence(_) => changed = true,
                 Output::Intent(IntentReport { intent, error, .. }) => {
                     self.ended.insert(intent, error);
+                    changed = true;
+                }
+                Output::Upload { of, offset, ticket } => self.carrier.upload(of, offset, ticket),
+                Output::Download { message, of, offset, ticket } => {
+                    self.carrier.download(message, of, offset, ticket);
+                }
+                Output::Unstage(blob) => self.carrier.unstage(&blob),
+                Output::Fetched(message, ended) => {
+                    self.fetched.insert(message, ended);
                     changed = true;
                 }
                 Output::LookedUp(handle, found) => self.looked_up(&handle, found.map_err(Error::Refused))?,

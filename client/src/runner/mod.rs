@@ -4,27 +4,33 @@
 
 mod devices;
 mod driver;
+mod files;
 mod groups;
 mod open;
 mod people;
 mod push;
 mod sign_up;
 mod socket;
+mod staging;
 mod whispers;
 
 pub use devices::{Joined, NewDirectory, link_account, restore_account};
+pub use files::OutgoingFile;
 pub use open::{Alterations, Gap};
 pub use sign_up::{Created, create_account};
+pub use staging::Source;
 
 use crate::core::message::{MessageReport, ReceivedMessage, State, Status};
 use crate::core::{Device, Random};
 use crate::error::Error;
 use crate::store::Store;
 use driver::{Bells, Driver};
+use files::Carrier;
 use roost_crypto::safety_number::SafetyNumber;
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::MessageId;
 use roost_protocol::refusal::Refusal;
+use staging::Staging;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -34,6 +40,9 @@ use tokio::task::JoinHandle;
 const COMMANDS_MAX: usize = 256;
 /// Received messages handed to the caller and not taken yet.
 const RECEIVED_MAX: usize = 256;
+
+/// Parts of files whose fate the driver has not taken yet.
+const CARRIED_MAX: usize = 16;
 
 /// Something to do with the device, which answers for itself.
 type Act = Box<dyn FnOnce(&mut Driver) -> Result<(), Error> + Send>;
@@ -86,6 +95,7 @@ pub struct Session {
     received: Mutex<mpsc::Receiver<ReceivedMessage>>,
     changes: watch::Receiver<u64>,
     altered: watch::Receiver<u64>,
+    staging: Staging,
     driver: JoinHandle<Result<(), Error>>,
 }
 
@@ -96,9 +106,12 @@ impl Session {
     /// [`Error::NoAccount`], [`Error::Busy`] after five seconds, [`Error::WrongKey`], [`Error::Store`].
     pub async fn open(dir: &Path, passphrase_file: Option<&Path>) -> Result<Self, Error> {
         let (dir, passphrase_file) = (dir.to_owned(), passphrase_file.map(Path::to_owned));
+        let staging = Staging::new(&dir);
+        let tidied = staging.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let store = Store::open(&dir, passphrase_file.as_deref())?;
             let device = Device::open(store.load()?)?;
+            tidied.tidy(&device.staged_blobs()?);
             Ok::<_, Error>((store, device))
         });
         let (store, device) = opened.await.map_err(|error| Error::Store(error.to_string()))??;
@@ -106,8 +119,12 @@ impl Session {
         let (received_queue, received) = mpsc::channel(RECEIVED_MAX);
         let (change, changes) = watch::channel(0);
         let (alter, altered) = watch::channel(0);
-        let driver = Driver::new(device, store, command_queue, received_queue, Bells { change, alter });
-        Ok(Self { commands, received: Mutex::new(received), changes, altered, driver: tokio::spawn(driver.run()) })
+        let (carried, inputs) = mpsc::channel(CARRIED_MAX);
+        let carrier = Carrier::new(device.server(), staging.clone(), carried)?;
+        let driver =
+            Driver::new(device, store, command_queue, received_queue, Bells { change, alter }, (carrier, inputs));
+        let driver = tokio::spawn(driver.run());
+        Ok(Self { commands, received: Mutex::new(received), changes, altered, staging, driver })
     }
 
     /// Writes a message into the outbox; returns once it is on disk.

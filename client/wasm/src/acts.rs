@@ -21,14 +21,22 @@ type Done<T = ()> = Result<T, JsValue>;
 /// What a text may have beside its words.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Beside {
-    reply: Option<String>,
+pub(crate) struct Beside {
+    pub(crate) reply: Option<String>,
     /// Accounts; left out, whom the text names like @bob@birch.
-    mentions: Option<Vec<String>>,
-    expires_after_s: Option<u64>,
+    pub(crate) mentions: Option<Vec<String>>,
+    pub(crate) expires_after_s: Option<u64>,
 }
 
-fn recipient(to: &str) -> Result<Recipient, Failure> {
+/// What stands beside a text or a file; nothing for `undefined` and `null`.
+pub(crate) fn beside(given: JsValue) -> Result<Beside, Failure> {
+    match given.is_undefined() || given.is_null() {
+        true => Ok(Beside::default()),
+        false => serde_wasm_bindgen::from_value(given).map_err(Failure::argument),
+    }
+}
+
+pub(crate) fn recipient(to: &str) -> Result<Recipient, Failure> {
     to.trim().parse().map_err(Failure::from)
 }
 
@@ -40,7 +48,7 @@ fn handle(text: &str) -> Result<Handle, Failure> {
     text.trim().parse().map_err(|error| Error::from(error).into())
 }
 
-fn message(id: &str) -> Result<MessageId, Failure> {
+pub(crate) fn message(id: &str) -> Result<MessageId, Failure> {
     id.parse().map_err(|_| Failure::argument("no id of a message"))
 }
 
@@ -58,8 +66,20 @@ fn whole(seconds: f64) -> u64 {
     seconds
 }
 
-fn failed(error: impl Into<Failure>) -> JsValue {
+pub(crate) fn failed(error: impl Into<Failure>) -> JsValue {
     error.into().into()
+}
+
+impl Device {
+    /// What goes beside a text; whom it mentions, as given or as the text names them.
+    pub(crate) fn extras(&self, to: &Recipient, text: &str, beside: Beside) -> Done<Extras> {
+        let Beside { reply, mentions, expires_after_s } = beside;
+        let mentions = match mentions {
+            Some(ids) => ids.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
+            None => self.core.mentioned(to, text).map_err(failed)?,
+        };
+        Ok(Extras { reply: reply.as_deref().map(message).transpose()?, mentions, expires_after_s })
+    }
 }
 
 #[wasm_bindgen]
@@ -69,17 +89,8 @@ impl Device {
     /// # Errors
     /// `too_large`, `unknown_person`, `unknown_conversation`, `key_changed`, `blocked` … change nothing.
     pub fn send(&mut self, to: &str, text: &str, beside: JsValue) -> Done<String> {
-        let beside: Beside = match beside.is_undefined() || beside.is_null() {
-            true => Beside::default(),
-            false => serde_wasm_bindgen::from_value(beside).map_err(Failure::argument)?,
-        };
         let to = recipient(to)?;
-        let mentions = match beside.mentions {
-            Some(ids) => ids.iter().map(|id| account(id)).collect::<Result<_, _>>()?,
-            None => self.core.mentioned(&to, text).map_err(failed)?,
-        };
-        let reply = beside.reply.as_deref().map(message).transpose()?;
-        let extras = Extras { reply, mentions, expires_after_s: beside.expires_after_s };
+        let extras = self.extras(&to, text, self::beside(beside)?)?;
         let id = self.core.send_with(&to, text, extras, &mut draw, self.now_ms).map_err(failed)?;
         Ok(id.to_string())
     }

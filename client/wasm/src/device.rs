@@ -48,6 +48,16 @@ enum Event {
     SignedIn,
     /// The account has ended this device.
     Revoked,
+    /// A part of a sealed file goes to the home, with this ticket; then `uploaded`.
+    Upload { blob: String, bytes: u64, offset: u64, ticket: String },
+    /// A part of a sealed file comes from the home, with this ticket; then `downloaded`.
+    Download { message: String, blob: String, bytes: u64, offset: u64, ticket: String },
+    /// How far a file came has changed: `transfers()` tells.
+    Transferred { message: String },
+    /// All sealed bytes that were wanted are here, or never will be.
+    Fetched { message: String, error: Option<Refusal> },
+    /// The sealed bytes of a file that was sent need not be kept any more.
+    Unstage { blob: String },
 }
 
 /// What leaves once the rows are durable.
@@ -146,6 +156,19 @@ impl Device {
                     };
                     Event::LookedUp { handle: handle.to_string(), account, error }
                 }
+                Output::Upload { of, offset, ticket } => {
+                    Event::Upload { blob: of.blob.to_string(), bytes: of.bytes, offset, ticket: ticket.to_string() }
+                }
+                Output::Download { message, of, offset, ticket } => Event::Download {
+                    message: message.to_string(),
+                    blob: of.blob.to_string(),
+                    bytes: of.bytes,
+                    offset,
+                    ticket: ticket.to_string(),
+                },
+                Output::Transferred(message) => Event::Transferred { message: message.to_string() },
+                Output::Fetched(message, ended) => Event::Fetched { message: message.to_string(), error: ended.err() },
+                Output::Unstage(blob) => Event::Unstage { blob: blob.to_string() },
                 Output::SignedIn => Event::SignedIn,
                 Output::Revoked => Event::Revoked,
                 Output::Intent(report) => {

@@ -7,12 +7,14 @@
 mod acts;
 mod device;
 mod failure;
+mod files;
 mod joining;
 mod push;
 mod vault;
 mod view;
 
 pub use device::Device;
+pub use files::{FileOpener, FileSealer};
 pub use joining::{Link, Restore, SignUp};
 pub use vault::Rows;
 

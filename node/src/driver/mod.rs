@@ -4,6 +4,7 @@
 //! handle it over one overlay, commits once, and only then lets the outputs leave. It never lingers for more.
 //! A store that fails ends the process: what is not durable must not be acknowledged.
 
+use crate::blobs::{Blobs, BlobsError};
 use crate::metrics::Stopwatch;
 use crate::network::{self, InboundRequest, Network, NetworkConfig, NetworkError, Wide};
 use crate::publisher::Publisher;
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+mod blobs;
 mod handle;
 mod records;
 mod worker;
@@ -65,6 +67,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// With what it wakes devices that are away, if it does; taken when the node starts.
     pub push: Option<PushConfig>,
+    /// Directory of what is kept of files; made when absent.
+    pub blobs: PathBuf,
 }
 
 /// Why a node does not start.
@@ -79,6 +83,9 @@ pub enum NodeError {
     /// Pushes cannot be sent.
     #[error(transparent)]
     Push(#[from] PushError),
+    /// The place of blobs does not open.
+    #[error(transparent)]
+    Blobs(#[from] BlobsError),
     /// The operating system gives no thread.
     #[error("no thread for the relay: {0}")]
     Thread(std::io::Error),
@@ -133,6 +140,7 @@ struct Shared {
     config: NodeConfig,
     incarnation: Incarnation,
     network: Network,
+    blobs: Blobs,
     publisher: Publisher,
     listen: Vec<Multiaddr>,
     ready: AtomicBool,
@@ -173,6 +181,7 @@ impl Node {
             sabotage: Sabotage::NONE,
         };
         let metrics = network.metrics();
+        let blobs = Blobs::open(&config.blobs, Arc::clone(&metrics))?;
         let relay = {
             let mut rows = Overlay::new(&store);
             Relay::open(identity, &mut rows)?
@@ -185,6 +194,7 @@ impl Node {
             config,
             incarnation,
             network: network.clone(),
+            blobs: blobs.clone(),
             publisher: publisher.clone(),
             listen: listen.clone(),
             ready: AtomicBool::new(false),
@@ -209,6 +219,7 @@ impl Node {
             relay,
             store,
             network,
+            blobs,
             publisher,
             runtime: runtime.clone(),
             commands: commands.clone(),

@@ -4,12 +4,14 @@
 //! wait a moment for a batch that has one. What is durable is at every time all that happened up to some batch, and a crash
 //! forgets nothing that anybody was told of.
 
+use super::blobs::{self, Carrier};
 use super::{Command, ToDevice, now_ms, refusal};
+use crate::blobs::Blobs;
 use crate::metrics::{Metrics, Stopwatch};
 use crate::network::{InboundRequest, Network, NetworkError};
 use crate::publisher::{Offer, Publisher};
 use crate::push::{Order, Pusher};
-use crate::relay::{ConnectionId, InboundToken, Input, Note, Output, Relay};
+use crate::relay::{BlobOrder, ConnectionId, InboundToken, Input, Note, Output, Relay};
 use crate::store::{Batch, Overlay, SledStore, Store as _, StoreError};
 use crate::way;
 use roost_crypto::identity_log::{IdentityLog, VerifiedLog};
@@ -43,6 +45,7 @@ pub(super) struct Worker {
     pub(super) relay: Relay,
     pub(super) store: SledStore,
     pub(super) network: Network,
+    pub(super) blobs: Blobs,
     pub(super) publisher: Publisher,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) commands: mpsc::Sender<Command>,
@@ -293,6 +296,7 @@ impl Worker {
             Output::Publish { log, handle_record, changed } => {
                 self.publish(log, handle_record, changed, true);
             }
+            Output::Blob(order) => self.carry_out(order),
             Output::Join { topic, nodes } => gossip(self.network.join(topic, nodes)),
             Output::Leave(topic) => gossip(self.network.leave(topic)),
             Output::Gossip(topic, entries) => gossip(self.network.gossip(topic, entries)),
@@ -307,6 +311,23 @@ impl Worker {
         if let Some(Order::Test(connection, id, _)) = self.pusher.as_ref().and_then(|pusher| pusher.order(order)) {
             let _ = self.commands.try_send(Command::Input(Input::PushTested { connection, id, report: None }));
         }
+    }
+
+    /// Bytes move beside the rules.
+    fn carry_out(&mut self, order: BlobOrder) {
+        let connection = blobs::connection_of(&order);
+        let carrier = Carrier {
+            blobs: self.blobs.clone(),
+            network: self.network.clone(),
+            commands: self.commands.clone(),
+            metrics: Arc::clone(&self.metrics),
+            device: connection.and_then(|connection| self.connections.get(&connection)).cloned(),
+            respond: match order {
+                BlobOrder::Give { token, .. } => self.asked.remove(&token),
+                _ => None,
+            },
+        };
+        self.runtime.spawn(carrier.carry_out(order));
     }
 
     /// Whether more than half of what may wait for a connection does: then it gets nothing that is only said in passing.

@@ -40,6 +40,11 @@ pub(super) struct Direction {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Way {
+    pub(super) way: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Refusal {
     pub(super) by: &'static str,
     pub(super) to: &'static str,
@@ -100,6 +105,11 @@ pub struct Metrics {
     pub(super) pushes: Family<Outcome, Counter>,
     pub(crate) pushes_waiting: Gauge,
     pub(crate) push_seconds: Histogram,
+    pub(super) blobs_held: Gauge,
+    pub(super) blob_bytes_held: Gauge,
+    pub(super) blob_parts: Family<Way, Counter>,
+    pub(super) blob_part_bytes: Family<Way, Counter>,
+    pub(super) blob_fetches: Family<Outcome, Counter>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -207,6 +217,13 @@ impl Metrics {
         let pushes = roost.add("pushes", "Pushes to devices that are away, by outcome", Family::default());
         let pushes_waiting = roost.add("pushes_waiting", "Pushes that wait to leave", Gauge::default());
         let push_seconds = roost.add("push_seconds", "Time of a request to a push service", long());
+        let blobs_held = roost.add("blobs_held", "Blobs that are whole here", Gauge::default());
+        let blob_bytes_held = roost.add("blob_bytes_held", "Bytes of the blobs that are whole here", Gauge::default());
+        let ways = "by whether a device put or read them, or they were fetched from or given to a node";
+        let blob_parts = roost.add("blob_parts", &format!("Parts of blobs {ways}"), Family::default());
+        let blob_part_bytes = roost.add("blob_part_bytes", &format!("Bytes of such parts {ways}"), Family::default());
+        let blob_fetches =
+            roost.add("blob_fetches", "Fetches of blobs from other nodes that ended, by outcome", Family::default());
         let metrics = Self {
             registry,
             backlog: Mutex::default(),
@@ -245,6 +262,11 @@ impl Metrics {
             pushes,
             pushes_waiting,
             push_seconds,
+            blobs_held,
+            blob_bytes_held,
+            blob_parts,
+            blob_part_bytes,
+            blob_fetches,
         };
         (Arc::new(metrics), swarm)
     }

@@ -10,7 +10,7 @@ mod process;
 pub use families::{Metrics, Stopwatch};
 
 use crate::network::{NetworkError, Resolution, Traffic};
-use crate::relay::{Input, Note};
+use crate::relay::{Fetched, Input, Note};
 use backlog::Backlog;
 use roost_protocol::peer::NodeResponse;
 use roost_protocol::refusal::Code;
@@ -74,6 +74,22 @@ impl Metrics {
         self.batch_commands.observe(commands as f64);
     }
 
+    /// A part of a blob went this way.
+    pub(crate) fn blob_part(&self, way: &'static str, bytes: usize) {
+        self.blob_parts.get_or_create(&families::Way { way }).inc();
+        self.blob_part_bytes.get_or_create(&families::Way { way }).inc_by(bytes as u64);
+    }
+
+    /// A fetch of a blob has ended.
+    pub(crate) fn blob_fetched(&self, fetched: Fetched) {
+        let outcome = match fetched {
+            Fetched::Whole => "whole",
+            Fetched::NotNow => "not_now",
+            Fetched::Never => "never",
+        };
+        self.blob_fetches.get_or_create(&families::Outcome { outcome }).inc();
+    }
+
     /// What counts the bytes between this node and others.
     pub(crate) fn traffic(&self) -> Traffic {
         let of = |direction| self.node_bytes.get_or_create(&families::Direction { direction }).clone();
@@ -134,6 +150,19 @@ impl Metrics {
             }
             Note::Acknowledged(entries) => {
                 self.inbox_waiting.dec_by(i64::try_from(*entries).unwrap_or(i64::MAX));
+            }
+            Note::BlobHeld { bytes } => {
+                self.blobs_held.inc();
+                self.blob_bytes_held.inc_by(i64::try_from(*bytes).unwrap_or(i64::MAX));
+            }
+            Note::BlobGone { bytes: 0 } => {}
+            Note::BlobGone { bytes } => {
+                self.blobs_held.dec();
+                self.blob_bytes_held.dec_by(i64::try_from(*bytes).unwrap_or(i64::MAX));
+            }
+            Note::BlobsFound { blobs, bytes } => {
+                self.blobs_held.set(i64::try_from(*blobs).unwrap_or(i64::MAX));
+                self.blob_bytes_held.set(i64::try_from(*bytes).unwrap_or(i64::MAX));
             }
             Note::Silent => drop(self.retries.get_or_create(&families::Cause { cause: "silent" }).inc()),
             Note::Refused => drop(self.retries.get_or_create(&families::Cause { cause: "refused" }).inc()),

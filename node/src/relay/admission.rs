@@ -92,6 +92,12 @@ impl Relay {
         self.quotas.push_test.take(account, 1, step.now_ms).map_err(|wait| busy("pushes were tested too often", wait))
     }
 
+    /// Each part is a request of its own.
+    pub(super) fn may_move_blobs(&mut self, step: &Step<'_, '_>, account: &AccountId) -> Result<(), Failure> {
+        let what = "too many parts of files at once";
+        self.quotas.blob_parts.take(account, 1, step.now_ms).map_err(|wait| busy(what, wait))
+    }
+
     /// Charged by [`Self::has_created`] only: a hub that is down must not use up what others are created with.
     pub(super) fn may_create(
         &self,

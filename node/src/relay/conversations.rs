@@ -13,6 +13,7 @@ use roost_crypto::codec;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::planted;
 use roost_crypto::signed::Signed;
+use roost_protocol::content::BlobRef;
 use roost_protocol::conversation::{ConversationHead, Creation, Participant, Policy, Role};
 use roost_protocol::feed::{EntryKind, FirstContact};
 use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId};
@@ -347,7 +348,7 @@ impl Relay {
         group: GroupId,
         epoch: u64,
         author: Author,
-        payload: Bytes,
+        (payload, blobs): (Bytes, Vec<BlobRef>),
     ) -> Result<(), Failure> {
         if payload.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(Refusal::never(Code::TooLarge, "the message is over 24 KiB", "send a shorter one").into());
@@ -377,10 +378,12 @@ impl Relay {
                     );
                 }
                 self.check_turn(step, connection, &group, &author.message)?;
+                self.check_blobs(step, &author.account, &blobs)?;
                 self.may_submit(step, &author.account)?;
                 let bytes = payload.len();
                 let seq = feeds::append(step, feed, EntryKind::Message, epoch, author, payload)?;
                 rows::put(step.rows, dedupe, &seq);
+                self.note_blobs(step, &feed, seq, &blobs);
                 self.tell_widely(&group, feed, seq);
                 // Of what is new nobody else has custody yet but who lives here.
                 let reference = Reference { feed, seq, bytes, wakes: !author.silent };

@@ -16,6 +16,7 @@ use super::{Failure, Note, Output, Relay, Step, accounts};
 use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::ids::{AccountId, NodeId};
 use roost_crypto::planted;
+use roost_protocol::content::BlobRef;
 use roost_protocol::conversation::ConversationState;
 use roost_protocol::feed::{Entry, EntryKind};
 use roost_protocol::ids::{FeedId, GroupId, Incarnation, MessageId};
@@ -174,7 +175,8 @@ impl Relay {
         let last = entries.last().map_or(0, |entry: &Entry| entry.header.seq);
         self.wide.delivering(node, &feed, last, step.now_ms);
         let begins = next.is_some_and(|due| due.begins);
-        let deliver = Deliver { conversation, entries, accounts: together.clone(), begins, log: None };
+        let blobs = self.blobs_of(step, &feed, entries.iter().map(|entry: &Entry| entry.header.seq))?;
+        let deliver = Deliver { conversation, entries, accounts: together.clone(), begins, log: None, blobs };
         let asked = Asked { peer: node, accounts: together, feed, last, life };
         self.ask(Pending::Deliver(asked), node, NodeRequest::Deliver(deliver));
         Ok(())
@@ -334,6 +336,7 @@ impl Relay {
         if feed.node != peer || deliver.entries.iter().any(|entry| entry.header.feed != feed) {
             return Err(never("a node delivers its own feed, one at a time"));
         }
+        Self::check_delivered_blobs(&deliver)?;
         if let Some(log) = &deliver.log {
             self.learn_log(step, log)?;
         }
@@ -362,6 +365,9 @@ impl Relay {
         deliver.entries.truncate(taken);
         let first = deliver.entries.first().map_or(0, |entry| entry.header.seq);
         let last = deliver.entries.last().map_or(0, |entry| entry.header.seq);
+        let named = std::mem::take(&mut deliver.blobs).into_iter().filter(|one| (first..=last).contains(&one.seq));
+        let named: Vec<BlobRef> = named.flat_map(|one| one.blobs).collect();
+        let for_whom = deliver.accounts.clone();
         let mut places = Vec::new();
         for account in deliver.accounts {
             let held: u64 = rows::get(step.rows, &rows::held(&account, &feed))?.unwrap_or(0);
@@ -395,6 +401,7 @@ impl Relay {
             }
             custodies.push(Custody { account, feed, seq: held });
         }
+        self.want_delivered(step, peer, &for_whom, named)?;
         Ok(custodies)
     }
 

@@ -1,5 +1,6 @@
 //! What goes into a node's rules and what comes out.
 
+use super::blobs::{BlobOrder, Fetched};
 use super::{ConnectionId, GossipToken, InboundToken, RequestToken, Subscription};
 use crate::push::Tested;
 use roost_crypto::identity_log::IdentityLog;
@@ -7,7 +8,7 @@ use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::PublicKey;
 use roost_crypto::signed::Signed;
 use roost_protocol::handle::Handle;
-use roost_protocol::ids::PushTag;
+use roost_protocol::ids::{BlobId, PushTag};
 use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::Refusal;
@@ -103,6 +104,12 @@ pub enum Input {
         /// The address that it was.
         endpoint: String,
     },
+    /// All of a blob that a device has put is here, durably.
+    BlobPut(BlobId),
+    /// A fetch of a blob has ended.
+    BlobFetched(BlobId, Fetched),
+    /// A blob that was whole is not on the disk any more.
+    BlobLost(BlobId),
     /// The disk has no room for new things, or has it again.
     LowSpace(bool),
     /// Time passed.
@@ -131,6 +138,7 @@ impl Input {
                 NodeRequest::Introduce { .. } => "asked_introduce",
                 NodeRequest::KeyPackages { .. } => "asked_key_packages",
                 NodeRequest::Log { .. } => "asked_log",
+                NodeRequest::Blob { .. } => "asked_blob",
                 NodeRequest::Held(_) => "asked_held",
                 NodeRequest::Whisper { .. } => "asked_whisper",
             },
@@ -143,6 +151,9 @@ impl Input {
             Self::Untold(_) => "untold",
             Self::PushTested { .. } => "push_tested",
             Self::PushGone { .. } => "push_gone",
+            Self::BlobPut(_) => "blob_put",
+            Self::BlobFetched(..) => "blob_fetched",
+            Self::BlobLost(_) => "blob_lost",
             Self::LowSpace(_) => "low_space",
             Self::Tick => "tick",
         }
@@ -191,6 +202,8 @@ pub enum Output {
     PushForget(DeviceId),
     /// Pushes once, for who asks on a connection under an id.
     PushTest(ConnectionId, u64, Subscription),
+    /// Moves bytes of a blob.
+    Blob(BlobOrder),
     /// What became of what was heard by gossip. It says nothing of what is held, so it need not wait for the rows.
     Judged(GossipToken, Hearsay),
 }

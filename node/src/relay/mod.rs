@@ -9,6 +9,7 @@ mod accounts;
 mod admission;
 mod archive;
 pub mod audit;
+mod blobs;
 mod commits;
 mod contact;
 mod conversations;
@@ -36,6 +37,7 @@ mod whispers;
 mod wide;
 
 pub use accounts::AccountRow;
+pub use blobs::{BlobOrder, Fetched};
 pub use destination::Destination;
 pub use inputs::{Hearsay, Input, Output};
 pub use note::Note;
@@ -51,9 +53,10 @@ use roost_crypto::ids::{AccountId, DeviceId, NodeId, OrgId};
 use roost_crypto::keys::SecretKey;
 use roost_crypto::planted;
 use roost_crypto::sabotage::Sabotage;
+use roost_protocol::content::BlobRef;
 use roost_protocol::ids::{FeedId, GroupId, Incarnation, MessageId};
 use roost_protocol::limits;
-use roost_protocol::peer::NodeResponse;
+use roost_protocol::peer::{NodeRequest, NodeResponse};
 use roost_protocol::records::SignedOrgRecord;
 use roost_protocol::refusal::{Code, Refusal};
 use roost_protocol::socket::{ClientFrame, ServerFrame};
@@ -188,6 +191,7 @@ pub struct Relay {
     fetching: BTreeSet<FeedId>,
     wide: wide::Wide,
     pushes: push::Pushes,
+    blobs: blobs::Blobs,
 }
 
 /// One input's view of time and store.
@@ -246,6 +250,7 @@ impl Relay {
             fetching: BTreeSet::new(),
             wide: wide::Wide::default(),
             pushes: push::Pushes::default(),
+            blobs: blobs::Blobs::default(),
             identity,
             node,
             org,
@@ -270,6 +275,7 @@ impl Relay {
         relay.note_waiting(rows)?;
         relay.load_standby(rows)?;
         relay.load_pushes(rows)?;
+        relay.load_blobs(rows)?;
         Ok(relay)
     }
 
@@ -329,6 +335,9 @@ impl Relay {
                 self.goes_away(rows, connection)?;
                 self.forget(connection);
             }
+            Input::Asked { token, request: NodeRequest::Blob { blob, offset }, .. } => {
+                self.give_blob(&Step { rows, now_ms, memo }, token, blob, offset)?;
+            }
             Input::Asked { token, peer, request } => {
                 let mut above = Overlay::new(&*rows);
                 let result = self.asked(&mut Step { rows: &mut above, now_ms, memo }, peer, request);
@@ -363,6 +372,11 @@ impl Relay {
             Input::PushGone { account, device, endpoint } => {
                 self.push_gone(&mut Step { rows, now_ms, memo }, account, device, &endpoint)?;
             }
+            Input::BlobPut(blob) => self.blob_held(&mut Step { rows, now_ms, memo }, blob)?,
+            Input::BlobFetched(blob, fetched) => {
+                self.blob_fetched(&mut Step { rows, now_ms, memo }, blob, fetched)?;
+            }
+            Input::BlobLost(blob) => self.forget_blob(&mut Step { rows, now_ms, memo }, &blob)?,
             Input::LowSpace(low) => self.space_is_low = low,
             Input::Tick => {}
         }
@@ -387,6 +401,7 @@ impl Relay {
         self.say_custody(&mut step)?;
         self.pump_deliveries(&mut step)?;
         self.pump_inboxes(&mut step)?;
+        self.pump_blobs(&mut step)?;
         self.let_whispers_pass(now_ms);
         Ok(std::mem::take(&mut self.outputs))
     }
@@ -408,6 +423,7 @@ impl Relay {
             .chain(self.contacts.wake_at())
             .chain(self.standby.wake_at())
             .chain(self.place_at_ms)
+            .chain(self.blobs.wake_at())
             .min()
     }
 
@@ -420,6 +436,7 @@ impl Relay {
             self.contacts.clock_set_back(now_ms);
             self.links.clock_set_back(now_ms);
             self.standby.due_at_once();
+            self.blobs.due_at_once();
             self.place_at_ms = self.place_at_ms.map(|_| now_ms);
             self.connections.values_mut().for_each(|connection| connection.held.clear());
         }
@@ -540,9 +557,15 @@ impl Relay {
                 self.send(connection, ServerFrame::Done { id });
                 Ok(())
             }
-            ClientFrame::Submit { id, group, epoch, message, attempt, payload, silent } => {
+            ClientFrame::Submit { id, group, epoch, message, attempt, payload, silent, blobs } => {
                 let author = feeds::Author { account, device, message, attempt, silent };
-                self.submit(step, connection, id, group, epoch, author, payload)
+                self.submit(step, connection, id, group, epoch, author, (payload, blobs))
+            }
+            ClientFrame::PutBlob { id, blob, bytes } => {
+                self.put_blob(step, connection, account, (id, BlobRef { blob, bytes }))
+            }
+            ClientFrame::FetchBlob { id, blob, bytes, node } => {
+                self.fetch_blob(step, connection, account, (id, BlobRef { blob, bytes }, node))
             }
             ClientFrame::Resume { id, incarnation, after } => {
                 self.may_resume(step, &account)?;

@@ -36,6 +36,23 @@ pub enum Note {
     Waiting(u64),
     /// A device acknowledged so many of them.
     Acknowledged(u64),
+    /// All of a blob is here now.
+    BlobHeld {
+        /// Its length.
+        bytes: u64,
+    },
+    /// A blob is not kept any more.
+    BlobGone {
+        /// Its length; 0 if it was not whole.
+        bytes: u64,
+    },
+    /// So many blobs were found whole, at start.
+    BlobsFound {
+        /// How many.
+        blobs: u64,
+        /// Their length.
+        bytes: u64,
+    },
     /// A delivery was not answered; it is tried again.
     Silent,
     /// A delivery was refused or brought nothing; it is tried again.

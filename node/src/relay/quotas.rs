@@ -5,7 +5,7 @@
 
 use super::{Code, Failure, Refusal};
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
-use roost_protocol::limits::WIDE_HOMES_MIN;
+use roost_protocol::limits::{RETENTION_MS, WIDE_HOMES_MIN};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that one quota remembers: about 2 MiB. Whoever floods it with new keys owes little under each, so what is
@@ -172,6 +172,14 @@ pub struct Limits {
     pub push_subscribe: Rate,
     /// Pushes that an account tests: each is a connection to where it says.
     pub push_test: Rate,
+    /// Parts of blobs that an account puts or reads.
+    pub blob_parts: Rate,
+    /// Bytes of blobs that this node keeps of an account's own: no rate, and the same for everybody.
+    pub blobs_own_bytes: u64,
+    /// Bytes of others' blobs that it keeps for an account, likewise.
+    pub blobs_kept_bytes: u64,
+    /// How long it keeps a blob, milliseconds, likewise.
+    pub blobs_keep_ms: u64,
     /// Homes other than this node from which on a conversation's entries are gossiped: no rate, and the same for everybody.
     pub wide_homes_min: usize,
 }
@@ -201,6 +209,10 @@ impl Limits {
         whispers_node: Rate::new(100, 50, SECOND),
         push_subscribe: Rate::new(30, 1, MINUTE),
         push_test: Rate::new(5, 1, MINUTE),
+        blob_parts: Rate::new(1_000, 20, SECOND),
+        blobs_own_bytes: 1024 * 1024 * 1024,
+        blobs_kept_bytes: 1024 * 1024 * 1024,
+        blobs_keep_ms: RETENTION_MS,
         wide_homes_min: WIDE_HOMES_MIN,
     };
 
@@ -229,6 +241,10 @@ impl Limits {
             whispers_node,
             push_subscribe,
             push_test,
+            blob_parts,
+            blobs_own_bytes,
+            blobs_kept_bytes,
+            blobs_keep_ms,
             wide_homes_min,
         } = Self::PRODUCTION;
         Self {
@@ -254,6 +270,10 @@ impl Limits {
             whispers_node: whispers_node.raised(TESTNET_FACTOR),
             push_subscribe: push_subscribe.raised(TESTNET_FACTOR),
             push_test: push_test.raised(TESTNET_FACTOR),
+            blob_parts: blob_parts.raised(TESTNET_FACTOR),
+            blobs_own_bytes,
+            blobs_kept_bytes,
+            blobs_keep_ms,
             wide_homes_min,
         }
     };
@@ -288,6 +308,7 @@ pub(super) struct Quotas {
     pub whispers_to: Quota<NodeId>,
     pub push_subscribe: Quota<AccountId>,
     pub push_test: Quota<AccountId>,
+    pub blob_parts: Quota<AccountId>,
 }
 
 impl Quotas {
@@ -316,6 +337,7 @@ impl Quotas {
             whispers_to: Quota::new(limits.whispers_node),
             push_subscribe: Quota::new(limits.push_subscribe),
             push_test: Quota::new(limits.push_test),
+            blob_parts: Quota::new(limits.blob_parts),
         }
     }
 

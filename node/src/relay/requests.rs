@@ -153,6 +153,10 @@ impl Relay {
                 let (log, packages) = self.hand_out_key_packages(step, peer, requester, account)?;
                 Ok(NodeResponse::KeyPackages { log, packages })
             }
+            // Answered by whoever has the bytes, before it comes here.
+            NodeRequest::Blob { .. } => {
+                Err(Refusal::later(Code::Internal, "a blob is given elsewhere", "ask again").into())
+            }
             NodeRequest::Held(held) => {
                 self.held_by(step, peer, held)?;
                 Ok(NodeResponse::Done)

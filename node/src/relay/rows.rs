@@ -4,7 +4,7 @@ use crate::store::{Overlay, Read as _, RowKey, StoreError};
 use roost_crypto::codec;
 use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_crypto::keys::PublicKey;
-use roost_protocol::ids::{ConversationId, FeedId, GroupId, MessageId, OperationId};
+use roost_protocol::ids::{BlobId, ConversationId, FeedId, GroupId, MessageId, OperationId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -95,6 +95,19 @@ pub const ARCHIVE: u8 = b'A';
 pub const ARCHIVE_HEAD: u8 = b'I';
 /// Account, name → position of the chunk.
 pub const ARCHIVE_NAME: u8 = b'J';
+
+/// Blob → how long it is, how it stands, for whom it is kept.
+pub const BLOB: u8 = b'K';
+/// When it goes, blob → nothing.
+pub const BLOB_UNTIL: u8 = b'M';
+/// Account, blob → what is kept on its account, and since when.
+pub const BLOB_OF: u8 = b'O';
+/// Account → bytes that are kept on its account.
+pub const BLOB_USAGE: u8 = b'U';
+/// Blob → the node that it is fetched from, and its length.
+pub const BLOB_WANTED: u8 = b'X';
+/// Feed of ours, position → the blobs that the entry is about.
+pub const ENTRY_BLOBS: u8 = b'Y';
 
 /// A tag and parts of fixed length.
 pub fn key(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -215,6 +228,34 @@ pub fn push(id: &AccountId, device: &DeviceId) -> Vec<u8> {
 pub fn parse_push(key: &[u8]) -> Option<(AccountId, DeviceId)> {
     let (account, device) = key.get(1..)?.split_at_checked(32)?;
     Some((AccountId::from_slice(account)?, DeviceId::from_slice(device)?))
+}
+
+pub fn blob(id: &BlobId) -> Vec<u8> {
+    key(BLOB, &[id.as_bytes()])
+}
+
+pub fn blob_until(until_ms: u64, id: &BlobId) -> Vec<u8> {
+    key(BLOB_UNTIL, &[&until_ms.to_be_bytes(), id.as_bytes()])
+}
+
+pub fn blobs_of(account: &AccountId) -> Vec<u8> {
+    key(BLOB_OF, &[account.as_bytes()])
+}
+
+pub fn blob_of(account: &AccountId, id: &BlobId) -> Vec<u8> {
+    key(BLOB_OF, &[account.as_bytes(), id.as_bytes()])
+}
+
+pub fn blob_usage(account: &AccountId) -> Vec<u8> {
+    key(BLOB_USAGE, &[account.as_bytes()])
+}
+
+pub fn blob_wanted(id: &BlobId) -> Vec<u8> {
+    key(BLOB_WANTED, &[id.as_bytes()])
+}
+
+pub fn entry_blobs(of: &FeedId, seq: u64) -> Vec<u8> {
+    key(ENTRY_BLOBS, &[&feed(of), &position(seq)])
 }
 
 pub fn peer_log(id: &AccountId) -> Vec<u8> {

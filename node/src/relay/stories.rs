@@ -10,10 +10,10 @@ use roost_crypto::signed::Signed;
 use roost_protocol::conversation::{ConversationHead, ConversationState, Creation, Participant, Policy, Role};
 use roost_protocol::handle::Handle;
 use roost_protocol::ids::{ConversationId, FeedId, Hash, OperationId};
-use roost_protocol::peer::NodeRequest;
 use roost_protocol::records::{HandleRecord, NodeAddress, OrgRecord};
 
 mod archive;
+mod blobs;
 mod commits;
 mod devices;
 mod inboxes;
@@ -118,7 +118,8 @@ impl World {
     fn submit(&mut self, group: GroupId, number: u8) -> Result<u64, Refusal> {
         let payload = Bytes(vec![number; 100]);
         let (id, message) = (u64::from(number), MessageId([number; 16]));
-        let frame = ClientFrame::Submit { id, group, epoch: 1, message, attempt: 0, payload, silent: false };
+        let frame =
+            ClientFrame::Submit { id, group, epoch: 1, message, attempt: 0, payload, silent: false, blobs: Vec::new() };
         let (outputs, _) = self.batch(vec![Input::Frame { connection: 1, frame }]);
         outputs
             .into_iter()
@@ -440,7 +441,8 @@ fn a_message_to_somebody_known_asks_the_directory_for_nothing() {
     let frame = ClientFrame::Introduce { id: 4, head, creation, lineage: vec![] };
     let (mut outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let (payload, message) = (Bytes(vec![7; 100]), MessageId([7; 16]));
-    let frame = ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload, silent: false };
+    let frame =
+        ClientFrame::Submit { id: 7, group, epoch: 1, message, attempt: 0, payload, silent: false, blobs: Vec::new() };
     outputs.extend(world.batch(vec![Input::Frame { connection: 1, frame }]).0);
     let accepted = |output: &Output| matches!(output, Output::Send(1, ServerFrame::Accepted { id: 7, .. }));
     assert!(outputs.iter().any(accepted), "the message is taken");

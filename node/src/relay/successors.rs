@@ -456,7 +456,14 @@ impl Relay {
         let head = group_head(step, &entry.header.feed.group)?;
         let writer = entry.header.feed.node;
         let conversation = head.state.conversation;
-        let deliver = Deliver { conversation, entries: vec![entry], accounts: vec![], begins: false, log: None };
+        let deliver = Deliver {
+            conversation,
+            entries: vec![entry],
+            accounts: vec![],
+            begins: false,
+            log: None,
+            blobs: Vec::new(),
+        };
         let Some(entry) = deliver.entries.first() else { return Ok(()) };
         let audience = self.admit(step, writer, &deliver, entry)?;
         let is_first = feeds::head(step.rows, &entry.header.feed)?.seq == 0;

@@ -318,7 +318,14 @@ impl Relay {
         self.check_space()?;
         self.wide.touch(group);
         let conversation = group_head(step, &group)?.state.conversation;
-        let deliver = Deliver { conversation, entries: Vec::new(), accounts: Vec::new(), begins: false, log: None };
+        let deliver = Deliver {
+            conversation,
+            entries: Vec::new(),
+            accounts: Vec::new(),
+            begins: false,
+            log: None,
+            blobs: Vec::new(),
+        };
         for (number, entry) in entries.entries().iter().enumerate() {
             match self.hear_one(step, source, &deliver, entry) {
                 // What came before it is held, and may have left for a device.

@@ -58,6 +58,23 @@ pub enum KindError {
     /// A name with characters that cannot be seen.
     #[error("expected a name without control characters")]
     Name,
+    /// A name that is none of a file: empty, a path, or with characters that cannot be seen.
+    #[error("expected the name of a file, without a path and without control characters")]
+    FileName,
+    /// No media type.
+    #[error("expected a media type such as image/jpeg, in lower case and without parameters")]
+    MediaType,
+    /// A file over the limit.
+    #[error("expected a file of at most {max} bytes, got {got}")]
+    FileTooLong {
+        /// The bound.
+        max: u64,
+        /// What was given.
+        got: u64,
+    },
+    /// A picture without width or height.
+    #[error("expected a width and a height of at least one point")]
+    Dimensions,
     /// Bytes of no kind of picture that every screen shows.
     #[error("expected a JPEG, PNG or WebP picture")]
     NoPicture,
@@ -177,13 +194,7 @@ impl RichText {
         if self.reply.is_none() && self.mentions.is_empty() && self.expires_after_s.is_none() {
             return Err(KindError::PlainText);
         }
-        if self.mentions.len() > limits::MENTIONS_MAX {
-            let (max, got) = (limits::MENTIONS_MAX, self.mentions.len());
-            return Err(KindError::TooMany { what: "mentions", max, got });
-        }
-        if !self.mentions.is_sorted_by(|one, next| one < next) {
-            return Err(KindError::Mentions);
-        }
+        mentions(&self.mentions)?;
         timer(self.expires_after_s)
     }
 }
@@ -255,7 +266,15 @@ impl Timer {
     }
 }
 
-fn timer(expires_after_s: Option<u64>) -> Result<(), KindError> {
+pub(super) fn mentions(mentions: &[AccountId]) -> Result<(), KindError> {
+    if mentions.len() > limits::MENTIONS_MAX {
+        let (max, got) = (limits::MENTIONS_MAX, mentions.len());
+        return Err(KindError::TooMany { what: "mentions", max, got });
+    }
+    if mentions.is_sorted_by(|one, next| one < next) { Ok(()) } else { Err(KindError::Mentions) }
+}
+
+pub(super) fn timer(expires_after_s: Option<u64>) -> Result<(), KindError> {
     match expires_after_s {
         Some(got) if got == 0 || got > limits::EXPIRES_AFTER_S_MAX => {
             Err(KindError::Timer { max: limits::EXPIRES_AFTER_S_MAX, got })
@@ -268,6 +287,6 @@ fn text(text: &str) -> Result<(), KindError> {
     bounded("text", text, limits::TEXT_BYTES_MAX)
 }
 
-fn bounded(what: &'static str, text: &str, max: usize) -> Result<(), KindError> {
+pub(super) fn bounded(what: &'static str, text: &str, max: usize) -> Result<(), KindError> {
     if text.len() > max { Err(KindError::TooLong { what, max, got: text.len() }) } else { Ok(()) }
 }

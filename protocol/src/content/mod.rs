@@ -2,12 +2,14 @@
 //!
 //! Implements `docs/protocol.md`, section "Content".
 
+mod file;
 mod kinds;
 mod picture;
 #[cfg(test)]
 mod tests;
 mod whisper;
 
+pub use file::{BlobRef, Dimensions, File, check_name};
 pub use kinds::{About, Again, Delete, Edit, KindError, Profile, Reaction, Read, Reseal, Resealed, RichText, Timer};
 pub use picture::{AboutPicture, MediaType, ProfilePicture};
 pub use whisper::{Presence, PresenceState, Typing, Watch, Whisper, WhisperBody};
@@ -55,6 +57,8 @@ pub enum Body {
     Delivered(Vec<MessageId>),
     /// A text with more than its words.
     RichText(RichText),
+    /// A file.
+    File(Box<File>),
     /// A reaction to a message.
     Reaction(Reaction),
     /// Another text for a message.
@@ -101,6 +105,7 @@ impl Serialize for Body {
             Self::Text(text) => ("text", Bytes(codec::encode(text))),
             Self::Delivered(ids) => ("delivered", Bytes(codec::encode(ids))),
             Self::RichText(value) => ("rich_text", Bytes(codec::encode(value))),
+            Self::File(value) => ("file", Bytes(codec::encode(value))),
             Self::Reaction(value) => ("reaction", Bytes(codec::encode(value))),
             Self::Edit(value) => ("edit", Bytes(codec::encode(value))),
             Self::Delete(value) => ("delete", Bytes(codec::encode(value))),
@@ -126,6 +131,7 @@ impl<'de> Deserialize<'de> for Body {
             "text" => read(&value).map(Self::Text),
             "delivered" => read(&value).map(Self::Delivered),
             "rich_text" => read(&value).map(Self::RichText),
+            "file" => read(&value).map(|file| Self::File(Box::new(file))),
             "reaction" => read(&value).map(Self::Reaction),
             "edit" => read(&value).map(Self::Edit),
             "delete" => read(&value).map(Self::Delete),
@@ -155,6 +161,7 @@ impl Body {
             Self::Text(_) => "text",
             Self::Delivered(_) => "delivered",
             Self::RichText(_) => "rich_text",
+            Self::File(_) => "file",
             Self::Reaction(_) => "reaction",
             Self::Edit(_) => "edit",
             Self::Delete(_) => "delete",
@@ -183,6 +190,14 @@ impl Body {
         matches!(self, Self::Text(_) | Self::RichText(_) | Self::Unknown { .. })
     }
 
+    /// The blobs that it is about.
+    pub fn blobs(&self) -> Vec<BlobRef> {
+        match self {
+            Self::File(file) => vec![file.blob_ref()],
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether it keeps the bounds of its kind.
     ///
     /// # Errors
@@ -193,6 +208,7 @@ impl Body {
                 Err(KindError::TooLong { what: "text", max: limits::TEXT_BYTES_MAX, got: text.len() })
             }
             Self::RichText(value) => value.check(),
+            Self::File(value) => value.check(),
             Self::Reaction(value) => value.check(),
             Self::Edit(value) => value.check(),
             Self::Read(value) => value.check(),

@@ -143,6 +143,7 @@ pub(super) async fn ask(socket: &mut Socket, request: &ClientFrame) -> Result<Se
             | ServerFrame::Placed { .. }
             | ServerFrame::Equivocation { .. }
             | ServerFrame::Custody { .. }
+            | ServerFrame::Blob { .. }
             | ServerFrame::Whisper { .. } => {}
             answer => return Ok(answer),
         }
@@ -277,8 +278,16 @@ impl Device {
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(now_ms(), text.as_bytes());
         let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
-        let frame =
-            ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload, silent: false };
+        let frame = ClientFrame::Submit {
+            id: 1000 + number,
+            group,
+            epoch,
+            message,
+            attempt: 0,
+            payload,
+            silent: false,
+            blobs: Vec::new(),
+        };
         Ok(Submission { message, frame: codec::encode(&frame) })
     }
 
@@ -292,8 +301,16 @@ impl Device {
         writes.apply_to(&mut self.rows);
         let message = MessageId::of(now_ms(), &content);
         let (epoch, payload) = (sealed.epoch, sealed.ciphertext);
-        let frame =
-            ClientFrame::Submit { id: 1000 + number, group, epoch, message, attempt: 0, payload, silent: false };
+        let frame = ClientFrame::Submit {
+            id: 1000 + number,
+            group,
+            epoch,
+            message,
+            attempt: 0,
+            payload,
+            silent: false,
+            blobs: Vec::new(),
+        };
         Ok(Submission { message, frame: codec::encode(&frame) })
     }
 

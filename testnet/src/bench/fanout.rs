@@ -117,6 +117,7 @@ impl Home {
             peer_rates: Rates::TESTNET,
             limits: Limits { wide_homes_min: wide, ..Limits::TESTNET },
             push: None,
+            blobs: dir.join(format!("blobs{number}")),
         })
         .await
         .map_err(BenchError::wire)?;

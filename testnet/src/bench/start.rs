@@ -120,7 +120,16 @@ fn fill(dir: &Path, name: &str, pair: &Pair, frame: &[u8], count: usize) -> Resu
             let payload = payload.clone();
             frames.push((
                 SENDER,
-                ClientFrame::Submit { id: number, group, epoch, message, attempt: 0, payload, silent: false },
+                ClientFrame::Submit {
+                    id: number,
+                    group,
+                    epoch,
+                    message,
+                    attempt: 0,
+                    payload,
+                    silent: false,
+                    blobs: Vec::new(),
+                },
             ));
         }
         // What the batch before brought.

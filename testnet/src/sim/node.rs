@@ -423,6 +423,8 @@ impl World {
                 self.check_gossip(node, &entries);
                 self.tell_rumour(node, topic, entries);
             }
+            // People here send no files.
+            Output::Blob(_) => {}
             Output::Judged(token, hearsay) => self.rumour_judged(node, token, hearsay),
             // Nobody is woken here: people look by themselves.
             Output::Push(..) | Output::PushForget(_) | Output::PushTest(..) => {}

@@ -416,6 +416,9 @@ impl World {
                         target.pause_ms = RECONNECT_MS_MIN;
                     }
                 }
+                // Nobody sends files here.
+                Output::Upload { .. } | Output::Download { .. } | Output::Transferred(_) => {}
+                Output::Fetched(..) | Output::Unstage(_) => {}
                 Output::LookedUp(..) | Output::KeyPackagesHeld | Output::PushChanged => {}
             }
         }

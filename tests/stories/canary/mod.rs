@@ -5,7 +5,7 @@ mod capture;
 
 use crate::push::service::PushService;
 use crate::push::subscriber::Subscriber;
-use crate::roost::Node;
+use crate::roost::{Node, Person};
 use aho_corasick::AhoCorasick;
 use capture::Capture;
 use roost_client::core::AccountRow;
@@ -106,6 +106,7 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         assert_eq!(shown, texts, "and shown to the one they are for");
         needles.extend(texts.iter().flat_map(|text| Needle::spellings("a text", text.as_bytes())));
     }
+    needles.extend(a_file(root.path(), &people));
     for person in &people {
         let code = RecoveryCode::parse(&person.recovery_code).unwrap();
         needles.extend(Needle::spellings("a recovery code", person.recovery_code.as_bytes()));
@@ -148,6 +149,14 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         assert!(capture.lost.is_empty(), "every byte that the sockets carried is searched: {:?}", capture.lost);
         let mut places = vec![("the log".to_owned(), log)];
         places.extend(files(&node.dir.join("store")));
+        let blobs = files(&node.dir.join("blobs"));
+        assert_eq!(blobs.len(), 2, "both nodes hold both files, sealed");
+        let carried = |bytes: &[u8]| capture.streams.values().any(|stream| contains(stream, bytes));
+        for (name, sealed) in &blobs {
+            // Between nodes Noise hides it; to or from a device it goes as it lies here.
+            assert!(carried(&sealed[1_000..1_032]), "the capture shows what a device put or read: {name}");
+        }
+        places.extend(blobs);
         places.extend(capture.streams.iter().map(|(name, bytes)| (name.clone(), bytes.clone())));
 
         let store = SledStore::open(&node.dir.join("store"), Duration::from_secs(5)).unwrap();
@@ -187,6 +196,67 @@ fn no_text_key_code_or_invite_is_in_any_nodes_store_log_metrics_or_frames() {
         }
     }
 }
+
+/// A text and a picture from the first to the second: content, names and thumbnail are in no node's hands. The second saves both.
+fn a_file(root: &Path, people: &[Person]) -> Vec<Needle> {
+    let (alice, bob) = (&people[0], &people[1]);
+    let word = format!("canary of a file {:016x}", rand(&alice.dir, 77));
+    let name = format!("canary-{:016x}.txt", rand(&alice.dir, 78));
+    let text = word.repeat(3_000);
+    let image = format!("canary-{:016x}.png", rand(&alice.dir, 79));
+    std::fs::write(root.join(&name), &text).unwrap();
+    std::fs::write(root.join(&image), PICTURE).unwrap();
+    let mut needles = Vec::new();
+    for name in [&name, &image] {
+        let path = root.join(name).display().to_string();
+        alice.chat(&["send", &bob.handle, "--file", &path, "--wait", "custody"]).ok();
+        needles.extend(Needle::spellings("a file's name", name.as_bytes()));
+    }
+    let shown = bob.chat(&["recv", "--count", "2", "--wait", "30s"]);
+    assert_eq!(shown.lines.len(), 2, "both are told: {}", shown.errors);
+    for line in &shown.lines {
+        let saved = root.join(format!("saved-{}", line["file"]["name"].as_str().unwrap()));
+        bob.chat(&["save", line["id"].as_str().unwrap(), "--to", &saved.display().to_string()]).ok();
+        let saved = std::fs::read(saved).unwrap();
+        if line["file"]["name"] == name.as_str() {
+            assert_eq!(saved, text.as_bytes(), "the text came as it was");
+        } else {
+            needles.extend(Needle::spellings("a picture", &saved[8..72]));
+        }
+    }
+    needles.extend(Needle::spellings("a file", word.as_bytes()));
+    let thumbnails = thumbnails(&bob.dir);
+    assert_eq!(thumbnails.len(), 1, "the picture came with a small one");
+    needles.extend(thumbnails.iter().flat_map(|bytes| Needle::spellings("a thumbnail", &bytes[8..72])));
+    needles
+}
+
+/// The thumbnails that a device holds.
+fn thumbnails(dir: &Path) -> Vec<Vec<u8>> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let session = roost_client::Session::open(dir, None).await.unwrap();
+        let page = session.history(None, None, 100).await.unwrap();
+        session.close().await.unwrap();
+        let files = page.items.into_iter().filter_map(|item| item.file);
+        files.filter_map(|file| file.thumbnail).map(|thumbnail| thumbnail.0).collect()
+    })
+}
+
+/// Eight by eight points of noise, as PNG.
+const PICTURE: &[u8] = &[
+    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 8, 0, 0, 0, 8, 8, 2, 0, 0, 0, 75, 109, 41,
+    220, 0, 0, 0, 211, 73, 68, 65, 84, 120, 156, 1, 200, 0, 55, 255, 0, 165, 77, 202, 24, 37, 48, 187, 29, 109, 19, 44,
+    222, 214, 35, 123, 46, 217, 30, 63, 114, 31, 203, 25, 113, 0, 23, 68, 148, 214, 73, 60, 157, 92, 52, 96, 190, 49,
+    32, 30, 105, 254, 218, 160, 238, 232, 185, 153, 127, 92, 0, 124, 41, 153, 253, 175, 229, 147, 37, 60, 214, 84, 175,
+    77, 250, 215, 20, 39, 160, 174, 179, 254, 233, 35, 47, 0, 138, 242, 33, 31, 158, 228, 145, 197, 177, 11, 236, 181,
+    86, 59, 252, 30, 111, 147, 66, 126, 203, 200, 254, 41, 0, 85, 229, 205, 142, 70, 220, 142, 212, 183, 194, 118, 77,
+    42, 90, 77, 118, 119, 6, 248, 93, 134, 144, 2, 74, 0, 214, 189, 163, 64, 27, 233, 200, 203, 204, 201, 53, 246, 205,
+    31, 97, 34, 106, 225, 83, 56, 174, 26, 52, 0, 0, 77, 51, 186, 13, 36, 106, 192, 76, 129, 177, 186, 242, 62, 59,
+    249, 238, 245, 247, 159, 43, 73, 52, 175, 135, 0, 245, 82, 11, 105, 185, 75, 13, 152, 46, 133, 187, 85, 182, 114,
+    168, 114, 99, 122, 205, 116, 102, 252, 182, 14, 159, 217, 95, 140, 49, 222, 96, 14, 0, 0, 0, 0, 73, 69, 78, 68,
+    174, 66, 96, 130,
+];
 
 /// Numbers that nobody else writes by chance.
 fn rand(dir: &Path, salt: usize) -> u64 {

@@ -34,6 +34,7 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
         attempt: 0,
         payload: Bytes(vec![1; payload]),
         silent: false,
+        blobs: Vec::new(),
     };
     let unknown = ClientFrame::Submit {
         id: 50,
@@ -43,6 +44,7 @@ async fn a_device_that_means_harm_is_refused_each_time_and_the_talk_of_others_go
         attempt: u32::MAX,
         payload: Bytes(vec![1]),
         silent: false,
+        blobs: Vec::new(),
     };
     let mut moved = creation.clone();
     moved.state.hub = birch.handle().node();
@@ -277,6 +279,7 @@ async fn a_burst_over_the_rate_is_told_to_wait_and_what_is_behind_a_refused_mess
                     attempt: 0,
                     payload,
                     silent: false,
+                    blobs: Vec::new(),
                 })
                 .await;
         }

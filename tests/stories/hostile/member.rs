@@ -191,6 +191,7 @@ async fn a_home_that_lies_in_its_own_persons_conversation_is_refused_line_by_lin
                 accounts: vec![alice; limits::DELIVER_ENTRIES_MAX + 1],
                 begins: false,
                 log: None,
+                blobs: Vec::new(),
             }),
             Code::TooLarge,
             false,
@@ -203,6 +204,7 @@ async fn a_home_that_lies_in_its_own_persons_conversation_is_refused_line_by_lin
                 accounts: vec![],
                 begins: false,
                 log: None,
+                blobs: Vec::new(),
             }),
             Code::Malformed,
             false,
@@ -290,7 +292,14 @@ async fn a_device_injected_into_a_log_a_branch_and_foreign_logs_are_refused() {
     for (what, log) in cases {
         let accounts = vec![alice];
         let entries = vec![message.clone()];
-        let request = NodeRequest::Deliver(Deliver { conversation, entries, accounts, begins: false, log: Some(log) });
+        let request = NodeRequest::Deliver(Deliver {
+            conversation,
+            entries,
+            accounts,
+            begins: false,
+            log: Some(log),
+            blobs: Vec::new(),
+        });
         let refusal = world.eve.is_refused(&world.acme, what, request).await;
         assert_eq!((refusal.code, refusal.later), (Code::BadLog, false), "{what}: {refusal}");
     }
@@ -398,8 +407,16 @@ async fn a_home_that_withholds_denies_or_drips_delays_nobody_else_and_its_silenc
     }
     // Submitted again, as a device does that heard nothing: accepted, and no custody, for there is none.
     let message = MessageId::of(1_795_000_000_000, b"27 never answers");
-    let again =
-        ClientFrame::Submit { id: 77, group, epoch: 1, message, attempt: 0, payload: Bytes(vec![1]), silent: false };
+    let again = ClientFrame::Submit {
+        id: 77,
+        group,
+        epoch: 1,
+        message,
+        attempt: 0,
+        payload: Bytes(vec![1]),
+        silent: false,
+        blobs: Vec::new(),
+    };
     assert!(matches!(world.alice.ask(again).await, ServerFrame::Accepted { .. }), "known, and waiting");
     assert!(world.alice.has_no_custody_for(&message), "nothing that eve withholds is called delivered");
     world.eve.answers(|request| match request {

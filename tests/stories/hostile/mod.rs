@@ -292,7 +292,14 @@ pub fn entry(feed: FeedId, seq: u64, prev: Hash, carol: &Carol, payload: Bytes) 
 }
 
 pub fn deliver(conversation: ConversationId, entries: Vec<Entry>, account: AccountId) -> NodeRequest {
-    NodeRequest::Deliver(Deliver { conversation, entries, accounts: vec![account], begins: false, log: None })
+    NodeRequest::Deliver(Deliver {
+        conversation,
+        entries,
+        accounts: vec![account],
+        begins: false,
+        log: None,
+        blobs: Vec::new(),
+    })
 }
 
 /// Nothing of eve's reaches a talk between honest people: bob writes, alice reads.

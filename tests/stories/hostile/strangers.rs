@@ -74,7 +74,14 @@ async fn eves_node_breaks_a_rule_at_a_time_and_is_refused_each_time() {
     let nowhere = FeedId { group: GroupId([7; 32]), node: eve, incarnation };
     let conversation = creation.state.conversation;
     let deliver = |entries: Vec<Entry>, account: AccountId| {
-        NodeRequest::Deliver(Deliver { conversation, entries, accounts: vec![account], begins: false, log: None })
+        NodeRequest::Deliver(Deliver {
+            conversation,
+            entries,
+            accounts: vec![account],
+            begins: false,
+            log: None,
+            blobs: Vec::new(),
+        })
     };
     let (for_alice, from_bob) = (alice.account(), bob.account());
     let too_many = (1..=limits::DELIVER_ENTRIES_MAX as u64 + 1).map(|seq| entry(own, seq, from_bob)).collect();
@@ -106,6 +113,7 @@ async fn eves_node_breaks_a_rule_at_a_time_and_is_refused_each_time() {
                 accounts: vec![for_alice],
                 begins: false,
                 log: None,
+                blobs: Vec::new(),
             }),
             Code::NotMember,
         ),

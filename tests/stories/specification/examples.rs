@@ -2,6 +2,8 @@
 
 use super::{quoted, specification};
 use crate::vectors::cast::{ACME, ALICE, BOB, CHALLENGE, GROUP, LIFE, NOW_S};
+use roost_crypto::blobs::{BlobId, padded_bytes};
+use roost_crypto::files::{FileKey, FileSealer};
 use roost_crypto::identity_log::LogHash;
 use roost_crypto::labels;
 use roost_crypto::recovery::RecoveryCode;
@@ -77,6 +79,14 @@ fn change() -> DirectoryChange {
     DirectoryChange::Org { record: None, claim: Some(claim.sign(&ACME.root_key())) }
 }
 
+/// The blob of the example of a sealed file.
+fn blob() -> (BlobId, Vec<u8>) {
+    let file = crate::vectors::pattern(70_000);
+    let (mut sealer, mut sealed) = (FileSealer::new(&FileKey::from_bytes(&[3; 32]), 70_000), Vec::new());
+    sealer.write(&file, &mut sealed).unwrap();
+    (sealer.finish(&mut sealed).unwrap(), sealed)
+}
+
 /// What each example of the specification is, and its bytes.
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let example = SecretKey::from_seed(&[1; 32]);
@@ -126,6 +136,8 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("a told change", change().encoded()),
         ("its message id", message_id(ORGS_TOPIC, &change().encoded()).to_vec()),
         ("tag of a push", PushTag::of(&[9; 16], &ConversationId([0x22; 32])).0.to_vec()),
+        ("the blob of a file", blob().0.0.to_vec()),
+        ("the tag of its first chunk", blob().1[65_536..65_552].to_vec()),
         ("the key of an invite", roost_protocol::invite::invite_key("token").0.to_vec()),
     ]
 }
@@ -176,6 +188,8 @@ fn every_length_and_text_of_an_example_is_right() {
     bytes(codec::encode(&header()).len(), "an `EntryHeader` ({} bytes)");
     bytes(content().len(), "`hello` of alice, {} bytes");
     bytes(codec::encode(&NodeRequest::Log { account: ALICE.account() }).len(), "`NodeRequest::Log` of alice, {} bytes");
+    assert_eq!((padded_bytes(70_000), blob().1.len()), (71_680, 71_712), "the lengths of the example of a file");
+    told("`padded` 71,680, a blob of 71,712 bytes in two chunks");
     told(&ACME.node().to_string());
     told(&SafetyNumber::of(&ALICE.root().public_key(), &BOB.root().public_key()).to_string());
     told(&SafetyCode::of(&ALICE.root().public_key(), &BOB.root().public_key()).to_string());

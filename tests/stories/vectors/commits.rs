@@ -294,7 +294,7 @@ fn known_at_hub(home: &mut Home, group: &Group) {
 
 fn deliver(entries: Vec<Entry>, conversation: ConversationId) -> NodeRequest {
     let accounts = vec![BOB.account()];
-    NodeRequest::Deliver(Deliver { conversation, entries, accounts, begins: false, log: None })
+    NodeRequest::Deliver(Deliver { conversation, entries, accounts, begins: false, log: None, blobs: Vec::new() })
 }
 
 fn first_entry(group: &Group) -> Entry {

@@ -191,6 +191,7 @@ fn first_contact(fault: &str, creation: &Creation) -> (NodeId, NodeRequest) {
             accounts: vec![BOB.account()],
             begins: false,
             log: None,
+            blobs: Vec::new(),
         }),
     )
 }

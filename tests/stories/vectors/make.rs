@@ -8,6 +8,8 @@ mod kinds;
 mod records;
 mod wire;
 
+pub use wire::pattern;
+
 use super::{Vector, run};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

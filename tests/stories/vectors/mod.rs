@@ -10,6 +10,8 @@ mod make;
 mod relay;
 mod run;
 
+pub use make::pattern;
+
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -158,6 +158,7 @@ pub fn answered(answer: &NodeResponse) -> Outcome {
         NodeResponse::KeyPackages { .. } => Outcome::Accept(json!("key_packages")),
         NodeResponse::PublicState { .. } => Outcome::Accept(json!("public_state")),
         NodeResponse::Log(log) => Outcome::Accept(json!({ "log": log.encoded().len() })),
+        NodeResponse::Blob { total, .. } => Outcome::Accept(json!({ "blob": total })),
     }
 }
 

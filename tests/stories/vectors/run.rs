@@ -4,6 +4,8 @@ use super::cast::{fixed, hex, unhex};
 use super::{Outcome, Vector, commits, live, relay};
 use futures::executor::block_on;
 use futures::io::Cursor;
+use roost_crypto::blobs::{BlobId, SEALED_CHUNK_BYTES, sealed_bytes};
+use roost_crypto::files::{FileError, FileKey, FileOpener, FileSealer};
 use roost_crypto::identity_log::{HandleError, HomesError, LogError, Relation, check_handle, check_org_name};
 use roost_crypto::labels;
 use roost_crypto::recovery::{RecoveryCode, RecoveryError};
@@ -48,6 +50,8 @@ pub fn run(vector: &Vector) -> Outcome {
         "safety-number" => safety_number(given),
         "sealed-value" => sealed_value(given),
         "sealed-box" => sealed_box(given),
+        "file" => file(given),
+        "file-seal" => file_seal(given),
         "handle" => handle(given),
         "record" => record(given),
         "select" => select(given),
@@ -257,6 +261,40 @@ fn sealed_box(given: &Given) -> Outcome {
     let sealed: SealedBox = codec::decode_canonical(&unhex(&given["box"]), 4096).unwrap();
     let opened = sealed.open(&key, &unhex(&given["context"]));
     outcome(opened, |plain| json!({ "plaintext": hex(&plain) }), seal_cause)
+}
+
+fn file(given: &Given) -> Outcome {
+    let key = FileKey::from_bytes(&fixed(&given["key"]));
+    let mut opener = FileOpener::new(&key, number(given, "size"), BlobId(fixed(&given["blob"])));
+    let mut opened = Vec::new();
+    let done = opener.write(&unhex(&given["sealed"]), &mut opened).and_then(|()| opener.finish());
+    outcome(
+        done,
+        |()| json!({ "file": hex(&opened) }),
+        |error| match error {
+            FileError::Length { .. } => "length".into(),
+            FileError::Chunk { .. } => "chunk".into(),
+            FileError::Padding => "padding".into(),
+            FileError::Name => "name".into(),
+            FileError::TooLong => "too_long".into(),
+        },
+    )
+}
+
+fn file_seal(given: &Given) -> Outcome {
+    let size = number(given, "size");
+    let key = FileKey::from_bytes(&fixed(&given["key"]));
+    let (mut sealer, mut sealed) = (FileSealer::new(&key, size), Vec::new());
+    sealer.write(&super::make::pattern(usize::try_from(size).unwrap()), &mut sealed).unwrap();
+    let blob = sealer.finish(&mut sealed).unwrap();
+    assert_eq!(sealed.len() as u64, sealed_bytes(size), "as long as was said");
+    Outcome::Accept(json!({ "blob": blob, "bytes": sealed.len(), "first_chunk_tag": hex(&tag_of_first(&sealed)) }))
+}
+
+/// The tag of the first chunk, by which another implementation sees sooner where it differs.
+fn tag_of_first(sealed: &[u8]) -> Vec<u8> {
+    let end = sealed.len().min(SEALED_CHUNK_BYTES);
+    sealed[end - 16..end].to_vec()
 }
 
 fn handle(given: &Given) -> Outcome {

@@ -1,6 +1,6 @@
 //! `roost chat history`: what was said, newest first.
 
-use super::{timer, visible};
+use super::{files, timer, visible};
 use crate::commands::group::warning;
 use crate::output::{Failure, Printer, rfc3339};
 use roost_client::Session;
@@ -40,7 +40,9 @@ pub(super) async fn run(session: &Session, args: Args, out: Printer) -> Result<(
             Some(seconds) => timer::words(seconds),
             None => item.text.chars().map(visible).collect(),
         };
-        out.print(&value(item), format_args!("{}  {}: {text}{}", rfc3339(item.sent_at), item.from, words(item)))?;
+        let file = files::words(item.file.as_ref(), &item.id);
+        let line = format!("{}  {}: {file}{text}{}", rfc3339(item.sent_at), item.from, words(item));
+        out.print(&value(item), line)?;
     }
     match page.before {
         Some(before) => {
@@ -60,6 +62,7 @@ pub(super) fn value(item: &HistoryItem) -> Value {
         "own": item.own, "kind": item.kind, "text": item.text, "reply_to": item.reply, "mentions": item.mentions,
         "edited": item.edited, "deleted": item.deleted, "expired": item.expired,
         "expires_at": item.expires_at.map(rfc3339), "timer_s": item.timer_s, "reactions": item.reactions, "unread": item.unread,
+        "file": files::value(item.file.as_ref()),
         "sent_at": rfc3339(item.sent_at), "received_at": rfc3339(item.received_at), "state": item.state,
         "delivered": marks(&item.delivered), "read": marks(&item.read), "payload_hash": item.payload_hash,
     })

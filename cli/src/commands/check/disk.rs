@@ -16,6 +16,8 @@ const CLOCK_MS_MIN: u64 = 1_767_225_600_000;
 const CLOCK_MS_MAX: u64 = 4_102_444_800_000;
 /// Descriptors beside the bridge's connections: peers, the store, listeners.
 const DESCRIPTORS_BESIDE: u64 = 1_200;
+/// Bytes of blobs that are read and compared with their names: a second or two.
+const SAMPLE_BYTES: u64 = 256 * 1024 * 1024;
 /// Enough for a testnet's node.
 const DESCRIPTORS_TESTNET: u64 = 256;
 
@@ -28,7 +30,9 @@ pub(super) fn directory(dir: &Path) -> Check {
         Ok(0) => {}
         Ok(_) => return Check::warning(name, "others can look into it", format_args!("chmod 700 {}", dir.display())),
     }
-    for (inside, wanted) in [("keys", "700"), ("invites", "700"), ("store", "700"), ("config.toml", "600")] {
+    for (inside, wanted) in
+        [("keys", "700"), ("invites", "700"), ("store", "700"), ("blobs", "700"), ("config.toml", "600")]
+    {
         let path = dir.join(inside);
         if mode(&path).is_ok_and(|others| others != 0) {
             let hint = format!("chmod {wanted} {}", path.display());
@@ -170,6 +174,27 @@ fn facts(path: &Path) -> String {
     let version = fs::read_to_string(path.join("version")).unwrap_or_default();
     let version = if version.trim().is_empty() { "unknown" } else { version.trim() };
     format!("format {version}, {}", megabytes(size(path)))
+}
+
+/// What is kept of files. The names say what their bytes must be; a sample of them is compared.
+pub(super) async fn blobs(dir: &Path) -> Check {
+    let name = "blobs";
+    let path = dir.join("blobs");
+    if !path.exists() {
+        return Check::skipped(name, "no file was ever kept", "");
+    }
+    let looked = tokio::task::spawn_blocking(move || roost_node::blobs::look(&path, SAMPLE_BYTES)).await;
+    match looked.map_err(std::io::Error::other).and_then(|looked| looked) {
+        Err(error) => Check::failed(name, error, "can the directory be read?"),
+        Ok(seen) if seen.damaged > 0 => {
+            let detail = format!("{} of {} blobs that were looked at are damaged", seen.damaged, seen.compared);
+            Check::failed(name, detail, "the disk has lost data; devices refuse such files, look at its health")
+        }
+        Ok(seen) => {
+            let words = format!("{} whole, {}; {} coming", seen.whole, megabytes(seen.bytes), seen.coming);
+            Check::ok(name, format_args!("{words}; {} compared with their names", seen.compared))
+        }
+    }
 }
 
 /// What a crash or a kill leaves behind.

@@ -83,6 +83,7 @@ pub async fn run(args: Args, out: Printer) -> Result<u8, Failure> {
     checks.push(disk::descriptors(config.as_ref().map_or(Profile::Production, |config| config.profile)));
     checks.push(disk::space(&dir));
     checks.push(disk::page());
+    checks.push(disk::blobs(&dir).await);
     match ask(&dir, &Request::Status).await {
         Ok(Some(Answer::Status { pid, ready, web, metrics })) => {
             checks.push(disk::store_in_use(&dir.join("store"), pid));

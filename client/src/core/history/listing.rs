@@ -2,6 +2,7 @@
 
 use super::place;
 use super::row::{Gone, MarkRow, MessageRow};
+use crate::core::files::FileView;
 use crate::core::message::State;
 use crate::core::rows::{self, OutboxRow};
 use crate::core::{Device, DeviceError, Recipient};
@@ -41,6 +42,8 @@ pub struct HistoryItem {
     pub expires_at: Option<u64>,
     /// Of a `timer`: seconds after which what is said from then on goes, 0 for never.
     pub timer_s: Option<u64>,
+    /// The file that it is about.
+    pub file: Option<FileView>,
     /// Reactions that stand.
     pub reactions: Vec<Reacted>,
     /// Whether nobody read it here yet.
@@ -226,6 +229,7 @@ impl Device {
             expired: row.gone == Some(Gone::Expired),
             expires_at: row.expires_at,
             timer_s: row.timer_s,
+            file: row.file.as_ref().map(|row| FileView::of(&row.file)),
             reactions: reactions.collect::<Result<_, DeviceError>>()?,
             unread: !row.read && row.gone.is_none(),
             sent_at: id.at_ms(),

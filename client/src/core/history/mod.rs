@@ -3,16 +3,16 @@
 //! It never shows what was deleted or has expired: the text leaves the row. Implements `docs/protocol.md`, section "Content".
 
 mod listing;
-pub(super) mod row;
+pub mod row;
 
 pub use listing::{ConversationView, HistoryItem, HistoryPage, Mark, Reacted};
 
-use self::row::{ChangeRow, Gone, MessageRow, Said, mark, timer_s};
+use self::row::{ChangeRow, Gone, MessageRow, Said, file_of, mark, timer_s};
 use super::recipient::{Place, Recipient};
 use super::rows::{self, HISTORY, Target};
 use super::{Device, DeviceError, Output, Random};
 use crate::error::Error;
-use roost_crypto::ids::{AccountId, DeviceId};
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
 use roost_protocol::content::{Body, Read};
 use roost_protocol::feed::EntryHeader;
 use roost_protocol::ids::{ConversationId, MessageId};
@@ -84,7 +84,10 @@ impl Device {
             }
             Body::Timer(timer) if !self.learn_timer(arrived, timer)? => Ok(()),
             _ if self.table.has(&rows::history(&place.conversation, &header.message)) => Ok(()),
-            _ => self.remember(header.message, place, (header.account, header.device), body, now_ms),
+            _ => {
+                let author = (header.account, header.device);
+                self.remember(header.message, place, author, (body, Some(header.feed.node)), now_ms)
+            }
         }
     }
 
@@ -105,7 +108,8 @@ impl Device {
         body: &Body,
         now_ms: u64,
     ) -> Result<(), DeviceError> {
-        self.remember(id, place, (self.me.account, self.me.device), body, now_ms)
+        let home = self.me.log.homes().first().copied();
+        self.remember(id, place, (self.me.account, self.me.device), (body, home), now_ms)
     }
 
     fn remember(
@@ -113,7 +117,7 @@ impl Device {
         id: MessageId,
         place: &Place,
         (author, device): (AccountId, DeviceId),
-        body: &Body,
+        (body, node): (&Body, Option<NodeId>),
         now_ms: u64,
     ) -> Result<(), DeviceError> {
         let Place { conversation, peer } = *place;
@@ -123,6 +127,7 @@ impl Device {
                     expires_at: expires_after_s.map(|timer| now_ms.saturating_add(timer.saturating_mul(1_000))),
                     read: true,
                     timer_s: timer_s(body),
+                    file: file_of(body, node),
                     ..message(peer, author, device, body.kind(), text, (reply, mentions, expires_after_s), now_ms)
                 };
                 self.keep(conversation, id, row)
@@ -157,6 +162,7 @@ impl Device {
             // A word about the conversation itself does not wait to be read.
             read: matches!(body, Body::Timer(_)),
             timer_s: timer_s(body),
+            file: file_of(body, Some(header.feed.node)),
             ..message(*peer, header.account, header.device, body.kind(), text, extras, now_ms)
         };
         self.keep(*conversation, header.message, row)?;
@@ -323,6 +329,16 @@ impl Device {
         Ok(())
     }
 
+    /// A message, whatever its conversation.
+    pub(super) fn find_message(&self, id: &MessageId) -> Result<(ConversationId, MessageRow), Error> {
+        for conversation in self.history.peers.keys() {
+            if let Some(row) = self.said(conversation, id)? {
+                return Ok((*conversation, row));
+            }
+        }
+        Err(Error::NoSuchMessage)
+    }
+
     fn said(&self, conversation: &ConversationId, id: &MessageId) -> Result<Option<MessageRow>, DeviceError> {
         self.table.get(&rows::history(conversation, id))
     }
@@ -376,6 +392,7 @@ fn message(
         mentions,
         expires_after_s,
         timer_s: None,
+        file: None,
         stored_at,
         payload: None,
         edit: None,

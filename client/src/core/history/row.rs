@@ -2,8 +2,8 @@
 //!
 //! Implements `docs/protocol.md`, section "Content". Pure: the same set of changes gives the same row.
 
-use roost_crypto::ids::{AccountId, DeviceId};
-use roost_protocol::content::Body;
+use roost_crypto::ids::{AccountId, DeviceId, NodeId};
+use roost_protocol::content::{Body, File};
 use roost_protocol::ids::{Hash, MessageId};
 use roost_protocol::limits;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,15 @@ pub(in crate::core) struct MarkRow {
     pub at: u64,
 }
 
+/// A file, and where its sealed bytes were put first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRow {
+    /// What its author says of it.
+    pub file: File,
+    /// The home of who said it.
+    pub node: NodeId,
+}
+
 /// A message of a conversation, received or our own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::core) struct MessageRow {
@@ -46,6 +55,9 @@ pub(in crate::core) struct MessageRow {
     pub expires_after_s: Option<u64>,
     /// What it says of the conversation's timer, seconds, 0 for none; absent for all other kinds.
     pub timer_s: Option<u64>,
+    /// The file that it is about.
+    #[serde(default)]
+    pub file: Option<FileRow>,
     pub stored_at: u64,
     /// Hash of the sealed payload of a received one: evidence.
     pub payload: Option<Hash>,
@@ -90,6 +102,12 @@ impl Said {
         match body {
             Body::Text(text) => plain(text),
             Body::Unknown { .. } | Body::Timer(_) => plain(""),
+            Body::File(file) => Self::Message {
+                text: file.caption.clone(),
+                reply: file.reply,
+                mentions: file.mentions.clone(),
+                expires_after_s: file.expires_after_s,
+            },
             Body::RichText(rich) => Self::Message {
                 text: rich.text.clone(),
                 reply: rich.reply,
@@ -113,6 +131,14 @@ impl Said {
 pub(in crate::core) fn timer_s(body: &Body) -> Option<u64> {
     match body {
         Body::Timer(timer) => Some(timer.expires_after_s.unwrap_or(0)),
+        _ => None,
+    }
+}
+
+/// The file that a body is about, said through a node.
+pub(in crate::core) fn file_of(body: &Body, node: Option<NodeId>) -> Option<FileRow> {
+    match (body, node) {
+        (Body::File(file), Some(node)) => Some(FileRow { file: File::clone(file), node }),
         _ => None,
     }
 }
@@ -167,6 +193,7 @@ impl MessageRow {
         self.expires_at = self.expires_at.into_iter().chain(other.expires_at).min();
         self.stored_at = self.stored_at.min(other.stored_at);
         self.payload = self.payload.or(other.payload);
+        self.file = self.file.or(other.file);
         self.read |= other.read;
         match self.gone.into_iter().chain(other.gone).min() {
             Some(why) => {
@@ -184,6 +211,7 @@ impl MessageRow {
             self.gone = Some(why);
         }
         self.text.clear();
+        self.file = None;
         self.edit = None;
         self.mentions.clear();
         self.reactions.clear();

@@ -420,6 +420,7 @@ impl Town {
                 let by_epoch: BTreeMap<u64, Entry> = wanted.map(|entry| (entry.header.epoch, entry.clone())).collect();
                 ServerFrame::Commits { id, entries: by_epoch.into_values().take(2).collect() }
             }
+            ClientFrame::PutBlob { .. } | ClientFrame::FetchBlob { .. } => return,
             ClientFrame::Ack { .. } | ClientFrame::Whisper { .. } => return,
             other => panic!("unexpected {other:?}"),
         };

@@ -239,7 +239,8 @@ fn a_home_follows_its_hub_and_nobody_else() {
     let mut asked = false;
     let mut delivered = |peer: u8, entry: Entry, begins: bool| {
         let conversation = state.conversation;
-        let deliver = Deliver { conversation, entries: vec![entry], accounts: vec![alice], begins, log: None };
+        let deliver =
+            Deliver { conversation, entries: vec![entry], accounts: vec![alice], begins, log: None, blobs: Vec::new() };
         let request = NodeRequest::Deliver(deliver);
         let (outputs, _) = world.batch(vec![Input::Asked { token: 7, peer: node(peer), request }]);
         asked |= outputs.iter().any(|output| matches!(output, Output::Ask(_, _, NodeRequest::Participants { .. })));
@@ -289,8 +290,16 @@ fn who_was_removed_is_told_again_what_it_had_sent_before_and_no_more() {
         rows::put(rows, rows::outbox(&feed, &bob.account()), &seq);
     });
     let payload = Bytes(vec![9; 100]);
-    let frame =
-        ClientFrame::Submit { id: 9, group, epoch: 1, message: MessageId([9; 16]), attempt: 0, payload, silent: false };
+    let frame = ClientFrame::Submit {
+        id: 9,
+        group,
+        epoch: 1,
+        message: MessageId([9; 16]),
+        attempt: 0,
+        payload,
+        silent: false,
+        blobs: Vec::new(),
+    };
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let told = |of: AccountId| {
         outputs
@@ -322,6 +331,7 @@ fn what_comes_behind_a_message_of_a_past_epoch_waits_for_it() {
             attempt,
             payload: Bytes(vec![number; 100]),
             silent: false,
+            blobs: Vec::new(),
         };
         let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
         let answer = outputs.into_iter().find_map(|output| match output {
@@ -457,7 +467,8 @@ fn what_a_removed_account_says_behind_its_removal_is_void_and_what_it_said_befor
         };
         let entries = vec![Entry { header, payload, silent: false }];
         let conversation = state.conversation;
-        let deliver = Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None };
+        let deliver =
+            Deliver { conversation, entries, accounts: vec![alice], begins: true, log: None, blobs: Vec::new() };
         let asked = Input::Asked { token: 7, peer: node(3), request: NodeRequest::Deliver(deliver) };
         let (outputs, _) = world.batch(vec![asked]);
         let answer = outputs.into_iter().find_map(|output| match output {

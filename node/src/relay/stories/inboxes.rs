@@ -36,7 +36,7 @@ impl Writer {
     pub fn delivers(&mut self, world: &mut World, count: usize, silent: bool) -> Vec<Output> {
         let entries = (0..count).map(|_| Entry { silent, ..self.next() }).collect();
         let (conversation, accounts) = (self.creation.state.conversation, vec![log_of(10, node(1)).account()]);
-        let deliver = Deliver { conversation, entries, accounts, begins: false, log: None };
+        let deliver = Deliver { conversation, entries, accounts, begins: false, log: None, blobs: Vec::new() };
         let request = NodeRequest::Deliver(deliver);
         let (outputs, _) = world.batch(vec![Input::Asked { token: 5, peer: node(2), request }]);
         let custody = outputs.iter().find_map(|output| match output {

@@ -291,6 +291,7 @@ impl Net {
             | Output::Push(..)
             | Output::PushForget(_)
             | Output::PushTest(..)
+            | Output::Blob(_)
             | Output::Judged(..) => {}
         }
     }
@@ -676,6 +677,7 @@ fn a_hub_that_tells_two_stories_is_proven_a_liar_and_asked_nothing_more() {
         accounts: vec![log(BOB).account()],
         begins: false,
         log: None,
+        blobs: Vec::new(),
     };
     let held = net.ask(1, 2, NodeRequest::Deliver(deliver));
     assert!(matches!(held, NodeResponse::Custody(_)), "the second story is held, for what it proves: {held:?}");

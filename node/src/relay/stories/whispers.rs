@@ -203,6 +203,7 @@ fn a_whisper_leaves_behind_what_the_same_batch_has_to_say() {
         attempt: 0,
         payload,
         silent: false,
+        blobs: Vec::new(),
     };
     let (outputs, _) = three.world.batch(vec![said, Input::Frame { connection: 1, frame: message }]);
     let place = |wanted: fn(&Output) -> bool| outputs.iter().position(wanted).expect("it leaves");

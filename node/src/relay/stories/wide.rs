@@ -88,6 +88,7 @@ impl Wide {
             attempt: 0,
             payload: Bytes(vec![number; 100]),
             silent: false,
+            blobs: Vec::new(),
         };
         self.world.batch(vec![Input::Frame { connection: 1, frame }]).0
     }

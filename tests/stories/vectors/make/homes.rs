@@ -207,7 +207,19 @@ fn sign_in(maker: &mut Maker) {
 
 fn submitting(group: GroupId, epoch: u64, payload: Vec<u8>) -> Value {
     let message = MessageId::of(1_795_000_000_123, b"hello");
-    frame(1, &ClientFrame::Submit { id: 3, group, epoch, message, attempt: 0, payload: Bytes(payload), silent: false })
+    frame(
+        1,
+        &ClientFrame::Submit {
+            id: 3,
+            group,
+            epoch,
+            message,
+            attempt: 0,
+            payload: Bytes(payload),
+            silent: false,
+            blobs: Vec::new(),
+        },
+    )
 }
 
 fn submit(maker: &mut Maker) {
@@ -273,7 +285,7 @@ fn key_packages(maker: &mut Maker) {
 
 fn delivering(entries: Vec<Entry>, accounts: Vec<AccountId>) -> Deliver {
     let conversation = ConversationId::direct(&ALICE.account(), &BOB.account());
-    Deliver { conversation, entries, accounts, begins: false, log: None }
+    Deliver { conversation, entries, accounts, begins: false, log: None, blobs: Vec::new() }
 }
 
 fn by_birch(deliver: Deliver) -> Value {

@@ -5,11 +5,11 @@ use crate::vectors::cast::{ALICE, BOB, CAROL, GROUP, hex};
 use roost_crypto::labels;
 use roost_crypto::sealing::StoreKey;
 use roost_protocol::content::{
-    About, Body, Content, Delete, Edit, Presence, PresenceState, Profile, Reaction, Read, RichText, Typing, Watch,
-    Whisper, WhisperBody,
+    About, Body, Content, Delete, Dimensions, Edit, File, Presence, PresenceState, Profile, Reaction, Read, RichText,
+    Typing, Watch, Whisper, WhisperBody,
 };
 use roost_protocol::conversation::Leave;
-use roost_protocol::ids::{ConversationId, MessageId};
+use roost_protocol::ids::{BlobId, ConversationId, MessageId};
 use roost_protocol::{AccountId, Bytes, codec, limits};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub fn make(maker: &mut Maker) {
     changes(maker);
     marks(maker);
     names(maker);
+    files(maker);
     leaves(maker);
     whispers(maker);
     archives(maker);
@@ -99,6 +100,83 @@ fn texts(maker: &mut Maker) {
                 "a second too long",
                 with(&|text| text.expires_after_s = Some(limits::EXPIRES_AFTER_S_MAX + 1)),
                 "malformed",
+            ),
+        ],
+    );
+}
+
+fn files(maker: &mut Maker) {
+    let honest = File {
+        name: "plans.pdf".into(),
+        media_type: "application/pdf".into(),
+        size: 200_000,
+        blob: BlobId([0x77; 32]),
+        key: Bytes(vec![0x03; 32]),
+        thumbnail: Some(Bytes([&b"\x89PNG\r\n\x1a\n"[..], &[0; 8]].concat())),
+        dimensions: Some(Dimensions { width: 640, height: 480 }),
+        duration_ms: None,
+        caption: "the plans".into(),
+        reply: None,
+        mentions: vec![],
+        expires_after_s: None,
+    };
+    let bytes = encoded(Body::File(Box::new(honest.clone())));
+    maker.valid("content-file", "Content", "a file with a picture of it", "content", given(&bytes));
+    let with = |change: &dyn Fn(&mut File)| {
+        let mut changed = honest.clone();
+        change(&mut changed);
+        changed
+    };
+    let png = |length: usize| {
+        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        bytes.resize(length, 0);
+        Some(Bytes(bytes))
+    };
+    faults(
+        maker,
+        "content-file",
+        "file",
+        &[
+            ("file-name-that-is-a-path", "two parts", with(&|file| file.name = "../plans.pdf".into()), "malformed"),
+            (
+                "file-name-with-a-control-character",
+                "a line break",
+                with(&|file| file.name = "a\nb".into()),
+                "malformed",
+            ),
+            ("file-name-empty", "no name", with(&|file| file.name = String::new()), "malformed"),
+            ("file-name-over-255-bytes", "a byte too long", with(&|file| file.name = "a".repeat(256)), "too_long"),
+            (
+                "file-media-type-that-is-none",
+                "with parameters",
+                with(&|file| file.media_type = "text/plain; charset=utf-8".into()),
+                "malformed",
+            ),
+            ("file-over-100-mib", "a byte too long", with(&|file| file.size = limits::FILE_BYTES_MAX + 1), "malformed"),
+            ("file-key-of-31-bytes", "a key cut short", with(&|file| file.key = Bytes(vec![3; 31])), "malformed"),
+            (
+                "file-of-no-width",
+                "nothing to be seen",
+                with(&|file| file.dimensions = Some(Dimensions { width: 0, height: 480 })),
+                "malformed",
+            ),
+            (
+                "file-thumbnail-over-8-kib",
+                "a byte too long",
+                with(&|file| file.thumbnail = png(limits::THUMBNAIL_BYTES_MAX + 1)),
+                "too_long",
+            ),
+            (
+                "file-thumbnail-that-is-none",
+                "an SVG",
+                with(&|file| file.thumbnail = Some(Bytes(b"<svg onload=evil()>".to_vec()))),
+                "malformed",
+            ),
+            (
+                "file-caption-over-4-kib",
+                "a byte too long",
+                with(&|file| file.caption = "a".repeat(limits::CAPTION_BYTES_MAX + 1)),
+                "too_long",
             ),
         ],
     );

@@ -4,6 +4,7 @@ use super::Maker;
 use crate::vectors::cast::{ACME, ALICE, BIRCH, BOB, CHALLENGE, EVIL, GROUP, LIFE, NOW_S, Person, cbor, hex, unhex};
 use crate::vectors::live;
 use ciborium::Value as Cbor;
+use roost_crypto::files::{FileKey, FileSealer};
 use roost_crypto::identity_log::{LogEntry, LogHash, Operation, Signer};
 use roost_crypto::ids::DeviceId;
 use roost_crypto::labels;
@@ -30,6 +31,7 @@ pub fn make(maker: &mut Maker) {
     two_logs(maker);
     recovery(maker);
     sealing(maker);
+    files(maker);
     handles(maker);
     heads(maker);
     entries(maker);
@@ -636,6 +638,35 @@ fn recovery(maker: &mut Maker) {
     fault("one-missing", "31 characters", &code[..code.len() - 1], "length");
     fault("one-too-many", "33 characters", &format!("{code}0"), "length");
     fault("u-is-no-character", "U stands in no code", &code.replacen('C', "U", 1), "character");
+}
+
+/// Byte `i` of a file of the vectors.
+pub fn pattern(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at * 31 % 251) as u8).collect()
+}
+
+fn files(maker: &mut Maker) {
+    let key = FileKey::from_bytes(&[3; 32]);
+    let what = "two chunks; byte i of the file is 31 i mod 251";
+    maker.valid("file-seal", "Files", what, "file-seal", json!({ "key": hex(&[3; 32]), "size": 70_000 }));
+    let what = "a file of no bytes is 4096 zeros";
+    maker.valid("file-seal-empty", "Files", what, "file-seal", json!({ "key": hex(&[3; 32]), "size": 0 }));
+    let (mut sealer, mut sealed) = (FileSealer::new(&key, 11), Vec::new());
+    sealer.write(b"hello files", &mut sealed).unwrap();
+    let blob = sealer.finish(&mut sealed).unwrap();
+    let given = json!({ "key": hex(&[3; 32]), "size": 11, "blob": blob, "sealed": hex(&sealed) });
+    maker.valid("file", "Files", "hello files, in one chunk", "file", given);
+    let mut fault = |name: &str, what: &str, part: (&str, Value), cause: &str| {
+        maker.fault(&format!("file/{name}"), what, "file", part, cause);
+    };
+    let mut changed = sealed.clone();
+    changed[2_000] ^= 1;
+    fault("changed", "one bit of it", ("sealed", hex(&changed)), "chunk");
+    fault("other-key", "another key", ("key", hex(&[4; 32])), "chunk");
+    fault("cut", "a byte is missing", ("sealed", hex(&sealed[..sealed.len() - 1])), "length");
+    fault("longer", "a byte too many", ("sealed", hex(&[&sealed[..], &[0]].concat())), "length");
+    fault("other-name", "the right bytes under another name", ("blob", hex(&[9; 32])), "name");
+    fault("padding-that-is-not-zero", "the file is longer than its size says", ("size", json!(5)), "padding");
 }
 
 fn sealing(maker: &mut Maker) {
