@@ -97,6 +97,7 @@ pub enum Input {
 }
 
 /// What a device does, once its rows are durable.
+#[expect(clippy::large_enum_variant, reason = "most outputs are messages, and few wait at once")]
 #[derive(Debug)]
 pub enum Output {
     /// To the home.

@@ -86,17 +86,13 @@ pub(super) struct Push {
 }
 
 /// Something that is asked once.
+#[derive(Default)]
 enum Asked<T> {
+    #[default]
     No,
     Wanted,
     Sent,
     Answered(Result<T, Refusal>),
-}
-
-impl<T> Default for Asked<T> {
-    fn default() -> Self {
-        Self::No
-    }
 }
 
 impl<T> Asked<T> {

@@ -95,7 +95,11 @@ impl Session {
         if have < of.bytes {
             let fetched = tokio::time::timeout(timeout, self.fetch(message, have)).await;
             if fetched.is_err() {
-                self.with(move |device, _, _| Ok(device.stop_fetching(&message))).await?;
+                self.with(move |device, _, _| {
+                    device.stop_fetching(&message);
+                    Ok(())
+                })
+                .await?;
             }
             fetched.unwrap_or(Err(Error::TimedOut))?;
         }

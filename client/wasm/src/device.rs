@@ -37,6 +37,7 @@ pub struct Gap {
 /// What happened, for the page.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "most events are messages, and few wait at once")]
 enum Event {
     /// Something that a screen shows is another than before.
     Changed,

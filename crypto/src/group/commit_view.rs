@@ -4,7 +4,6 @@
 //! what Roost adds to them. Never decrypts; cannot check membership tag, confirmation tag or the secrets of the path.
 //! Implements `docs/protocol.md`, section "Conversations".
 
-use super::suite::Suite;
 use super::{
     ADDS_MAX, COMMIT_MAX_BYTES, CONV_STATE_EXTENSION, CommitView, GroupError, Member, Part, check_distinct, public,
 };
@@ -17,6 +16,7 @@ use openmls::prelude::{
 };
 use openmls::storage::PublicStorageProvider;
 use openmls::treesync::errors::LeafNodeValidationError;
+use openmls_rust_crypto::RustCrypto;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A commit that fits, and what a caller needs to check its companions.
@@ -54,7 +54,7 @@ pub(super) fn advance<S: PublicStorageProvider>(
         return Err(GroupError::WrongEpoch { expected, got });
     }
     let before = Leaves::read(group.members(), None)?;
-    let processed = group.process_message(&Suite::default(), message).map_err(refused_commit)?;
+    let processed = group.process_message(&RustCrypto::default(), message).map_err(refused_commit)?;
     let author = match processed.sender() {
         Sender::Member(index) => Some(*index),
         Sender::NewMemberCommit => None,
@@ -197,7 +197,7 @@ fn check_proposals(staged: &StagedCommit, before: &Extensions<GroupContext>) -> 
 }
 
 fn added(staged: &StagedCommit) -> Result<(Vec<Member>, Vec<Vec<u8>>), GroupError> {
-    let crypto = Suite::default();
+    let crypto = RustCrypto::default();
     let (mut members, mut references) = (Vec::new(), Vec::new());
     for proposal in staged.add_proposals() {
         let key_package = proposal.add_proposal().key_package();

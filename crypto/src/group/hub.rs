@@ -7,7 +7,6 @@
 use super::commit_view::advance;
 use super::public::{self, SUITE};
 use super::public_state::StateStore;
-use super::suite::Suite;
 use super::{
     COMMIT_MAX_BYTES, CommitView, GROUP_INFO_MAX_BYTES, GroupError, Part, PublicView, WELCOME_MAX_BYTES, bounded,
 };
@@ -16,6 +15,7 @@ use openmls::prelude::{
     ExtensionType, GroupContext, LeafNodeIndex, MlsMessageBodyIn, OpenMlsSignaturePublicKey, PublicGroup,
     Verifiable as _,
 };
+use openmls_rust_crypto::RustCrypto;
 use openmls_traits::types::SignatureScheme;
 use tls_codec::{DeserializeBytes as _, Serialize as _, VLBytes};
 
@@ -104,7 +104,7 @@ fn check_group_info(after: &PublicGroup, committer: LeafNodeIndex, bytes: &[u8])
     }
     let key = after.leaf(committer).ok_or_else(invalid)?.signature_key().as_slice().to_vec();
     let key = OpenMlsSignaturePublicKey::new(key.into(), SignatureScheme::ED25519).map_err(|_| invalid())?;
-    unverified.verify(&Suite::default(), &key).map(|_| ()).map_err(|_| invalid())
+    unverified.verify(&RustCrypto::default(), &key).map(|_| ()).map_err(|_| invalid())
 }
 
 /// What stands in a GroupInfo behind its extensions (RFC 9420 section 12.4.3). OpenMLS reads both and shows neither.

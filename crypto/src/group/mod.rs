@@ -31,7 +31,6 @@ mod packed;
 mod past_epochs;
 mod public;
 mod public_state;
-mod suite;
 #[cfg(feature = "device")]
 pub mod symbolic;
 #[cfg(all(test, feature = "device"))]

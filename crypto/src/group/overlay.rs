@@ -4,9 +4,9 @@
 //! accepts self-describing formats only). OpenMLS's trait knows no transaction and one merge makes about ten writes, so they are
 //! collected here and become one [`WriteSet`].
 
-use super::suite::Suite;
 use super::{Rows, WriteSet, packed};
 use openmls::prelude::GroupId;
+use openmls_rust_crypto::RustCrypto;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::storage::{CURRENT_VERSION, StorageProvider, traits};
 use serde::Serialize;
@@ -74,26 +74,26 @@ impl<'a> Overlay<'a> {
 
 /// OpenMLS's provider for one call.
 pub(super) struct Provider<'a> {
-    crypto: Suite,
+    crypto: RustCrypto,
     overlay: Overlay<'a>,
 }
 
 impl<'a> Provider<'a> {
     /// Over `rows`.
     pub(super) fn new(rows: &'a dyn Rows) -> Self {
-        Self { crypto: Suite::default(), overlay: Overlay::new(rows) }
+        Self { crypto: RustCrypto::default(), overlay: Overlay::new(rows) }
     }
 
     /// Over `rows`, for calls that write a group and then merge into it, where the state in between is wanted as well.
     pub(super) fn remembering(rows: &'a dyn Rows) -> Self {
         let overlay = Overlay { first: Some(RefCell::default()), ..Overlay::new(rows) };
-        Self { crypto: Suite::default(), overlay }
+        Self { crypto: RustCrypto::default(), overlay }
     }
 
     /// Over `rows`, for calls whose result is good as long as what they read is the same.
     pub(super) fn noting(rows: &'a dyn Rows) -> Self {
         let overlay = Overlay { noted: Some(RefCell::default()), ..Overlay::new(rows) };
-        Self { crypto: Suite::default(), overlay }
+        Self { crypto: RustCrypto::default(), overlay }
     }
 
     /// What was read since the last call, if it is noted.
@@ -114,19 +114,19 @@ impl<'a> Provider<'a> {
 }
 
 impl<'a> OpenMlsProvider for Provider<'a> {
-    type CryptoProvider = Suite;
-    type RandProvider = Suite;
+    type CryptoProvider = RustCrypto;
+    type RandProvider = RustCrypto;
     type StorageProvider = Overlay<'a>;
 
     fn storage(&self) -> &Overlay<'a> {
         &self.overlay
     }
 
-    fn crypto(&self) -> &Suite {
+    fn crypto(&self) -> &RustCrypto {
         &self.crypto
     }
 
-    fn rand(&self) -> &Suite {
+    fn rand(&self) -> &RustCrypto {
         &self.crypto
     }
 }

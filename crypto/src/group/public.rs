@@ -4,7 +4,6 @@
 //! log: the caller does. Implements `docs/protocol.md`, section "Conversations".
 
 use super::public_state::StateStore;
-use super::suite::Suite;
 use super::{
     CONV_STATE_EXTENSION, CONV_STATE_MAX_BYTES, Credential, GROUP_ID_MAX_BYTES, GROUP_INFO_MAX_BYTES, GroupError,
     KEY_PACKAGE_MAX_BYTES, Member, Part, TREE_MAX_BYTES, bounded, check_distinct,
@@ -15,6 +14,7 @@ use openmls::prelude::{
     BasicCredential, Ciphersuite, CreationFromExternalError, ExtensionType, Extensions, GroupContext, KeyPackage,
     MlsMessageBodyIn, MlsMessageIn, ProposalStore, ProtocolVersion, PublicGroup, RatchetTreeIn,
 };
+use openmls_rust_crypto::RustCrypto;
 use tls_codec::DeserializeBytes as _;
 
 /// The one cipher suite of Roost: 0x0003.
@@ -55,7 +55,7 @@ pub fn inspect_key_package(bytes: &[u8]) -> Result<KeyPackageInfo, GroupError> {
 
 /// As [`inspect_key_package`], with the key package.
 pub(super) fn validate_key_package(bytes: &[u8]) -> Result<(KeyPackage, KeyPackageInfo), GroupError> {
-    let crypto = Suite::default();
+    let crypto = RustCrypto::default();
     let MlsMessageBodyIn::KeyPackage(unverified) = message(Part::KeyPackage, bytes, KEY_PACKAGE_MAX_BYTES)? else {
         return Err(GroupError::Malformed(Part::KeyPackage));
     };
@@ -98,7 +98,7 @@ pub(super) fn open_creation(group_info: &[u8], tree: &[u8]) -> Result<(PublicVie
     }
     let store = StateStore::default();
     let (group, group_info) =
-        PublicGroup::from_external(&Suite::default(), &store, tree, unverified, ProposalStore::new()).map_err(
+        PublicGroup::from_external(&RustCrypto::default(), &store, tree, unverified, ProposalStore::new()).map_err(
             |error| match error {
                 CreationFromExternalError::DuplicateSignatureKey => GroupError::DuplicateMember,
                 _ => GroupError::InvalidGroupInfo,

@@ -20,23 +20,23 @@ fn with(limits: Limits) -> World {
 }
 
 /// What a frame leads to: an order, or an answer.
-fn ask(world: &mut World, frame: ClientFrame) -> Result<BlobOrder, ServerFrame> {
+fn ask(world: &mut World, frame: ClientFrame) -> Result<BlobOrder, Box<ServerFrame>> {
     let (outputs, _) = world.batch(vec![Input::Frame { connection: 1, frame }]);
     let answer = outputs.into_iter().find_map(|output| match output {
         Output::Blob(order @ (BlobOrder::Upload { .. } | BlobOrder::Download { .. } | BlobOrder::Progress { .. })) => {
             Some(Ok(order))
         }
-        Output::Send(1, frame) => Some(Err(frame)),
+        Output::Send(1, frame) => Some(Err(Box::new(frame))),
         _ => None,
     });
     answer.expect("every request is answered")
 }
 
-fn put(world: &mut World, of: BlobRef) -> Result<BlobOrder, ServerFrame> {
+fn put(world: &mut World, of: BlobRef) -> Result<BlobOrder, Box<ServerFrame>> {
     ask(world, ClientFrame::PutBlob { id: 7, blob: of.blob, bytes: of.bytes })
 }
 
-fn fetch(world: &mut World, of: BlobRef, from: u8) -> Result<BlobOrder, ServerFrame> {
+fn fetch(world: &mut World, of: BlobRef, from: u8) -> Result<BlobOrder, Box<ServerFrame>> {
     ask(world, ClientFrame::FetchBlob { id: 7, blob: of.blob, bytes: of.bytes, node: node(from) })
 }
 
@@ -46,9 +46,9 @@ fn put_whole(world: &mut World, of: BlobRef) {
     world.batch(vec![Input::BlobPut(of.blob)]);
 }
 
-fn refusal<T: std::fmt::Debug>(answer: Result<T, ServerFrame>) -> (Code, bool) {
-    match answer {
-        Err(ServerFrame::Refused { error, .. }) => (error.code, error.later),
+fn refusal<T: std::fmt::Debug>(answer: Result<T, Box<ServerFrame>>) -> (Code, bool) {
+    match *answer.expect_err("a refusal") {
+        ServerFrame::Refused { error, .. } => (error.code, error.later),
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
@@ -88,7 +88,7 @@ fn a_blob_keeps_its_bounds_and_its_name() {
     }
     put_whole(&mut world, of(1, 5_000));
     let there = ServerFrame::Blob { id: 7, have: 5_000, ticket: None };
-    assert_eq!(put(&mut world, of(1, 5_000)), Err(there), "put again, it is there");
+    assert_eq!(put(&mut world, of(1, 5_000)), Err(Box::new(there)), "put again, it is there");
     for other in [4_999, 5_001] {
         assert_eq!(refusal(put(&mut world, of(1, other))), (Code::Malformed, false), "{other} bytes have another name");
         assert_eq!(refusal(fetch(&mut world, of(1, other), 2)), (Code::Malformed, false), "{other}, asked for");
@@ -150,7 +150,8 @@ fn a_message_is_about_blobs_that_are_here() {
     world.batch(vec![Input::Frame { connection: 1, frame }]);
     let submit = |world: &mut World, number: u8, blobs: Vec<BlobRef>| {
         let (message, payload) = (MessageId([number; 16]), Bytes(vec![number; 100]));
-        let frame = ClientFrame::Submit { id: 3, group: GROUP, epoch: 1, message, attempt: 0, payload, blobs };
+        let frame =
+            ClientFrame::Submit { id: 3, group: GROUP, epoch: 1, message, attempt: 0, payload, silent: false, blobs };
         world.batch(vec![Input::Frame { connection: 1, frame }]).0
     };
     let told = |outputs: &[Output]| {
@@ -160,13 +161,13 @@ fn a_message_is_about_blobs_that_are_here() {
         })
     };
     let none = told(&submit(&mut world, 1, vec![of(1, 5_000)])).unwrap();
-    assert_eq!(refusal::<()>(Err(none)), (Code::NotFound, false), "nobody has put it");
+    assert_eq!(refusal::<()>(Err(Box::new(none))), (Code::NotFound, false), "nobody has put it");
     assert!(put(&mut world, of(1, 5_000)).is_ok(), "a device begins to");
     let part = told(&submit(&mut world, 1, vec![of(1, 5_000)])).unwrap();
-    assert_eq!(refusal::<()>(Err(part)), (Code::NotFound, false), "it is not whole");
+    assert_eq!(refusal::<()>(Err(Box::new(part))), (Code::NotFound, false), "it is not whole");
     world.batch(vec![Input::BlobPut(BlobId([1; 32]))]);
     let five = told(&submit(&mut world, 1, vec![of(1, 5_000); 5])).unwrap();
-    assert_eq!(refusal::<()>(Err(five)), (Code::TooLarge, false), "five are too many");
+    assert_eq!(refusal::<()>(Err(Box::new(five))), (Code::TooLarge, false), "five are too many");
     let outputs = submit(&mut world, 1, vec![of(1, 5_000)]);
     assert!(matches!(told(&outputs), Some(ServerFrame::Accepted { seq: 1, .. })), "now it is here: {outputs:?}");
     let delivered = outputs.iter().find_map(|output| match output {
@@ -193,7 +194,7 @@ fn delivery(creation: &Creation, bob: AccountId, blobs: Vec<EntryBlobs>) -> Inpu
         payload_hash: payload_hash(payload.as_slice()),
     };
     let (conversation, accounts) = (creation.state.conversation, vec![log_of(10, node(1)).account()]);
-    let entries = vec![Entry { header, payload }];
+    let entries = vec![Entry { header, payload, silent: false }];
     let deliver = Deliver { conversation, entries, accounts, begins: false, log: None, blobs };
     Input::Asked { token: 5, peer: node(2), request: NodeRequest::Deliver(deliver) }
 }
