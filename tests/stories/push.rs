@@ -111,7 +111,8 @@ fn nobody_is_woken_who_is_there_or_for_what_wants_no_attention() {
 
     // While he is there, nothing is pushed; his acknowledgement is all that is needed.
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| bob.chat(&["recv", "--count", "2", "--wait", "60s"]));
+        // Not until the second message: a connection that ends before its acknowledgement may be pushed to.
+        let waiting = scope.spawn(|| bob.chat(&["recv", "--wait", "10s"]));
         let deadline = std::time::Instant::now() + SOON;
         while !is_connected(&birch) && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));

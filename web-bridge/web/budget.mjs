@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 /** Scripts and styles; the device core, which is twice what it should be: docs/benchmarks.md says why. */
-const BUDGET_KB = { page: 300, core: 1_350 };
+const BUDGET_KB = { page: 300, core: 1_420 };
 
 const sizes = { page: 0, core: 0 };
 for (const entry of readdirSync("dist", { recursive: true, withFileTypes: true })) {

@@ -225,6 +225,7 @@ fn without_delivery_receipts_an_author_learns_that_it_is_at_the_home_and_no_more
     let mut world = acquainted();
     let off = Settings { delivery_receipts: false, ..world.sides[BOB].device.settings().clone() };
     world.sides[BOB].device.set_settings(off).expect("set");
+    world.now_ms += 1;
     let id = world.send(ALICE, "bob@acme", "are you there?").expect("written");
     world.settle();
     assert_eq!(world.state(ALICE, &id), State::Custody, "his home has it");
@@ -232,6 +233,7 @@ fn without_delivery_receipts_an_author_learns_that_it_is_at_the_home_and_no_more
     assert!(world.sides[BOB].device.nothing_queued(), "and nothing waits to tell her");
     let on = Settings { delivery_receipts: true, ..world.sides[BOB].device.settings().clone() };
     world.sides[BOB].device.set_settings(on).expect("set");
+    world.now_ms += 1;
     let id = world.send(ALICE, "bob@acme", "and now?").expect("written");
     world.settle();
     assert_eq!(world.state(ALICE, &id), State::Delivered, "switched on, she does");

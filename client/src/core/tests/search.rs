@@ -13,6 +13,12 @@ fn ready(world: &mut World, side: usize) {
     while !world.sides[side].device.prepare_search(1).expect("readable") {}
 }
 
+/// Alice writes, each message in a millisecond of its own: only then their order is certain.
+fn write(world: &mut World, text: &str) -> MessageId {
+    world.now_ms += 1;
+    world.send(ALICE, "bob@acme", text).expect("written")
+}
+
 fn act(world: &mut World, id: MessageId, text: Option<&str>) {
     let to: Recipient = "bob@acme".parse().expect("a handle");
     let mut random = draw(&mut world.draws);
@@ -26,8 +32,8 @@ fn act(world: &mut World, id: MessageId, text: Option<&str>) {
 #[test]
 fn a_message_is_found_by_its_words_as_they_stand_now() {
     let mut world = both_online();
-    world.send(ALICE, "bob@acme", "The Heron nests again").expect("written");
-    let second = world.send(ALICE, "bob@acme", "a heron, by the river").expect("written");
+    write(&mut world, "The Heron nests again");
+    let second = write(&mut world, "a heron, by the river");
     world.settle();
     ready(&mut world, BOB);
     assert_eq!(found(&mut world, BOB, "HERON"), ["a heron, by the river", "The Heron nests again"], "newest first");
@@ -37,7 +43,7 @@ fn a_message_is_found_by_its_words_as_they_stand_now() {
     assert!(found(&mut world, BOB, "  ").is_empty(), "nothing is no question");
 
     act(&mut world, second, Some("an owl, by the river"));
-    world.send(ALICE, "bob@acme", "and a third heron").expect("written");
+    write(&mut world, "and a third heron");
     world.settle();
     assert_eq!(
         found(&mut world, BOB, "heron"),
@@ -53,8 +59,7 @@ fn a_message_is_found_by_its_words_as_they_stand_now() {
 #[test]
 fn a_search_before_everything_was_read_finds_what_was_and_misses_nothing_later() {
     let mut world = both_online();
-    let ids: Vec<_> =
-        (0..6).map(|number| world.send(ALICE, "bob@acme", &format!("word {number}")).expect("written")).collect();
+    let ids: Vec<_> = (0..6).map(|number| write(&mut world, &format!("word {number}"))).collect();
     world.settle();
     assert!(!world.sides[BOB].device.prepare_search(3).expect("readable"), "three of six");
     assert_eq!(found(&mut world, BOB, "word").len(), 3, "what was read is found");
@@ -70,8 +75,7 @@ fn a_search_before_everything_was_read_finds_what_was_and_misses_nothing_later()
 #[test]
 fn a_stretch_of_the_history_begins_where_it_is_asked_to() {
     let mut world = both_online();
-    let ids: Vec<_> =
-        (0..5).map(|number| world.send(ALICE, "bob@acme", &format!("{number}")).expect("written")).collect();
+    let ids: Vec<_> = (0..5).map(|number| write(&mut world, &format!("{number}"))).collect();
     world.settle();
     let alice: Recipient = "alice@acme".parse().expect("a handle");
     let from = |id, max| world.sides[BOB].device.history_from(&alice, id, max).expect("readable");
